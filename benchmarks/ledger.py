@@ -1,0 +1,204 @@
+"""The ledger's speed, as ratios within one run against one S3 server on this machine.
+
+* Appends: 100 attempts that renew at the same time, as a pass groups them, against one PUT an entry.
+* Replay: an operator that starts, from snapshots and from nothing, at 10,000, 100,000 and 1,000,000 entries.
+* Memory: books of 100,000 closed attempts, in a process of their own.
+
+The S3 server is versitygw, as `hack/cluster` builds it; it runs on the loopback, without any distance.
+
+    uv run python benchmarks/ledger.py --log benchmarks/logs/ledger.log
+"""
+
+import argparse
+import os
+import platform
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import boto3
+import psutil
+from botocore.exceptions import BotoCoreError, ClientError
+
+from comptroller.ledger.books import Books
+from comptroller.ledger.entries import Entry
+from comptroller.ledger.journal import Journal
+from comptroller.ledger.snapshots import stored
+from comptroller.ledger.store import Store
+from comptroller.ledger.stores import DirectoryStore, S3Store
+from comptroller.ledger.testing import ceiling, close, manifest, post, price, reserve
+
+ATTEMPTS = 100
+ROUNDS = 20
+SIZES = (10_000, 100_000, 1_000_000)
+BATCH = 100
+"""Entries that a pass over a busy namespace writes at once."""
+REMEMBERED = 100_000
+OPENING: list[Entry] = [manifest(), ceiling(10**14), price()]
+
+
+def journal(store: Store, namespace: str = "team") -> Journal:
+    """A journal that has read nothing."""
+    return Journal(store, "cluster", namespace, "benchmark", lambda: int(time.time()))
+
+
+def appended(store: Store, namespace: str, rounds: int, *, grouped: bool) -> float:
+    """Entries a second of attempts that all renew in each round."""
+    one = journal(store, namespace)
+    one.catch_up()
+    one.append([*OPENING, *(reserve(1, trial) for trial in range(ATTEMPTS))])
+    began = time.perf_counter()
+    for lease in range(1, rounds + 1):
+        renewals = [reserve(1, trial, lease=lease) for trial in range(ATTEMPTS)]
+        for batch in [renewals] if grouped else [[entry] for entry in renewals]:
+            if not one.append(batch):
+                raise AssertionError("nobody else writes here")
+    return ATTEMPTS * rounds / (time.perf_counter() - began)
+
+
+def lives(attempts: int) -> Iterator[Entry]:
+    """Three entries an attempt: a lease, what it cost, its end."""
+    for trial in range(attempts):
+        yield from (reserve(1000, trial), post(900, trial), close(trial))
+
+
+def grow(one: Journal, written: int, size: int) -> int:
+    """Append until there are about `size` entries; how many there are."""
+    batch: list[Entry] = []
+    if not written:
+        one.catch_up()
+        one.append(OPENING)
+    for trial in range(written // 3, size // 3):
+        batch += (reserve(1000, trial), post(900, trial), close(trial))
+        if len(batch) >= BATCH:
+            one.append(batch)
+            batch = []
+    if batch:
+        one.append(batch)
+    return size // 3 * 3
+
+
+class Replay(NamedTuple):
+    """An operator that started and has the books."""
+
+    journal: Journal
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds of them that this process had a core: on a busy machine the rest is waiting for one."""
+
+    def __str__(self) -> str:
+        return f"{self.wall:6.2f} s ({self.cpu:5.2f} s of a core)"
+
+
+def replayed(store: Store) -> Replay:
+    """Start an operator."""
+    one = journal(store)
+    wall, cpu = time.perf_counter(), time.process_time()
+    one.catch_up()
+    return Replay(one, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def replays(directory: Path) -> Iterator[str]:
+    """How long replay takes as a journal grows."""
+    store, written = DirectoryStore(directory), 0
+    writer = journal(store)
+    for size in SIZES:
+        written = grow(writer, written, size)
+        started = replayed(store)
+        kept = {key: store.get(key) for key, _ in stored(store, "team")}
+        for key in kept:
+            store.delete(key)
+        gone = replayed(store)
+        for key, data in kept.items():
+            store.create(key, data or b"")
+        if started.journal.books.accounts != gone.journal.books.accounts:
+            raise AssertionError("a snapshot and the batches disagree")
+        yield (
+            f"replay of {size:>9,} entries: {started} from snapshots, {gone} from nothing,"
+            f" {gone.cpu / size * 1e6:.1f} us of a core an entry"
+        )
+
+
+def remember() -> None:
+    """Print by how much books of so many attempts make a process grow, in MiB of resident memory."""
+    before = psutil.Process().memory_info().rss
+    books = Books()
+    for entry in [*OPENING]:
+        books.apply(entry)
+    for entry in lives(REMEMBERED):
+        if (rule := books.apply(entry)) is not None:
+            raise AssertionError(rule)
+    print(f"{(psutil.Process().memory_info().rss - before) / 2**20:.0f}")
+
+
+@contextmanager
+def versitygw(directory: Path) -> Iterator[Store]:
+    """A real S3 server and a bucket in it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "comptroller" / "binaries"
+    program = max(cache.glob("*/versitygw"), key=lambda path: path.stat().st_mtime)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+    environment = {**os.environ, "ROOT_ACCESS_KEY": "key", "ROOT_SECRET_KEY": "secret"}
+    command = [program, "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(directory)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1")
+            for _ in range(100):
+                try:
+                    client.create_bucket(Bucket="ledger")
+                    break
+                except (BotoCoreError, ClientError):
+                    time.sleep(0.1)
+            yield S3Store("ledger", "benchmark", endpoint=f"http://127.0.0.1:{port}")
+        finally:
+            server.terminate()
+
+
+def figures(rounds: int) -> Iterator[str]:
+    """Every line of the table."""
+    yield f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    with tempfile.TemporaryDirectory() as directory, versitygw(Path(directory)) as store:
+        grouped = appended(store, "grouped", rounds, grouped=True)
+        single = appended(store, "single", max(1, rounds // 10), grouped=False)
+    yield (
+        f"appends of {ATTEMPTS} concurrent attempts: {grouped:,.0f} entries/s grouped,"
+        f" {single:,.0f} one a PUT, {grouped / single:.0f} to 1"
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        yield from replays(Path(directory))
+    command = [sys.executable, __file__, "--memory"]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
+    yield f"memory of {REMEMBERED:,} attempts: {child.stdout.strip()} MiB"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="renewals of each attempt")
+    parser.add_argument("--log", type=Path, help="also write what is printed to this file")
+    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory:
+        remember()
+        return
+    lines = []
+    for line in figures(args.rounds):
+        print(line, flush=True)
+        lines.append(line)
+    if args.log is not None:
+        args.log.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""Selectors at equal billed seconds, scoring included, with and without label noise.
+
+`keep` is here a share of money: a selector at keep 0.3 may spend, on scoring and training together, 0.3 of
+what training on all samples for `--epochs` takes. It trains for as many epochs as that pays for, found by
+trying with the first seed. Beside the selectors stand `random` and `rs2`, and `all` for fewer epochs. Noise
+moves the labels of a share of the training file to another class at random; accuracy is on the clean,
+published test split, which no trial reads.
+
+    python benchmarks/selection.py --data mnist1d --log benchmarks/logs/selection.log
+
+A log that exists is continued: what it holds is not run again.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from mnist1d import data as mnist1d
+from numpy.typing import NDArray
+from trials import mean_and_spread, run, test_accuracy
+
+from comptroller_api.contract import Report
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's dataset-fashion-mnist puts it."""
+MODELS = {
+    "mnist1d": {
+        "model.family": "cnn", "model.width": "16", "model.depth": "3", "recipe.optimizer": "adamw",
+        "recipe.lr": "0.01", "recipe.batch_size": "100",
+    },
+    "fashion": {"model.family": "cnn", "model.width": "16", "model.depth": "3"},
+}  # fmt: skip
+EPOCHS = {"mnist1d": 100, "fashion": 6}
+SELECTORS = [
+    "all", "random", "rs2", "stratified", "el2n", "el2n easy", "grand", "tracin", "forgetting", "aum",
+    "margin", "entropy", "least_confidence", "ccs", "k_center", "herding", "dedup", "denoise", "random clean",
+    "infobatch", "rho_loss", "curriculum", "importance", "reweight", "balanced",
+]  # fmt: skip
+_FEWEST = 2
+"""Seeds that a difference is judged by."""
+_TRIES, _NEAR = 3, 0.05
+"""Of finding the epochs that the budget pays for, and what share it may be missed by."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set with its test split apart."""
+
+    x_train: NDArray[Any]
+    y_train: NDArray[np.int64]
+    x_test: NDArray[np.float32]
+    y_test: NDArray[np.int64]
+
+
+@dataclass
+class Bench:
+    """Runs trials, one at a time, and keeps what each gave."""
+
+    name: str
+    split: Split
+    directory: Path
+    epochs: int
+    log: Path | None
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.log and self.log.exists():
+            for line in self.log.read_text().splitlines():
+                if line.startswith("{"):
+                    row = json.loads(line)
+                    self.rows[row["key"]] = row
+
+    def result(
+        self, selector: str, keep: float, noise: float, seed: int, budget: float | None
+    ) -> dict[str, Any]:
+        """One selector's accuracy for `budget` seconds; without one, for all epochs."""
+        key = f"{self.name} {selector} keep={keep:g} noise={noise:g} seed={seed}"
+        if key in self.rows:
+            return self.rows[key]
+        epochs = self._epochs(selector, keep, budget)
+        for _ in range(_TRIES if budget and not self._settled(selector, keep) else 1):
+            with tempfile.TemporaryDirectory() as directory:
+                report = run(
+                    self._parameters(selector, keep), self._data(noise), epochs, seed, Path(directory)
+                )
+                accuracy = test_accuracy(report, self.split.x_test, self.split.y_test)
+            select, fit = billed(report)
+            better = epochs if budget is None else max(1, round(epochs * (budget - select) / fit))
+            if budget is None or abs(select + fit - budget) <= _NEAR * budget or better == epochs:
+                break
+            epochs = better
+        row = {
+            "key": key, "data": self.name, "selector": selector, "keep": keep, "noise": noise, "seed": seed,
+            "budget": budget, "epochs": report.epochs, "select": select, "fit": fit, "test": accuracy,
+            "validation": report.metrics["accuracy"], "environment": report.environment,
+        }  # fmt: skip
+        self.rows[key] = row
+        if self.log:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        print(f"{key:64} {accuracy:.4f} {select:6.1f} + {fit:6.1f} s, {report.epochs} epochs", flush=True)
+        return row
+
+    def _settled(self, selector: str, keep: float) -> dict[str, Any] | None:
+        """An earlier row of the same cost: noise and seed do not change it."""
+        for row in self.rows.values():
+            if (row["data"], row["selector"], row["keep"]) == (self.name, selector, keep) and row["budget"]:
+                return row
+        return None
+
+    def _epochs(self, selector: str, keep: float, budget: float | None) -> int:
+        settled = self._settled(selector, keep)
+        if budget is None or selector == "all":
+            share = 1.0 if budget is None else keep
+            return settled["epochs"] if settled else max(1, round(self.epochs * share))
+        return settled["epochs"] if settled else self.epochs
+
+    def _parameters(self, selector: str, keep: float) -> dict[str, str]:
+        name, _, variant = selector.partition(" ")
+        found = MODELS[self.name] | {"data.selector": name}
+        if name != "all":
+            found["data.keep"] = f"{keep:g}"
+        if variant == "easy":
+            found["data.end"] = "easy"
+        if variant == "clean":
+            found["data.clean"] = "true"
+        return found
+
+    def _data(self, noise: float) -> dict[str, Any]:
+        place = self.directory / f"{self.name}-{noise:g}"
+        if not place.exists():
+            place.mkdir()
+            inputs, labels = self.split.x_train, noised(self.split.y_train, noise)
+            if inputs.ndim == 2:  # noqa: PLR2004  # what NPZ would take for a table
+                columns = {"x": pa.array(list(inputs)), "label": pa.array(labels)}
+                pq.write_table(pa.table(columns), place / "train.parquet")
+            else:
+                np.savez(place / "data.npz", x_train=inputs, y_train=labels)
+        form = "NPZ" if (place / "data.npz").exists() else "Parquet"
+        return {"uri": f"file://{place}", "format": form, "validation": "0.05"}
+
+
+def billed(report: Report) -> tuple[float, float]:
+    """Seconds of scoring and of training."""
+    seconds = {stage.name: stage.seconds for stage in report.stages}
+    return seconds["select"], seconds["fit"]
+
+
+def noised(labels: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """`labels` with a share of them moved to another class, the same ones at each call."""
+    rng = np.random.default_rng(0)
+    wrong = rng.random(len(labels)) < share
+    moved = (labels + rng.integers(1, labels.max() + 1, len(labels))) % (labels.max() + 1)
+    return np.where(wrong, moved, labels)
+
+
+def fashion(directory: Path = FASHION) -> Split:
+    """Fashion-MNIST (Xiao et al., 2017)."""
+
+    def read(name: str, header: int) -> NDArray[np.uint8]:
+        return np.frombuffer(gzip.decompress((directory / name).read_bytes()), np.uint8, offset=header)
+
+    images = {
+        part: read(f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28) for part in ("train", "t10k")
+    }
+    labels = {part: read(f"{part}-labels-idx1-ubyte.gz", 8).astype(np.int64) for part in ("train", "t10k")}
+    return Split(images["train"], labels["train"], images["t10k"][:, None].astype(np.float32), labels["t10k"])
+
+
+def sequences() -> Split:
+    """MNIST-1D (Greydanus, 2020)."""
+    made = mnist1d.make_dataset(mnist1d.get_dataset_args())
+    x, y, x_test, y_test = (made[name] for name in ("x", "y", "x_test", "y_test"))
+    return Split(
+        x.astype(np.float32),
+        y.astype(np.int64),
+        x_test[:, None].astype(np.float32),
+        y_test.astype(np.int64),
+    )
+
+
+SPLITS = {"fashion": fashion, "mnist1d": sequences}
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Mean and spread over seeds: a line for each selector, a column for each keep."""
+    groups: dict[tuple[str, float], dict[str, dict[float, list[dict[str, Any]]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for row in rows:
+        groups[row["data"], row["noise"]][row["selector"]][row["keep"] if row["budget"] else 0].append(row)
+    for (data, noise), found in sorted(groups.items()):
+        keeps = sorted({keep for by_keep in found.values() for keep in by_keep if keep})
+        whole = found["all"].pop(0, [])
+        yield f"{data}, {noise:.0%} of labels wrong: test accuracy, percent; billed seconds over the budget"
+        if whole:
+            seconds = sum(row["select"] + row["fit"] for row in whole) / len(whole)
+            yield f"{'all, all epochs':18} {mean_and_spread([r['test'] for r in whole])} in {seconds:.1f} s"
+        yield f"{'':18} " + " ".join(f"{f'keep {keep:g}':>20}" for keep in keeps)
+        for selector, by_keep in found.items():
+            cells = []
+            for keep in keeps:
+                cell = by_keep.get(keep, [])
+                spent = [(row["select"] + row["fit"]) / row["budget"] for row in cell]
+                text = (
+                    f"{mean_and_spread([row['test'] for row in cell])} {np.mean(spent):.2f}" if cell else "-"
+                )
+                cells.append(f"{text}{'*' if cell and _beats(found, selector, keep) else ' '}".rjust(20))
+            if any(by_keep.values()):
+                yield f"{selector:18} " + " ".join(cells)
+        yield ""
+    yield "* better than both random and rs2, by more than two standard errors of the difference"
+
+
+def _beats(found: dict[str, dict[float, list[dict[str, Any]]]], selector: str, keep: float) -> bool:
+    def moments(name: str) -> tuple[float, float]:
+        values = [row["test"] for row in found[name][keep]]
+        return float(np.mean(values)), float(np.var(values, ddof=1) / len(values))
+
+    if selector in {"random", "rs2"} or any(
+        len(found[name][keep]) < _FEWEST for name in ("random", "rs2", selector)
+    ):
+        return False
+    mean, error = moments(selector)
+    return all(mean - m > 2 * (error + e) ** 0.5 for m, e in map(moments, ("random", "rs2")))
+
+
+def main() -> None:
+    """Compare, print the table, keep what each trial gave."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", nargs="+", choices=SPLITS, default=list(SPLITS))
+    parser.add_argument("--keep", nargs="+", type=float, default=[0.1, 0.3, 0.5, 0.7])
+    parser.add_argument("--noise", nargs="+", type=float, default=[0.0, 0.1, 0.3])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--selectors", nargs="+", default=SELECTORS)
+    parser.add_argument("--epochs", type=int, help="of all samples; the budget's measure")
+    parser.add_argument("--log", type=Path)
+    given = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as directory:
+        for name in given.data:
+            bench = Bench(name, SPLITS[name](), Path(directory), given.epochs or EPOCHS[name], given.log)
+            whole = bench.result("all", 1.0, 0.0, 0, None)
+            for noise in given.noise:
+                for seed in range(given.seeds):
+                    bench.result("all", 1.0, noise, seed, None)
+                    for keep in given.keep:
+                        budget = keep * (whole["select"] + whole["fit"])
+                        for selector in given.selectors:
+                            bench.result(selector, keep, noise, seed, budget)
+            rows += [row for row in bench.rows.values() if row["data"] == name]
+    head = (
+        f"torch {torch.__version__}, {os.cpu_count()} cores; one trial at a time, each a process of its own"
+    )
+    text = "\n".join([head, *table(rows)])
+    print(text)
+    if given.log:
+        with given.log.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The trainer's contract: what an attempt is given, what it says while it runs, what it leaves.
+
+Any image is a trainer that reads `COMPTROLLER_ASSIGNMENT`, serves `/heartbeat` and `/metrics` on
+`HEARTBEAT_PORT`, checkpoints on SIGTERM, and writes its report before it exits 0.
+
+Below `Assignment.artifacts`, a trial's own prefix, it keeps
+`attempts/<attempt>/report.json`, `checkpoints/` and `rungs/<rung>/`.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from comptroller_api.data import Data
+from comptroller_api.meta import Model
+from comptroller_api.space import ParameterName, Value
+from comptroller_api.study import Latency
+
+ASSIGNMENT_ENV = "COMPTROLLER_ASSIGNMENT"
+HEARTBEAT_PORT = 9464
+GRANT_ANNOTATION = "comptroller.dev/lease-seconds"
+"""Pod annotation: seconds granted, the renewals included. Only grows.
+
+They count from when the pod's volumes were set up, which is before its image is pulled.
+"""
+GRANT_FILE = "/etc/comptroller/lease-seconds"
+"""The annotation as a downward-API file."""
+
+EXIT_FINISHED = 0
+EXIT_BAD_ASSIGNMENT = 64
+"""The assignment is wrong; trying again cannot help (`EX_USAGE`)."""
+EXIT_DIVERGED = 65
+"""Training left the finite numbers, and would again from the same seed (`EX_DATAERR`)."""
+EXIT_OUT_OF_MEMORY = 71
+"""An allocation failed and was caught (`EX_OSERR`)."""
+EXIT_SUSPENDED = 75
+"""Stopped by SIGTERM or by the guard, with a checkpoint (`EX_TEMPFAIL`)."""
+
+LEASE_OVER = "the lease of "
+"""How the guard's last words begin when it was the lease that ended the work."""
+
+
+def report_key(attempt: int) -> str:
+    """The report's key below the trial's prefix."""
+    return f"attempts/{attempt}/report.json"
+
+
+class Assignment(Model):
+    """One attempt's work: bring the trial to the end of a rung."""
+
+    study: str
+    namespace: str
+    trial: int = Field(ge=0)
+    attempt: int = Field(ge=0)
+    name: str = Field(description="The attempt's name, which is also its Job's.")
+    seed: int = Field(ge=0)
+    parameters: dict[ParameterName, Value] = Field(default_factory=dict)
+    rung: int = Field(ge=0)
+    epochs: int = Field(ge=1, description="Train up to this many epochs in all, earlier attempts included.")
+    total_epochs: int = Field(ge=1, description="Epochs of the last rung; the schedule's length.")
+    data: Data
+    artifacts: str = Field(description="s3:// or file:// prefix of this trial.")
+    latency: Latency = Field(
+        default_factory=lambda: Latency(limit="1h"), description="How the artifact's latency is measured."
+    )
+    lease_seconds: int = Field(ge=1, description="Granted at the start.")
+    grace_seconds: int = Field(ge=1, description="From SIGTERM to SIGKILL.")
+    heartbeat_port: int = Field(default=HEARTBEAT_PORT, ge=0, le=65535, description="0: any free port.")
+
+
+class Utilization(Model):
+    """How busy the attempt keeps what it was given."""
+
+    percent: float = Field(ge=0, description="Of the accelerator, or of the CPU requested.")
+    source: Literal["nvml", "process", "none"]
+
+
+class Heartbeat(Model):
+    """What a running attempt says of itself."""
+
+    name: str
+    phase: str = Field(max_length=32, description="The stage it is in.")
+    epoch: int = 0
+    step: int = 0
+    seconds: float = Field(ge=0, description="Since the process began.")
+    lease_seconds: int = Field(default=0, ge=0, description="Granted so far.")
+    utilization: Utilization
+    energy_joules: float | None = None
+    energy_source: Literal["nvml", "rapl", "estimate", "none"] = "none"
+    peak_memory_bytes: int = 0
+    metrics: dict[str, float] = Field(
+        default_factory=dict, max_length=64, description="The latest validation."
+    )
+    loader_share: float | None = Field(
+        default=None, description="Share of step time spent waiting for the input pipeline, 0 to 1."
+    )
+
+
+class Artifact(Model):
+    """One file that the trial left."""
+
+    name: str = Field(max_length=256)
+    uri: str = Field(max_length=1024)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0, description="Bytes.")
+
+
+class Stage(Model):
+    """One stage of the line, timed and metered."""
+
+    name: str = Field(max_length=32)
+    seconds: float = Field(ge=0)
+    energy_joules: float | None = None
+
+
+class Report(Model):
+    """What an attempt measured; in object storage before its pod exits 0."""
+
+    name: str
+    trial: int
+    attempt: int
+    rung: int
+    epochs: int = Field(ge=0)
+    metrics: dict[str, float] = Field(
+        max_length=64,
+        description="On the validation split; latency, size and memory of the exported artifact.",
+    )
+    stages: list[Stage] = Field(default_factory=list, max_length=32)
+    artifacts: list[Artifact] = Field(default_factory=list, max_length=32)
+    checkpoint: str = Field(default="", max_length=1024)
+    seconds: float = Field(ge=0)
+    energy_joules: float | None = None
+    energy_source: Literal["nvml", "rapl", "estimate", "none"] = "none"
+    environment: dict[str, str] = Field(default_factory=dict, max_length=64)

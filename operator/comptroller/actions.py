@@ -1,0 +1,142 @@
+"""What `plan` asks for. Each action is idempotent: done twice, it is done once."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from comptroller.ledger.entries import Entry
+from comptroller.world import AttemptKey
+from comptroller_api.budget import Budget, BudgetStatus
+from comptroller_api.contract import Assignment
+from comptroller_api.study import Resources, Study, StudyStatus
+from comptroller_api.trial import End, Trial, TrialStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One batch for the journal. Whatever depends on it is planned once it is durable."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTrial:
+    """A new configuration."""
+
+    study: Study
+    trial: Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Create the Job of an attempt whose lease is durable (P2)."""
+
+    study: Study
+    trial: Trial
+    assignment: Assignment
+    image: str
+    resources: Resources
+    node_selector: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Take an attempt's name with a Job that runs no pod, so that nobody can launch it any more."""
+
+    key: AttemptKey
+    name: str
+    reason: str
+    owner: Study | Trial | None
+    """With which the Job goes; `None` where nothing is left that it could go with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Look again, at what is now rather than at what watches brought, before what cannot be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Raise the Job's deadline to what the books grant."""
+
+    name: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Tell the guard in the pod what the books grant; after `Extend`, never before it."""
+
+    name: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End an attempt: SIGTERM, a checkpoint, the grace period."""
+
+    name: str
+    end: End
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The attempt is settled: its Job and pod may be deleted."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTrial:
+    """Write a trial's status."""
+
+    trial: Trial
+    status: TrialStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStudy:
+    """Write a study's status."""
+
+    study: Study
+    status: StudyStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBudget:
+    """Write a budget's status."""
+
+    budget: Budget
+    status: BudgetStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Protect:
+    """Keep a study from vanishing before its books are closed."""
+
+    study: Study
+
+
+@dataclass(frozen=True, slots=True)
+class Unprotect:
+    """Let a deleted study go."""
+
+    study: Study
+
+
+Action: TypeAlias = (
+    Append
+    | CreateTrial
+    | Launch
+    | Bury
+    | Refresh
+    | Extend
+    | Grant
+    | Stop
+    | Release
+    | RecordTrial
+    | RecordStudy
+    | RecordBudget
+    | Protect
+    | Unprotect
+)

@@ -1,0 +1,11 @@
+"""Admission: what the API server would say of a manifest, without one.
+
+The same schema (`comptroller_api.crd`) is applied in the same order, and the same rules are evaluated.
+`tests/cluster/test_api.py` holds the two to the same sentences.
+"""
+
+from comptroller.admission.admit import Verdict, admit, concerns
+from comptroller.admission.manifests import Manifest, ManifestError, parse, read
+from comptroller.admission.refusal import Refusal
+
+__all__ = ["Manifest", "ManifestError", "Refusal", "Verdict", "admit", "concerns", "parse", "read"]

@@ -1,0 +1,48 @@
+"""What all commands share: where they print, in which form, and how they refuse."""
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+DONE, REFUSED, USAGE = 0, 1, 2
+"""Exit codes: done; refused or violated; called wrongly (typer's own)."""
+
+_PIPED_WIDTH = 200
+"""Columns where nobody says: a table in a file is not cut to 80."""
+
+
+class Form(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Output = Annotated[Form, typer.Option("--output", "-o", help="A table for people, or JSON for programs.")]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on today's `sys.stdout` or `sys.stderr`."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        file=stream,
+        width=None if stream.isatty() else _PIPED_WIDTH,
+        highlight=False,
+        emoji=False,
+        markup=False,
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print JSON, indented, and nothing else."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def refuse(message: str) -> NoReturn:
+    """Say why not, and exit 1."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(REFUSED)

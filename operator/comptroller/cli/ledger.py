@@ -1,0 +1,248 @@
+"""`ledger verify`, `balance` and `export`: what the books say, from the bucket alone."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from comptroller.cli.console import REFUSED, Form, Output, console, print_json, refuse
+from comptroller.ledger import focus
+from comptroller.ledger.audit import Untrusted, Verdict, namespaces
+from comptroller.ledger.audit import verify as audit
+from comptroller.ledger.balance import Balance
+from comptroller.ledger.balance import balance as draw
+from comptroller.ledger.encoding import Head
+from comptroller.ledger.store import Store, StoreError
+from comptroller.ledger.stores import open_store
+from comptroller_api.money import to_amount
+
+app = typer.Typer(
+    name="ledger",
+    help="Check the books, explain a balance, export what was spent. Needs only the bucket.",
+    no_args_is_help=True,
+)
+
+_HASH_DIGITS = 64
+_SHORT = 12
+"""Digits of a hash in a table; JSON has them all."""
+_NUMBERS = frozenset({"CEILING", "SPENT", "HELD", "ROOM", "SECONDS", "BOOKED", "INVOICED", "DIFFERENCE"})
+"""Columns to align at the right."""
+
+Uri = Annotated[str, typer.Argument(metavar="URI", help="s3://bucket/prefix, file:///directory, or a path.")]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="One namespace; else all.")]
+
+
+def _anchor(text: str) -> Head:
+    number, _, digest = text.partition(":")
+    if not number.isdecimal() or len(digest) != _HASH_DIGITS:
+        raise typer.BadParameter(f"{text!r} is not SEQUENCE:HASH as an earlier `verify` printed it")
+    return Head(int(number), digest)
+
+
+@app.command()
+def verify(
+    uri: Uri,
+    namespace: Namespace = None,
+    anchor: Annotated[
+        Head | None,
+        typer.Option(
+            metavar="SEQUENCE:HASH",
+            parser=_anchor,
+            help="A head that an earlier `verify` printed; it must still be in the chain.",
+        ),
+    ] = None,
+    output: Output = Form.TABLE,
+) -> None:
+    """Check every byte, every link and every sum; exit 1 if anything is wrong."""
+    if anchor is not None and namespace is None:
+        raise typer.BadParameter("an anchor belongs to one namespace: give --namespace")
+    with opened(uri, namespace) as (store, names):
+        verdicts = [audit(store, name, anchor=anchor) for name in names]
+    if output is Form.JSON:
+        print_json([_verdict(verdict) for verdict in verdicts])
+    else:
+        for verdict in verdicts:
+            _print_verdict(verdict)
+    if not all(verdict.passed for verdict in verdicts):
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def balance(
+    uri: Uri,
+    namespace: Namespace = None,
+    study: Annotated[str, typer.Option(help="A study's name or uid; else all.")] = "",
+    account: Annotated[str, typer.Option(help="An account; else all.")] = "",
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also every entry that moved an account, and the sums after it.")
+    ] = False,
+    output: Output = Form.TABLE,
+) -> None:
+    """What each account may spend, has spent and holds; by study and trial."""
+    with opened(uri, namespace) as (store, names):
+        balances = [draw(store, name, study=study, account=account, explain=explain) for name in names]
+    if account and not any(found.accounts for found in balances):
+        refuse(f"no account {account!r} is in the books")
+    if study and not any(found.trials for found in balances):
+        refuse(f"no trial of a study {study!r} is in the books")
+    if output is Form.JSON:
+        print_json([_balance(found) for found in balances])
+        return
+    for found in balances:
+        _print_balance(found)
+
+
+@app.command()
+def export(
+    uri: Uri,
+    namespace: Namespace = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A file to write; .parquet needs comptroller[parquet]."),
+    ] = None,
+    output: Annotated[Form | None, typer.Option("--output", "-o", help="json: rows as JSON.")] = None,
+) -> None:
+    """What was spent, as FOCUS rows: CSV to the terminal or a file, JSON, or Parquet to a file."""
+    with opened(uri, namespace) as (store, names):
+        rows = list(chain.from_iterable(focus.rows(store, name) for name in names))
+    if output is Form.JSON:
+        print_json([{name: focus.text(value) for name, value in row.items()} for row in rows])
+    elif to is None:
+        focus.write_csv(rows, sys.stdout)
+    else:
+        try:
+            _write(rows, to)
+        except (OSError, focus.NoParquet) as error:
+            refuse(str(error))
+        typer.echo(f"{len(rows)} rows in {to}", err=True)
+
+
+def _write(rows: Iterable[focus.Row], to: Path) -> None:
+    if to.suffix == ".parquet":
+        focus.write_parquet(rows, to)
+        return
+    with to.open("w", encoding="utf-8", newline="") as file:
+        focus.write_csv(rows, file)
+
+
+@contextmanager
+def opened(uri: str, namespace: str | None) -> Iterator[tuple[Store, list[str]]]:
+    """The store at `uri` and the namespaces asked for; whatever goes wrong is a sentence and exit 1."""
+    try:
+        store = open_store(uri)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    try:
+        names = sorted(namespaces(store))
+        if not names:
+            refuse(f"there is no ledger at {uri}")
+        if namespace is not None and namespace not in names:
+            refuse(f"{uri} has no ledger of {namespace}; it has {', '.join(names)}")
+        yield store, [namespace] if namespace else names
+    except (StoreError, Untrusted) as error:
+        refuse(str(error))
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    counts = f"{_count(verdict.batches, 'batch', 'batches')}, {_count(verdict.entries, 'entry', 'entries')}"
+    if verdict.passed:
+        typer.echo(
+            f"ledger {verdict.namespace}: {counts}, chain whole, no prefix over any ceiling: PASS"
+            f"\n  head {verdict.head.sequence}:{verdict.head.hash}"
+            f"\n  {_count(verdict.snapshots, 'snapshot agrees', 'snapshots agree')} with the batches"
+            f"\n  {_count(len(verdict.books.open), 'attempt is', 'attempts are')} open"
+        )
+        return
+    number = _count(len(verdict.violations), "violation", "violations")
+    typer.echo(f"ledger {verdict.namespace}: {counts}, {number}: FAIL")
+    broken = table("BATCH", "RULE", "WHAT")
+    for violation in verdict.violations:
+        broken.add_row(str(violation.sequence), violation.rule, violation.detail)
+    console().print(broken)
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "namespace": verdict.namespace,
+        "cluster": verdict.cluster,
+        "passed": verdict.passed,
+        "batches": verdict.batches,
+        "entries": verdict.entries,
+        "snapshots": verdict.snapshots,
+        "head": f"{verdict.head.sequence}:{verdict.head.hash}",
+        "openAttempts": [attempt.name for attempt in verdict.books.open.values()],
+        "violations": [asdict(violation) for violation in verdict.violations],
+    }
+
+
+def _print_balance(found: Balance) -> None:
+    typer.echo(f"ledger {found.namespace}")
+    accounts = table("ACCOUNT", "CEILING", "SPENT", "HELD", "ROOM", "")
+    for line in found.accounts:
+        amounts = (line.ceiling, line.spent, line.held, line.room)
+        accounts.add_row(line.account, *map(to_amount, amounts), line.currency)
+    console().print(accounts)
+    trials = table("STUDY", "TRIAL", "ATTEMPTS", "OPEN", "SECONDS", "SPENT", "HELD")
+    for trial in found.trials:
+        numbers = (trial.trial, trial.attempts, trial.open, trial.seconds)
+        trials.add_row(trial.name, *map(str, numbers), to_amount(trial.spent), to_amount(trial.held))
+    if found.trials:
+        console().print(trials)
+    if found.manifests:
+        manifests = table("BATCH", "TIME", "MANIFEST", "GENERATION", "SPEC", "SPACE", "CRITERIA")
+        for said in found.manifests:
+            name = f"{said.study}/{said.revision}"
+            hashes = (digest[:_SHORT] for digest in (said.spec, said.space, said.criteria))
+            manifests.add_row(str(said.sequence), _time(said.time), name, str(said.generation), *hashes)
+        console().print(manifests)
+    if found.movements:
+        moves = table("BATCH", "TIME", "ENTRY", "ACCOUNT", "CEILING", "SPENT", "HELD")
+        for move in found.movements:
+            sums = map(to_amount, (move.ceiling, move.spent, move.held))
+            moves.add_row(str(move.sequence), _time(move.time), move.entry, move.account, *sums)
+        console().print(moves)
+    if found.overruns:
+        typer.echo(f"{_count(found.overruns, 'overrun', 'overruns')}: run `ledger verify`")
+
+
+def _balance(found: Balance) -> dict[str, Any]:
+    """JSON; money as decimal strings."""
+    return {
+        "namespace": found.namespace,
+        "overruns": found.overruns,
+        "accounts": [_amounts(asdict(line) | {"room": line.room}) for line in found.accounts],
+        "trials": [_amounts(asdict(line)) for line in found.trials],
+        "manifests": [asdict(line) for line in found.manifests],
+        "movements": [_amounts(asdict(line)) for line in found.movements],
+    }
+
+
+_MONEY = frozenset({"requested", "ceiling", "spent", "held", "room"})
+
+
+def _amounts(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: to_amount(value) if name in _MONEY else value for name, value in line.items()}
+
+
+def _time(unix: int) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def table(*heads: str) -> Table:
+    """A table for people, without lines around it."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for head in heads:
+        shown.add_column(head, justify="right" if head in _NUMBERS else "left", overflow="fold")
+    return shown

@@ -1,0 +1,25 @@
+"""Where events go while a person watches: a file of JSON lines."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Append structlog's events to `path`."""
+    with path.open("a", buffering=1, encoding="utf-8") as file:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper("iso"),
+                structlog.processors.JSONRenderer(),
+            ],
+            logger_factory=structlog.WriteLoggerFactory(file),
+        )
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()

@@ -1,0 +1,172 @@
+"""Where the commands on a study find it: a cluster or a directory."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from comptroller_api.meta import APPROVED, GROUP, VERSION
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+_PAGE = 500
+_NOT_FOUND = 404
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class SourceError(Exception):
+    """The study cannot be read or changed; the message says why."""
+
+
+class Source(Protocol):
+    """Reads studies, suspends and approves them."""
+
+    resumed_by: str
+    """What else a person must do so that a study goes on, to be put behind a sentence."""
+
+    def study(self, name: str) -> Study:
+        """One study.
+
+        Raises:
+            SourceError: there is none, or it cannot be read.
+        """
+        ...
+
+    def trials(self, study: Study) -> list[Trial]:
+        """Its trials, by number.
+
+        Raises:
+            SourceError: they cannot be read.
+        """
+        ...
+
+    def suspend(self, name: str, *, suspended: bool) -> None:
+        """Set `spec.suspend`.
+
+        Raises:
+            SourceError: there is no such study, or it cannot be changed.
+        """
+        ...
+
+    def approve(self, name: str, amount: str) -> None:
+        """Approve a ceiling of up to `amount`.
+
+        Raises:
+            SourceError: there is no such study, or it is not this person's to approve.
+        """
+        ...
+
+
+class DirectorySource:
+    """The directory of a `comptroller run`."""
+
+    def __init__(self, directory: Path, namespace: str | None) -> None:
+        """Read `directory`; nothing is written unless asked to."""
+        from comptroller.cluster.local import ObjectFiles  # noqa: PLC0415  (a second of imports)
+
+        self._directory, self._namespace = directory, namespace or "default"
+        self.resumed_by = f"; `comptroller run … --dir {directory}` goes on with it"
+        self._objects = ObjectFiles(directory.absolute() / "objects")
+
+    def study(self, name: str) -> Study:
+        """One study."""
+        found = self._objects.study(self._namespace, name)
+        return found if found is not None else self._missing(name)
+
+    def trials(self, study: Study) -> list[Trial]:
+        """Its trials, by number."""
+        return list(self._objects.trials(self._namespace, study.metadata.uid))
+
+    def suspend(self, name: str, *, suspended: bool) -> None:
+        """Set `spec.suspend`."""
+        if not self._objects.suspend(self._namespace, name, suspended=suspended):
+            self._missing(name)
+
+    def approve(self, name: str, amount: str) -> None:
+        """Say where it is approved: on one's own machine, nobody else could."""
+        del name
+        raise SourceError(
+            f"in a directory, approve in the manifest: metadata.annotations: {APPROVED}: '{amount}'"
+        )
+
+    def _missing(self, name: str) -> NoReturn:
+        raise SourceError(f"{self._directory} holds no study {name!r} in namespace {self._namespace!r}")
+
+
+class KubernetesSource:
+    """A cluster, as kubeconfig or the pod's service account names it."""
+
+    resumed_by = ""
+
+    def __init__(self, namespace: str | None, context: str | None) -> None:
+        """Connect.
+
+        Raises:
+            SourceError: there is no configuration.
+        """
+        import kubernetes  # noqa: PLC0415  (a second of imports)
+        import urllib3  # noqa: PLC0415  (with it)
+
+        config: Any = kubernetes.config  # ships no types
+        default = "default"
+        try:
+            config.load_kube_config(context=context)
+            known, current = config.list_kube_config_contexts()
+            chosen = next((c for c in known if c["name"] == context), current)
+            default = chosen["context"].get("namespace", default)
+        except config.ConfigException as error:
+            if not _SERVICE_ACCOUNT.exists():
+                raise SourceError(f"no cluster: {error} Use --dir for a local run.") from error
+            config.load_incluster_config()
+            default = _SERVICE_ACCOUNT.read_text().strip()
+        self._namespace = namespace or default
+        self._api = kubernetes.client.CustomObjectsApi()
+        self._refused = kubernetes.client.ApiException
+        self._unreached = urllib3.exceptions.HTTPError
+
+    def study(self, name: str) -> Study:
+        """One study."""
+        body = self._call("get_namespaced_custom_object", "studies", name)
+        return Study.model_validate(body)
+
+    def trials(self, study: Study) -> list[Trial]:
+        """Its trials, by number."""
+        found: list[Trial] = []
+        more = ""
+        while True:
+            body = self._call("list_namespaced_custom_object", "trials", limit=_PAGE, _continue=more)
+            items = (Trial.model_validate(item) for item in body["items"])
+            found += [trial for trial in items if trial.spec.study_uid == study.metadata.uid]
+            more = body["metadata"].get("continue") or ""
+            if not more:
+                return sorted(found, key=lambda trial: trial.spec.number)
+
+    def suspend(self, name: str, *, suspended: bool) -> None:
+        """Set `spec.suspend`."""
+        patch = {"spec": {"suspend": suspended}}
+        self._call("patch_namespaced_custom_object", "studies", name, patch)
+
+    def approve(self, name: str, amount: str) -> None:
+        """Set the annotation that the admission policy guards."""
+        patch = {"metadata": {"annotations": {APPROVED: amount}}}
+        self._call("patch_namespaced_custom_object", "studies", name, patch)
+
+    def _call(self, method: str, plural: str, *arguments: Any, **options: Any) -> dict[str, Any]:
+        try:
+            body = getattr(self._api, method)(GROUP, VERSION, self._namespace, plural, *arguments, **options)
+        except self._refused as error:
+            if error.status == _NOT_FOUND and arguments:
+                raise SourceError(f"no study {arguments[0]!r} in namespace {self._namespace!r}") from error
+            raise SourceError(f"the API server refused: {_sentence(error)}") from error
+        except self._unreached as error:
+            raise SourceError(f"the API server cannot be reached: {error}") from error
+        if not isinstance(body, dict):
+            raise SourceError("the API server's answer is no object")
+        return body
+
+
+def _sentence(error: Any) -> str:
+    """What an API server's refusal says: a policy's message, where it has one."""
+    with suppress(TypeError, ValueError, KeyError):
+        return str(json.loads(error.body)["message"])
+    return f"{error.status} {error.reason}"

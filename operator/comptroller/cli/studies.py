@@ -1,0 +1,156 @@
+"""`status`, `trials`, `front`, `watch`, `stop`, `resume` and `approve`: what a person wants of a study."""
+
+import functools
+import inspect
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+
+from comptroller.cli import tables
+from comptroller.cli.console import DONE, REFUSED, Form, Output, console, print_json, refuse
+from comptroller.cli.sources import DirectorySource, KubernetesSource, Source, SourceError
+
+
+def _place(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")],
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Its namespace; else the context's own, or default."),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir", help="The directory of a `comptroller run`, in place of a cluster.", exists=True
+        ),
+    ] = None,
+    context: Annotated[str | None, typer.Option("--context", help="The kubeconfig context.")] = None,
+) -> tuple[Source, str]:
+    """Which study, and where it is: the words that each of these commands takes."""
+    found = DirectorySource(directory, namespace) if directory else KubernetesSource(namespace, context)
+    return found, study
+
+
+def _of_study(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of what is done with a source and a study's name; what cannot be done is exit 1."""
+    place = inspect.signature(_place).parameters
+    own = [*inspect.signature(command).parameters.values()][2:]
+
+    @functools.wraps(command)
+    def run(**words: Any) -> None:
+        where = {name: words.pop(name) for name in place}
+        try:
+            source, study = _place(**where)
+            command(source, study, **words)
+        except SourceError as error:
+            refuse(str(error))
+
+    # What typer reads the options from.
+    run.__signature__ = inspect.Signature([*place.values(), *own])  # type: ignore[attr-defined]
+    return run
+
+
+@_of_study
+def status(source: Source, study: str, output: Output = Form.TABLE) -> None:
+    """Where a study stands: its trials by state, what is spent and held, its best trial."""
+    found = source.study(study)
+    if output is Form.JSON:
+        print_json(found.to_json())
+    else:
+        console().print(tables.summary(found))
+
+
+@_of_study
+def trials(source: Source, study: str, output: Output = Form.TABLE) -> None:
+    """A study's trials: state, the latest metrics, spend and parameters."""
+    found = source.study(study)
+    every = source.trials(found)
+    if output is Form.JSON:
+        print_json([trial.to_json() for trial in every])
+        return
+    out = console()
+    out.print(tables.trials_table(found, every))
+    for line in tables.reasons(every):
+        out.print(line)
+
+
+@_of_study
+def front(source: Source, study: str, output: Output = Form.TABLE) -> None:
+    """The Pareto front: the trials that no other beats in every objective, and their artifacts."""
+    found = source.study(study)
+    entries = found.status.front if found.status else []
+    if output is Form.JSON:
+        print_json([entry.to_json() for entry in entries])
+    elif entries:
+        console().print(tables.front_table(found))
+    else:
+        typer.echo("no trial has succeeded within the ceilings yet")
+
+
+@_of_study
+def watch(
+    source: Source,
+    study: str,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    output: Output = Form.TABLE,
+) -> None:
+    """Watch a study until it is over: exit 0 when it is Complete, 1 when it has Failed.
+
+    With -o json, one line for each change of its status.
+    """
+    look = _watch_json if output is Form.JSON else _watch
+    raise typer.Exit(DONE if look(source, study, interval) == "Complete" else REFUSED)
+
+
+_OVER = {"Complete", "Failed"}
+
+
+def _watch(source: Source, name: str, interval: float) -> str:
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            found = source.study(name)
+            live.update(tables.whole(found, source.trials(found)), refresh=True)
+            word = tables.standing(found)[0]
+            if word in _OVER:
+                return word
+            time.sleep(interval)
+
+
+def _watch_json(source: Source, name: str, interval: float) -> str:
+    told = ""
+    while True:
+        found = source.study(name)
+        line = json.dumps(found.status.to_json() if found.status else {})
+        if line != told:
+            typer.echo(line)
+            told = line
+        word = tables.standing(found)[0]
+        if word in _OVER:
+            return word
+        time.sleep(interval)
+
+
+@_of_study
+def stop(source: Source, study: str) -> None:
+    """Suspend a study: its trials write checkpoints and end, and nothing more is spent. See `resume`."""
+    source.suspend(study, suspended=True)
+    typer.echo(f"study {study} is being suspended; its trials write checkpoints and end")
+
+
+@_of_study
+def resume(source: Source, study: str) -> None:
+    """Let a suspended study go on, from its trials' checkpoints."""
+    source.suspend(study, suspended=False)
+    typer.echo(f"study {study} goes on{source.resumed_by}")
+
+
+@_of_study
+def approve(source: Source, study: str) -> None:
+    """Approve a study's ceiling, which a budget asks for above an amount; needs the verb `approve`."""
+    spend = source.study(study).spec.ceilings.spend
+    source.approve(study, spend.amount)
+    typer.echo(f"study {study} may spend up to {spend.amount} {spend.currency}")

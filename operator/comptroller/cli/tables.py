@@ -1,0 +1,142 @@
+"""A study and its trials as tables. No money is computed here; what is printed is what the status says."""
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+_COLOURS = {
+    "Succeeded": "green",
+    "Complete": "green",
+    "Running": "cyan",
+    "Pruned": "yellow",
+    "BudgetStopped": "yellow",
+    "Held": "yellow",
+    "Suspended": "yellow",
+    "Infeasible": "magenta",
+    "Failed": "red",
+    "MetricsLost": "red",
+}
+_LATENCY = {"P50": "latency_p50_ms", "P95": "latency_p95_ms", "P99": "latency_p99_ms"}
+
+
+def coloured(word: str) -> Text:
+    """A state or an outcome in its colour."""
+    return Text(word, style=_COLOURS.get(word, ""))
+
+
+def standing(study: Study) -> tuple[str, str]:
+    """Where a study stands, in one word, and why."""
+    on = {c.type: c for c in study.status.conditions if c.status == "True"} if study.status else {}
+    for kind in ("Complete", "Failed"):
+        if kind in on:
+            return kind, f"{on[kind].reason}: {on[kind].message}"
+    if "Stalled" in on:
+        word = "Suspended" if on["Stalled"].reason == "Suspended" else "Held"
+        return word, f"{on['Stalled'].reason}: {on['Stalled'].message}"
+    if "Reconciling" in on:
+        return "Running", on["Reconciling"].message
+    return "Pending", "nobody has looked at it yet"
+
+
+def shown_metrics(study: Study) -> list[str]:
+    """The metrics worth a column: the objectives and what has a ceiling."""
+    spec = study.spec
+    names: list[str] = [objective.metric for objective in spec.objectives]
+    if spec.ceilings.latency is not None:
+        names.append(_LATENCY[spec.ceilings.latency.quantile])
+    if spec.ceilings.artifact_size is not None:
+        names.append("artifact_bytes")
+    if spec.ceilings.peak_memory is not None:
+        names.append("peak_memory_bytes")
+    return list(dict.fromkeys(names))
+
+
+def summary(study: Study) -> Table:
+    """One study on one line, as `kubectl get studies` has it, and why it stands there."""
+    status, spend = study.status, study.spec.ceilings.spend
+    word, why = standing(study)
+    table = _table("STUDY", "STATE", "TRIALS", "SPENT", "HELD", "CEILING", "BEST", "WHY")
+    table.add_row(
+        study.metadata.name,
+        coloured(word),
+        status.progress if status else "",
+        (status.spent if status else None) or "0.00",
+        (status.held if status else None) or "0.00",
+        f"{spend.amount} {spend.currency}",
+        status.best if status else "",
+        why,
+    )
+    return table
+
+
+def trials_table(study: Study, trials: Sequence[Trial]) -> Table:
+    """A line for each trial: how it stands, what was measured last, what it cost and what it was."""
+    metrics = shown_metrics(study)
+    rungs = len(study.spec.search.rungs.epochs)
+    heads = [name.upper() for name in metrics]
+    table = _table("TRIAL", "STATE", "RUNG", *heads, "SPENT", "TRIES", "PARAMETERS", right={"SPENT", *heads})
+    for trial in trials:
+        status = trial.status
+        last = status.rungs[-1] if status and status.rungs else None
+        word = (status.outcome or status.state) if status else "Pending"
+        table.add_row(
+            str(trial.spec.number),
+            coloured(word),
+            f"{len(status.rungs) if status else 0}/{rungs}",
+            *(figure(last.metrics[name]) if last and name in last.metrics else "" for name in metrics),
+            (status.spent if status else None) or "",
+            str(len(status.attempts)) if status else "0",
+            Text(parameters(trial), no_wrap=True, overflow="ellipsis"),
+        )
+    return table
+
+
+def reasons(trials: Iterable[Trial]) -> list[str]:
+    """Why trials ended as they did, where that needs saying."""
+    ended = ((t, t.status) for t in trials if t.status is not None and t.status.reason)
+    return [f"trial {t.spec.number} {s.outcome or s.state}: {s.reason}" for t, s in ended]
+
+
+def front_table(study: Study) -> Table:
+    """The Pareto front."""
+    entries = study.status.front if study.status else []
+    metrics = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
+    heads = [name.upper() for name in metrics]
+    table = _table("TRIAL", *heads, "ARTIFACT", right=set(heads))
+    for entry in entries:
+        best = study.status is not None and entry.trial == study.status.best_trial
+        number = Text(f"{entry.trial} *" if best else str(entry.trial), style="bold" if best else "")
+        table.add_row(number, *(entry.metrics.get(name, "") for name in metrics), entry.artifact)
+    return table
+
+
+def whole(study: Study, trials: Sequence[Trial]) -> RenderableType:
+    """Everything of a study on one screen."""
+    parts: list[RenderableType] = [summary(study), Text(), trials_table(study, trials)]
+    if study.status and study.status.front:
+        parts += [Text(), Text("Pareto front (* best)", style="bold"), front_table(study)]
+    return Group(*parts)
+
+
+def parameters(trial: Trial) -> str:
+    """The configuration on one line, without the levers' names where the rest says enough."""
+    return " ".join(f"{name}={value}" for name, value in sorted(trial.spec.parameters.items()))
+
+
+def figure(value: float) -> str:
+    """A metric as a person reads it."""
+    return str(int(value)) if value == int(value) and abs(value) < 10**12 else f"{value:.4g}"
+
+
+def _table(*heads: str, right: Iterable[str] = ()) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    aligned = set(right)
+    for head in heads:
+        table.add_column(head, justify="right" if head in aligned else "left", overflow="fold")
+    return table

@@ -1,0 +1,164 @@
+"""The Kubernetes API as JSON in and out, through the official asyncio client's transport."""
+
+import json
+from email.utils import parsedate_to_datetime
+from typing import Any, cast
+
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.exceptions import ApiException
+
+from comptroller_api.meta import API_VERSION
+
+Body = dict[str, Any]
+
+_TIMEOUT = 15.0
+_PAGE = 500
+_NOT_FOUND = 404
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_MERGE, _JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
+
+
+async def connect(context: str | None = None) -> "Api":
+    """Connect from inside a pod, else by kubeconfig."""
+    configuration = Configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        await config.load_kube_config(  # type: ignore[no-untyped-call]
+            context=context, client_configuration=configuration
+        )
+    return Api(ApiClient(configuration))
+
+
+def path(resource: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
+    """The path of `studies`, `jobs`, `pods`, ... in `namespace`."""
+    group = {"jobs": "/apis/batch/v1", "pods": "/api/v1", "events": "/api/v1", "namespaces": "/api/v1"}
+    parts = [group.get(resource, f"/apis/{API_VERSION}")]
+    if namespace is not None:
+        parts += ["namespaces", namespace]
+    return "/".join([*parts, resource, *(part for part in (name, sub) if part)])
+
+
+class Missing(LookupError):  # noqa: N818  (a name says what it is)
+    """There is no object of that name, whatever watches say."""
+
+
+class Api:
+    """Seven verbs. Each raises `ApiException` for an answer that is an error, unless it says otherwise."""
+
+    def __init__(self, client: ApiClient) -> None:
+        """Wrap a configured client."""
+        self._client = client
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, where: str, **query: str) -> Body | None:
+        """The object, or `None` where there is none."""
+        return await self._unless(404, self._request("GET", where, query=query))
+
+    async def uids(self, where: str, selector: str = "") -> set[str]:
+        """The uids of all objects of a list, as of when it began; only their metadata is fetched."""
+        found: set[str] = set()
+        query = {"limit": str(_PAGE), "labelSelector": selector}
+        while True:
+            page = await self._request("GET", where, query=query, accept=_METADATA)
+            found |= {str(item["metadata"]["uid"]) for item in page["items"]}
+            if not (token := page["metadata"].get("continue")):
+                return found
+            query["continue"] = token
+
+    async def objects(self, where: str, selector: str = "") -> tuple[list[Body], int]:
+        """All objects of a list as of when it began, and the API server's clock then, in unix seconds."""
+        found: list[Body] = []
+        query = {"limit": str(_PAGE), "labelSelector": selector}
+        at = None
+        while True:
+            page, answered = await self._exchange("GET", where, query=query)
+            at = answered if at is None else at
+            kind = {
+                "apiVersion": page.get("apiVersion"),
+                "kind": str(page.get("kind", "")).removesuffix("List"),
+            }
+            found += [kind | item for item in page["items"]]
+            if not (token := page["metadata"].get("continue")):
+                return found, at
+            query["continue"] = token
+
+    async def create(self, where: str, body: Body) -> Body | None:
+        """The object created, or `None` where its name is taken."""
+        return await self._unless(409, self._request("POST", where, body))
+
+    async def merge(self, where: str, body: Body) -> Body | None:
+        """The object after a merge patch; `None` where it changed meanwhile.
+
+        Raises:
+            Missing: it is gone.
+        """
+        return await self._of_one(self._unless(409, self._request("PATCH", where, body, _MERGE)))
+
+    async def patch(self, where: str, operations: list[Body]) -> Body | None:
+        """The object after a JSON patch; `None` where a `test` does not hold.
+
+        Raises:
+            Missing: it is gone.
+        """
+        call = self._request("PATCH", where, operations, _JSON_PATCH)
+        return await self._of_one(self._unless(409, self._unless(422, call)))
+
+    @staticmethod
+    async def _of_one(call: Any) -> Body | None:
+        try:
+            return cast("Body | None", await call)
+        except ApiException as error:
+            if error.status == _NOT_FOUND and _names_an_object(error):
+                raise Missing(error.body) from error
+            raise
+
+    @staticmethod
+    async def _unless(status: int, call: Any) -> Body | None:
+        try:
+            return cast("Body | None", await call)
+        except ApiException as error:
+            if error.status == status:
+                return None
+            raise
+
+    async def _request(self, *what: Any, **how: Any) -> Body:
+        """The answer of `_exchange`, where the server's clock is of no interest."""
+        return (await self._exchange(*what, **how))[0]
+
+    async def _exchange(
+        self,
+        method: str,
+        where: str,
+        body: Body | list[Body] | None = None,
+        content_type: str = "application/json",
+        query: dict[str, str] | None = None,
+        accept: str = "application/json",
+    ) -> tuple[Body, int]:
+        """One request; the answer's body and the server's clock."""
+        request = await self._client.param_serialize(
+            method=method,
+            resource_path=where,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": accept, "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        answer = await self._client.call_api(*request, _request_timeout=_TIMEOUT)
+        text = await answer.read()  # type: ignore[no-untyped-call]
+        if not 200 <= answer.status < 300:  # noqa: PLR2004  (HTTP's own numbers)
+            raise ApiException(status=answer.status, reason=answer.reason, body=text.decode(errors="replace"))
+        stamp = parsedate_to_datetime(answer.getheader("Date"))  # type: ignore[no-untyped-call]
+        return cast("Body", json.loads(text)), int(stamp.timestamp())
+
+
+def _names_an_object(error: ApiException) -> bool:
+    """Whether a 404 is about an object, and not about a kind that is not served just now."""
+    try:
+        return bool(json.loads(error.body or "")["details"]["name"])
+    except (ValueError, TypeError, KeyError):
+        return False

@@ -1,0 +1,48 @@
+"""The protocol between the controller and whatever runs the trials."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from comptroller.actions import Action
+from comptroller.world import AttemptKey, Refused, Run
+from comptroller_api.budget import Budget
+from comptroller_api.pricelist import PriceList
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A namespace's objects as last seen; parts of it may be stale."""
+
+    studies: tuple[Study, ...] = ()
+    trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
+    """By study uid, in order of their numbers."""
+    runs: Mapping[AttemptKey, Run] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
+    prices: tuple[PriceList, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    """Objects of these kinds that do not parse."""
+    now: int | None = None
+    """Of a fresh snapshot, unix seconds of the clock that stamps the objects."""
+
+
+class Cluster(Protocol):
+    """What every implementation promises.
+
+    * `observe` costs no request where it can: it reads what watches have brought. Where it is asked for a
+      fresh snapshot, it sees every write that returned before, by whomever.
+    * `act` is idempotent: what is there already is success, and so is what is gone already.
+    * A name is taken once. `Launch` and `Bury` of a name that exists do nothing, whoever made it.
+    * A run under `Launch` ends by itself when its deadline does, with nobody watching (P2).
+    * `act` may raise; then it is unknown whether it took effect, and the next pass finds out.
+    """
+
+    async def observe(self, namespace: str, *, fresh: bool = False) -> Snapshot:
+        """The namespace as last seen, or as it is."""
+        ...
+
+    async def act(self, namespace: str, action: Action) -> None:
+        """Carry out one action; `Append` never comes here."""
+        ...

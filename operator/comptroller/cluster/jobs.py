@@ -1,0 +1,199 @@
+"""Attempts as Kubernetes Jobs: building them. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comptroller.actions import Bury, Launch
+from comptroller.ledger.names import study_name
+from comptroller.world import AttemptKey
+from comptroller_api import quantity
+from comptroller_api.contract import (
+    ASSIGNMENT_ENV,
+    GRANT_ANNOTATION,
+    GRANT_FILE,
+    HEARTBEAT_PORT,
+)
+from comptroller_api.meta import API_VERSION, FINALIZER, GROUP
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+MANAGED = {"app.kubernetes.io/managed-by": "comptroller"}
+STUDY, STUDY_UID, TRIAL, ATTEMPT = (f"{GROUP}/{part}" for part in ("study", "study-uid", "trial", "attempt"))
+STOP, STOP_REASON = f"{GROUP}/stop", f"{GROUP}/stop-reason"
+_USER = 65532
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PodSettings:
+    """What every trainer pod of this cluster gets."""
+
+    environment: Mapping[str, str]
+    """Such as the object store's endpoint and region; never a secret."""
+
+
+def _labels(key: AttemptKey, study: str) -> dict[str, str]:
+    return MANAGED | {
+        "app.kubernetes.io/name": "comptroller-trainer",
+        STUDY: study,
+        STUDY_UID: key[0],
+        TRIAL: str(key[1]),
+        ATTEMPT: str(key[2]),
+    }
+
+
+def _owners(one: Trial | Study | None) -> list[Body]:
+    if one is None:
+        return []
+    meta = {"name": one.metadata.name, "uid": one.metadata.uid}
+    flags = {"controller": True, "blockOwnerDeletion": True}
+    return [{"apiVersion": API_VERSION, "kind": one.kind, **meta, **flags}]
+
+
+def job(launch: Launch, settings: PodSettings) -> Body:
+    """The Job of an attempt.
+
+    Its deadline is the lease, so that it ends with the operator dead; the pod's own deadline is the longest
+    attempt, so that it ends with the control plane dead and a hostile image. Our finalizer keeps both until
+    the books are closed, so that what is billed is what the kubelet saw.
+    """
+    work, lease = launch.assignment, launch.study.spec.runtime.lease
+    key = (launch.study.metadata.uid, work.trial, work.attempt)
+    labels, owners = _labels(key, work.study), _owners(launch.trial)
+    longest = quantity.seconds(lease.longest_attempt) if lease.renewal == "Renew" else work.lease_seconds
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": work.name,
+            "namespace": work.namespace,
+            "labels": labels,
+            "ownerReferences": owners,
+            "finalizers": [FINALIZER],
+        },
+        "spec": {
+            "activeDeadlineSeconds": work.lease_seconds,
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {GRANT_ANNOTATION: str(work.lease_seconds)},
+                    "finalizers": [FINALIZER],
+                },
+                "spec": _pod(launch, settings, longest),
+            },
+        },
+    }
+
+
+def _pod(launch: Launch, settings: PodSettings, longest: int) -> Body:
+    work = launch.assignment
+    return {
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": longest,
+        "terminationGracePeriodSeconds": work.grace_seconds,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "nodeSelector": launch.node_selector,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(launch, settings)],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {
+                "name": "lease",
+                "downwardAPI": {
+                    "items": [
+                        {
+                            "path": GRANT_FILE.rsplit("/", 1)[1],
+                            "fieldRef": {"fieldPath": f"metadata.annotations['{GRANT_ANNOTATION}']"},
+                        }
+                    ]
+                },
+            },
+        ],
+    }
+
+
+def _container(launch: Launch, settings: PodSettings) -> Body:
+    resources = launch.resources
+    amounts = {"cpu": resources.cpu, "memory": resources.memory}
+    if resources.gpu:
+        amounts[resources.gpus] = str(resources.gpu)
+    environment = dict(settings.environment) | {
+        "HOME": "/tmp",  # noqa: S108  (an emptyDir of the pod's own)
+        "COMPTROLLER_CPUS": f"{quantity.milli(resources.cpu) / 1000:g}",
+        ASSIGNMENT_ENV: launch.assignment.model_dump_json(by_alias=True, exclude_none=True),
+    }
+    env: list[Body] = [{"name": name, "value": value} for name, value in environment.items()]
+    secret = launch.study.spec.artifacts.credentials_secret
+    if secret is not None:
+        env += [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}
+            for name in _CREDENTIALS
+        ]
+    return {
+        "name": "trainer",
+        "image": launch.image,
+        "env": env,
+        "ports": [{"name": "heartbeat", "containerPort": HEARTBEAT_PORT}],
+        "resources": {"requests": amounts, "limits": amounts},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "lease", "mountPath": GRANT_FILE.rsplit("/", 1)[0], "readOnly": True},
+        ],
+    }
+
+
+def tombstone(bury: Bury, namespace: str) -> Body:
+    """A Job that only takes a name: it is suspended and would run no pod."""
+    labels = _labels(bury.key, study_name(bury.name, *bury.key))
+    container = {
+        "name": "none",
+        "image": "none",
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": bury.name,
+            "namespace": namespace,
+            "labels": labels,
+            "annotations": {STOP: "Suspended", STOP_REASON: bury.reason[:512]},
+            "ownerReferences": _owners(bury.owner),
+        },
+        "spec": {
+            "suspend": True,
+            "parallelism": 0,
+            "activeDeadlineSeconds": 1,
+            "backoffLimit": 0,
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": _USER,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [container],
+                },
+            },
+        },
+    }

@@ -1,0 +1,398 @@
+"""The real cluster: objects from watches, actions by the API, heartbeats from the pods."""
+
+import time
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import replace
+from itertools import filterfalse
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from kubernetes.aio.client.exceptions import ApiException
+from pydantic import ValidationError
+
+from comptroller import actions as todo
+from comptroller.actions import Action
+from comptroller.cluster import jobs, runs
+from comptroller.cluster.api import Api, Missing, path
+from comptroller.cluster.base import Snapshot
+from comptroller.cluster.events import event_of, refused_event
+from comptroller.status import rfc3339
+from comptroller.world import AttemptKey, Refused, Run
+from comptroller_api.budget import Budget
+from comptroller_api.contract import GRANT_ANNOTATION, Heartbeat
+from comptroller_api.meta import API_VERSION, FINALIZER, Model
+from comptroller_api.pricelist import PriceList
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+log = structlog.get_logger()
+
+Body = dict[str, Any]
+M = TypeVar("M", Study, Trial, Budget, PriceList)
+_FORBIDDEN = 403
+_LIMIT = 2000
+"""Overlaid objects kept at most; watches catch up long before."""
+_VALUE = 128
+"""Characters told of a value that is refused; the rule comes after it."""
+_FRESH = {
+    **dict.fromkeys(("studies", "trials", "budgets", "pricelists"), ""),
+    **dict.fromkeys(("jobs", "pods"), ",".join(f"{name}={value}" for name, value in jobs.MANAGED.items())),
+}
+"""What a fresh look lists, and the labels that it asks for."""
+
+
+class Watched(Protocol):
+    """What watches have brought, by resource (`studies`, `trials`, `jobs`, `pods`, ...)."""
+
+    def objects(self, resource: str, namespace: str | None) -> Iterable[Body]:
+        """The objects of a namespace, or of the cluster."""
+        ...
+
+    def hide(self, resource: str, uids: Iterable[str]) -> None:
+        """These are gone, whatever watches say."""
+        ...
+
+
+class Pulse(Protocol):
+    """What running attempts say of themselves."""
+
+    def heartbeat(self, job: str) -> Heartbeat | None:
+        """The latest heartbeat of the Job with this uid."""
+        ...
+
+    def silent_seconds(self, job: str) -> int:
+        """For how long it has not answered, though it was asked."""
+        ...
+
+    def idle_seconds(self, job: str, threshold: int) -> int:
+        """For how long utilization has stayed under `threshold` percent."""
+        ...
+
+
+class Kubernetes:
+    """`Cluster` on a real API server.
+
+    Its own writes are laid over what watches brought until they have caught up, so that a pass sees what the
+    pass before it did.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        watched: Watched,
+        pulse: Pulse,
+        settings: jobs.PodSettings,
+    ) -> None:
+        """Wire the parts."""
+        self._api, self._watched, self._pulse, self._settings = api, watched, pulse, settings
+        self._untold: list[tuple[Body, str]] = []
+        self._written: dict[tuple[str, str], Body] = {}
+        self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
+        self._attempts: dict[str, dict[str, tuple[Body | None, Body | None]]] = {}
+
+    # -- observe -------------------------------------------------------------------------------------------
+
+    async def observe(self, namespace: str, *, fresh: bool = False) -> Snapshot:
+        """The namespace as watches and our own writes have it, or, `fresh`, as the API server does."""
+        now = await self._look(namespace) if fresh else None
+        refused: list[Refused] = []
+        studies = tuple(self._parse(Study, "studies", namespace, refused))
+        trials: dict[str, list[Trial]] = {}
+        for trial in self._parse(Trial, "trials", namespace, refused):
+            trials.setdefault(trial.spec.study_uid, []).append(trial)
+        thresholds = {s.metadata.uid: s.spec.runtime.idle.threshold for s in studies if s.spec.runtime.idle}
+        snapshot = Snapshot(
+            studies=studies,
+            trials={uid: tuple(sorted(own, key=lambda t: t.spec.number)) for uid, own in trials.items()},
+            runs=self._runs(namespace, thresholds),
+            budgets=tuple(self._parse(Budget, "budgets", namespace, refused)),
+            prices=tuple(self._parse(PriceList, "pricelists", None, refused)),
+            refused=tuple(refused),
+            now=now,
+        )
+        await self._tell_refused()
+        return snapshot
+
+    async def _tell_refused(self) -> None:
+        told, self._untold = self._untold, []
+        for body, why in told:
+            log.warning("object refused", kind=body["kind"], name=body["metadata"]["name"], why=why)
+            await self._tell(refused_event(body, why))
+
+    async def _tell(self, event: Body) -> None:
+        try:
+            await self._api.create(path("events", event["metadata"]["namespace"]), event)
+        except Exception as error:  # noqa: BLE001 - an event that is lost is no reason to stop
+            log.info("event not told", error=f"{type(error).__name__}: {error}"[:500])
+
+    async def _look(self, namespace: str) -> int:
+        """Lay what the API server has over what watches brought; its clock when the first list began."""
+        moments = []
+        for resource, selector in _FRESH.items():
+            scope = None if resource == "pricelists" else namespace
+            # What watches bring while the list is on its way may be younger than the list: it is no ghost.
+            before = {body["metadata"]["uid"] for body in self._objects(resource, scope)}
+            bodies, at = await self._api.objects(path(resource, scope), selector)
+            moments.append(at)
+            there = {body["metadata"]["uid"]: body for body in bodies}
+            for uid in before - there.keys():
+                self._gone(resource, uid)
+            seen = {body["metadata"]["uid"]: body for body in self._objects(resource, scope)}
+            for uid, body in there.items():
+                if uid not in seen or _version(body) > _version(seen[uid]):
+                    self._wrote(resource, body)
+        return min(moments)
+
+    def _parse(self, model: type[M], resource: str, namespace: str | None, refused: list[Refused]) -> list[M]:
+        """The objects of one kind; each version is parsed once, and told of once where it is refused."""
+        before, now = self._parsed.get((resource, namespace), {}), {}
+        for body in self._objects(resource, namespace):
+            uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
+            known = before.get(uid)
+            now[uid] = known if known and known[0] == version else (version, self._read(model, body))
+        self._parsed[resource, namespace] = now
+        found = [one for _, one in now.values()]
+        refused += [one for one in found if isinstance(one, Refused)]
+        return [one for one in found if isinstance(one, model)]
+
+    def _read(self, model: type[M], body: Body) -> M | Refused:
+        try:
+            return model.model_validate(body)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the object"
+            why = f"{place}: {first['input']!r:.{_VALUE}}: {first['msg']}"[:512]
+        self._untold.append((body, why))
+        return Refused(model.__name__, body["metadata"]["name"], body["metadata"]["uid"], why)
+
+    def _objects(self, resource: str, namespace: str | None) -> list[Body]:
+        seen = {body["metadata"]["uid"]: body for body in self._watched.objects(resource, namespace)}
+        for (kind, uid), ours in list(self._written.items()):
+            if kind != resource or ours["metadata"].get("namespace") != namespace:
+                continue
+            theirs = seen.get(uid)
+            if theirs is not None and _version(theirs) >= _version(ours):
+                del self._written[kind, uid]
+            else:
+                seen[uid] = ours
+        return list(seen.values())
+
+    def forget(self, resource: str, uid: str) -> None:
+        """An object is gone: nothing of it may be laid over."""
+        self._written.pop((resource, uid), None)
+
+    def _gone(self, resource: str, uid: str) -> None:
+        """An object is gone, though watches have not said so: not yet, or never, if it went between two."""
+        self.forget(resource, uid)
+        self._watched.hide(resource, [uid])
+
+    def overlaid(self, resource: str) -> dict[str, str | None]:
+        """The uids of objects that only our own writes tell of, maybe, and their namespaces."""
+        return {
+            uid: body["metadata"].get("namespace")
+            for (kind, uid), body in self._written.items()
+            if kind == resource
+        }
+
+    def _runs(self, namespace: str, thresholds: Mapping[str, int]) -> dict[AttemptKey, Run]:
+        pods = runs.by_owner(self._objects("pods", namespace))
+        there = self._objects("jobs", namespace)
+        taken = {body["metadata"]["uid"] for body in there}
+        left = [body for uid, pod in pods.items() if uid not in taken and (body := runs.stand_in(pod))]
+        found, attempts = {}, {}
+        # A Job is believed before what stands in for one, and that before a Job that only takes a name.
+        for body in [*filter(runs.is_tombstone, there), *left, *filterfalse(runs.is_tombstone, there)]:
+            uid = body["metadata"]["uid"]
+            run = runs.run(body, pods.get(uid))
+            if run is None:
+                continue
+            attempts[run.name] = (body if uid in taken else None, pods.get(uid))
+            threshold = thresholds.get(run.key[0])
+            found[run.key] = replace(
+                run,
+                heartbeat=self._pulse.heartbeat(uid),
+                silent_seconds=self._pulse.silent_seconds(uid),
+                idle_seconds=self._pulse.idle_seconds(uid, threshold) if threshold is not None else 0,
+            )
+        self._attempts[namespace] = attempts
+        return found
+
+    # -- act -----------------------------------------------------------------------------------------------
+
+    async def act(self, namespace: str, action: Action) -> None:
+        """Carry out one action and tell people of it."""
+        done = await self._do(namespace, action)
+        log.info("acted", namespace=namespace, action=type(action).__name__, effect=done, **_fields(action))
+        if done and (event := event_of(namespace, action)) is not None:
+            await self._tell(event)
+
+    async def _do(self, namespace: str, action: Action) -> bool:  # noqa: C901, PLR0911  (one row an action)
+        match action:
+            case todo.CreateTrial():
+                return await self._create("trials", namespace, trial_body(action))
+            case todo.Launch():
+                return await self._create("jobs", namespace, jobs.job(action, self._settings))
+            case todo.Bury():
+                return await self._bury(namespace, action)
+            case todo.Extend(name, seconds):
+                job, _ = self._attempt(namespace, name)
+                return await self._change("jobs", job, {"spec": {"activeDeadlineSeconds": seconds}})
+            case todo.Grant(name, seconds):
+                return await self._grant(namespace, name, seconds)
+            case todo.Stop():
+                return await self._stop(namespace, action)
+            case todo.Release(name):
+                return await self._release(namespace, name)
+            case todo.RecordTrial(trial, status):
+                return await self._record("trials", namespace, trial, status.to_json())
+            case todo.RecordStudy(study, status):
+                return await self._record("studies", namespace, study, status.to_json())
+            case todo.RecordBudget(budget, status):
+                return await self._record("budgets", namespace, budget, status.to_json())
+            case todo.Protect(study):
+                return await self._finalize(namespace, study, [*study.metadata.finalizers, FINALIZER])
+            case todo.Unprotect(study):
+                kept = [f for f in study.metadata.finalizers if f != FINALIZER]
+                return await self._finalize(namespace, study, kept)
+        raise TypeError(f"{type(action).__name__} is not for the cluster")
+
+    def _wrote(self, resource: str, body: Body | None) -> bool:
+        if body is None:
+            return False
+        meta = body["metadata"]
+        if meta.get("deletionTimestamp") and not meta.get("finalizers"):
+            self._gone(resource, meta["uid"])  # with this write
+            return True
+        self._written.pop((resource, meta["uid"]), None)  # so that the last written is the last dropped
+        self._written[resource, meta["uid"]] = body
+        while len(self._written) > _LIMIT:
+            self._written.pop(next(iter(self._written)))
+        return True
+
+    async def _create(self, resource: str, namespace: str, body: Body) -> bool:
+        return self._wrote(resource, await self._api.create(path(resource, namespace), body))
+
+    async def _bury(self, namespace: str, bury: todo.Bury) -> bool:
+        body = jobs.tombstone(bury, namespace)
+        try:
+            return await self._create("jobs", namespace, body)
+        except ApiException as error:
+            if error.status != _FORBIDDEN or "being terminated" not in str(error.body):
+                raise
+        # Nothing can be created in a namespace that goes: the name is as good as taken.
+        meta = {
+            "uid": f"never-{bury.name}",
+            "resourceVersion": "0",
+            "creationTimestamp": rfc3339(int(time.time())),
+        }
+        return self._wrote("jobs", {**body, "metadata": body["metadata"] | meta})
+
+    def _attempt(self, namespace: str, name: str) -> tuple[Body | None, Body | None]:
+        """The Job and the pod of an attempt as they were last observed, or as we have written them since."""
+        job, pod = self._attempts.get(namespace, {}).get(name, (None, None))
+        return self._latest("jobs", job), self._latest("pods", pod)
+
+    def _latest(self, resource: str, seen: Body | None) -> Body | None:
+        ours = self._written.get((resource, seen["metadata"]["uid"])) if seen else None
+        return ours if ours and seen and _version(ours) > _version(seen) else seen
+
+    async def _change(self, resource: str, seen: Body | None, patch: Body, *, held: bool = True) -> bool:
+        """Patch an object as it was seen; `held`: one that changed meanwhile is left to the next pass."""
+        if seen is None:
+            return False
+        meta = seen["metadata"]
+        if held:
+            patch = {
+                **patch,
+                "metadata": {**patch.get("metadata", {}), "resourceVersion": meta["resourceVersion"]},
+            }
+        where = path(resource, meta["namespace"], meta["name"])
+        return await self._changed(resource, meta["uid"], self._api.merge(where, patch))
+
+    async def _changed(self, resource: str, uid: str, call: Awaitable[Body | None]) -> bool:
+        try:
+            return self._wrote(resource, await call)
+        except Missing:
+            self._gone(resource, uid)
+            return False
+
+    async def _stop(self, namespace: str, stop: todo.Stop) -> bool:
+        """End an attempt by its Job's deadline; a pod that no Job controls any more, by its own."""
+        job, pod = self._attempt(namespace, stop.name)
+        notes = {jobs.STOP: stop.end, jobs.STOP_REASON: stop.reason[:512]}
+        patch = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
+        done = False
+        if pod is not None and (job is None or runs.orphaned(pod)):
+            done = await self._change("pods", pod, patch)
+            if not done:
+                return False  # the Job would say that it was asked for
+        return await self._change("jobs", job, patch) or done
+
+    async def _grant(self, namespace: str, name: str, seconds: int) -> bool:
+        _, pod = self._attempt(namespace, name)
+        patch = {"metadata": {"annotations": {GRANT_ANNOTATION: str(seconds)}}}
+        return await self._change("pods", pod, patch, held=False)
+
+    async def _release(self, namespace: str, name: str) -> bool:
+        """The pod first: it is the Job that says that something is left to do."""
+        done = False
+        job, pod = self._attempt(namespace, name)
+        for resource, body in (("pods", pod), ("jobs", job)):
+            if body is None or FINALIZER not in body["metadata"].get("finalizers", []):
+                continue
+            kept = [f for f in body["metadata"]["finalizers"] if f != FINALIZER]
+            done |= await self._change(resource, body, {"metadata": {"finalizers": kept}})
+        return done
+
+    async def _record(
+        self, resource: str, namespace: str, seen: Study | Trial | Budget, status: Body
+    ) -> bool:
+        meta = seen.metadata
+        test: Body = {"op": "test", "path": "/metadata/resourceVersion", "value": meta.resource_version}
+        where = path(resource, namespace, meta.name, "status")
+        operations = [test, {"op": "add", "path": "/status", "value": status}]
+        return await self._changed(resource, meta.uid, self._api.patch(where, operations))
+
+    async def _finalize(self, namespace: str, study: Study, finalizers: list[str]) -> bool:
+        meta = study.metadata
+        patch = {"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version}}
+        call = self._api.merge(path("studies", namespace, meta.name), patch)
+        return await self._changed("studies", meta.uid, call)
+
+
+def trial_body(action: todo.CreateTrial) -> Body:
+    """The `Trial` object, owned by its study."""
+    study, trial = action.study.metadata, action.trial
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Trial",
+        "metadata": {
+            "name": trial.metadata.name,
+            "namespace": trial.metadata.namespace,
+            "labels": jobs.MANAGED | {jobs.STUDY: study.name, jobs.STUDY_UID: study.uid},
+            "ownerReferences": [
+                {
+                    "apiVersion": API_VERSION,
+                    "kind": "Study",
+                    "name": study.name,
+                    "uid": study.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": trial.spec.to_json(),
+    }
+
+
+def _version(body: Body) -> int:
+    """Resource versions of one resource order by their numbers (Kubernetes 1.35 says so; etcd always did)."""
+    return int(body["metadata"]["resourceVersion"])
+
+
+def _fields(action: Action) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in ("name", "seconds", "end", "reason"):
+        if hasattr(action, name):
+            found[name] = getattr(action, name)
+    return found

@@ -1,0 +1,241 @@
+"""What became of attempts: their Jobs and pods read back. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import cast, get_args
+
+from comptroller.cluster.jobs import ATTEMPT, STOP, STOP_REASON, STUDY, STUDY_UID, TRIAL, Body
+from comptroller.ledger.names import attempt_name
+from comptroller.world import AttemptKey, Exit, Run
+from comptroller_api.contract import EXIT_FINISHED, EXIT_SUSPENDED, GRANT_ANNOTATION, LEASE_OVER
+from comptroller_api.meta import FINALIZER
+from comptroller_api.trial import End
+
+_MADE_BY = "batch.kubernetes.io/controller-uid"
+"""The Job controller's label on its pods."""
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+_STUCK = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+}
+_UNSEEN = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
+"""Reasons of a pod's disruption for which nobody asked its node."""
+
+
+def unix(stamp: str | None) -> int | None:
+    """A Kubernetes time as unix seconds."""
+    return None if stamp is None else int(datetime.fromisoformat(stamp).timestamp())
+
+
+def key_of(labels: Mapping[str, str]) -> AttemptKey | None:
+    """The attempt that an object says it belongs to, by its labels."""
+    trial, attempt = labels.get(TRIAL, ""), labels.get(ATTEMPT, "")
+    if STUDY_UID not in labels or not _NUMBER.fullmatch(trial) or not _NUMBER.fullmatch(attempt):
+        return None
+    return labels[STUDY_UID], int(trial), int(attempt)
+
+
+def attempt_of(job_body: Body) -> AttemptKey | None:
+    """The attempt of a Job; `None` where it only carries our labels, and not an attempt's name."""
+    labels = job_body["metadata"].get("labels", {})
+    key = key_of(labels)
+    if key is None or job_body["metadata"]["name"] != attempt_name(labels.get(STUDY, ""), *key):
+        return None
+    return key
+
+
+def owner(pod: Body) -> str | None:
+    """The uid of the Job that a pod was made by.
+
+    A Job that is deleted with `--cascade=orphan` leaves its pod without an owner, and running: then the Job
+    controller's label says whose it was.
+    """
+    if orphaned(pod):
+        return cast("str | None", pod["metadata"].get("labels", {}).get(_MADE_BY))
+    return next((str(one["uid"]) for one in _controllers(pod)), None)
+
+
+def orphaned(pod: Body) -> bool:
+    """Whether nothing controls a pod, so that no Job's deadline ends it."""
+    return not _controllers(pod)
+
+
+def _controllers(pod: Body) -> list[Body]:
+    return [one for one in pod["metadata"].get("ownerReferences", []) if one.get("controller")]
+
+
+def by_owner(pods: Iterable[Body]) -> dict[str, Body]:
+    """The pod of each Job, by the Job's uid.
+
+    Of several (somebody suspended the Job and let it go on) the one that runs, or else that is not released.
+    """
+
+    def rank(pod: Body) -> tuple[bool, bool, bool, str]:
+        return not orphaned(pod), not _over(pod), FINALIZER in _finalizers(pod), pod["metadata"]["uid"]
+
+    return {uid: pod for pod in sorted(pods, key=rank) if (uid := owner(pod)) is not None}
+
+
+def stand_in(pod: Body) -> Body | None:
+    """A Job to read in the place of one that is gone, though its pod is here and has to be billed.
+
+    Such as when somebody took the Job's finalizers away by hand. That it is gone is told by the pod, of which
+    the garbage collector has let go or which it deletes: watches of Jobs may only be late.
+    """
+    meta = pod["metadata"]
+    labels = meta.get("labels", {})
+    key = key_of(labels)
+    if key is None or FINALIZER not in _finalizers(pod) or not (orphaned(pod) or "deletionTimestamp" in meta):
+        return None
+    made, name = meta["creationTimestamp"], attempt_name(labels.get(STUDY, ""), *key)
+    if not meta["name"].startswith(f"{name}-"):
+        return None  # somebody's copy
+    return {
+        "metadata": {
+            "name": name,
+            "uid": owner(pod),
+            "labels": labels,
+            "annotations": meta.get("annotations", {}),
+            "creationTimestamp": made,
+            "deletionTimestamp": meta.get("deletionTimestamp", made),
+        },
+        "spec": {"activeDeadlineSeconds": _granted(pod), "template": {"metadata": {}}},
+        "status": {"startTime": made},
+    }
+
+
+def is_tombstone(job_body: Body) -> bool:
+    """Whether a Job only takes a name."""
+    return bool(job_body["spec"].get("parallelism", 1) == 0)
+
+
+def run(job_body: Body, pod: Body | None) -> Run | None:
+    """What became of an attempt; `None` for a Job that is not one of ours."""
+    meta, spec, status = job_body["metadata"], job_body["spec"], job_body.get("status", {})
+    key = attempt_of(job_body)
+    if key is None:
+        return None
+    annotations = meta.get("annotations", {})
+    stop, stop_reason = annotations.get(STOP), annotations.get(STOP_REASON, "")
+    terminal = _terminal(status)
+    scheduled, ended = _billed(job_body, pod, terminal)
+    return Run(
+        key=key,
+        name=meta["name"],
+        deadline=spec.get("activeDeadlineSeconds", 0),
+        granted=_granted(pod or spec["template"]),
+        started=unix(status.get("startTime")),
+        scheduled=scheduled,
+        ended=ended,
+        exit=_exit(pod, terminal),
+        stop=cast("End", stop) if stop in get_args(End) else None,
+        stop_reason=stop_reason,
+        released=FINALIZER not in [*meta.get("finalizers", []), *_finalizers(pod)],
+        deleted="deletionTimestamp" in meta,
+    )
+
+
+def _granted(pod: Body) -> int:
+    """Seconds told to the guard; what somebody has made of the annotation may be anything."""
+    text = pod["metadata"].get("annotations", {}).get(GRANT_ANNOTATION, "")
+    return int(text) if _NUMBER.fullmatch(text) else 0
+
+
+def _over(pod: Body) -> bool:
+    return pod.get("status", {}).get("phase") in {"Succeeded", "Failed"}
+
+
+def _finalizers(pod: Body | None) -> list[str]:
+    return pod["metadata"].get("finalizers", []) if pod else []
+
+
+def _terminal(status: Body) -> Body | None:
+    """The condition that says that the Job is over."""
+    for condition in status.get("conditions", []):
+        if condition["type"] in {"Complete", "Failed"} and condition["status"] == "True":
+            return cast("Body", condition)
+    return None
+
+
+def _terminated(pod: Body | None) -> Body | None:
+    for container in (pod or {}).get("status", {}).get("containerStatuses", []):
+        if container["name"] == "trainer" and "terminated" in container.get("state", {}):
+            return cast("Body", container["state"]["terminated"])
+    return None
+
+
+def _stuck(pod: Body | None) -> str:
+    """Why the container never began: no node for it, a wrong image, a Secret that is not there."""
+    for condition in (pod or {}).get("status", {}).get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"{condition.get('reason', 'Unschedulable')}: {condition.get('message', '')}"
+    for container in (pod or {}).get("status", {}).get("containerStatuses", []):
+        waiting = container.get("state", {}).get("waiting", {})
+        if container["name"] == "trainer" and waiting.get("reason") in _STUCK:
+            return f"{waiting['reason']}: {waiting.get('message', '')}"
+    return ""
+
+
+def _condition(pod: Body | None, kind: str) -> Body | None:
+    for condition in (pod or {}).get("status", {}).get("conditions", []):
+        if condition["type"] == kind and condition["status"] == "True":
+            return cast("Body", condition)
+    return None
+
+
+def _billed(  # noqa: PLR0911  (a decision table)
+    job_body: Body, pod: Body | None, terminal: Body | None
+) -> tuple[int | None, int | None]:
+    """When billing starts and, once the work has surely stopped, when it ends."""
+    meta, status = job_body["metadata"], job_body.get("status", {})
+    if is_tombstone(job_body):
+        return None, unix(meta["creationTimestamp"])
+    over = unix(terminal["lastTransitionTime"]) if terminal else None
+    if pod is None:
+        # Nobody saw the pod go: from the Job's start, unless the Job never had one.
+        had_pod = bool(status.get("failed") or status.get("succeeded"))
+        return (unix(status.get("startTime")) if had_pod else None), over
+    bound = _condition(pod, "PodScheduled")
+    scheduled = unix(bound["lastTransitionTime"]) if bound else None
+    if scheduled is None and pod.get("spec", {}).get("nodeName"):
+        # It has a node, whatever its conditions say: from when the kubelet took it, or else from its making.
+        scheduled = unix(pod["status"].get("startTime")) or unix(pod["metadata"].get("creationTimestamp"))
+    if scheduled is None:
+        # A pod that is being deleted gets no node. Until it is, it may get one, whatever became of its Job.
+        return None, unix(pod["metadata"].get("deletionTimestamp")) or (over if _over(pod) else None)
+    if not _over(pod):
+        return scheduled, None
+    done, lost = _terminated(pod), _condition(pod, "DisruptionTarget")
+    if done and done.get("finishedAt"):
+        return scheduled, _ended(pod, scheduled, done["finishedAt"])
+    if lost and lost.get("reason") in _UNSEEN:
+        return scheduled, None  # it was given up, and may run on where nobody can look
+    return scheduled, unix(lost["lastTransitionTime"]) if lost else over
+
+
+def _ended(pod: Body, scheduled: int, finished: str) -> int | None:
+    """When the work had stopped, by the clock that stamped `scheduled`: the node's own may be another."""
+    acknowledged, at = unix(pod["status"].get("startTime")), unix(finished)
+    return at if acknowledged is None or at is None else scheduled + max(0, at - acknowledged)
+
+
+def _exit(pod: Body | None, terminal: Body | None) -> Exit:
+    done, lost = _terminated(pod) or {}, _condition(pod, "DisruptionTarget")
+    code, message = done.get("exitCode"), str(done.get("message", "")).strip() or _stuck(pod)
+    if code is None and terminal is not None and terminal["type"] == "Complete":
+        code = EXIT_FINISHED
+    by_guard = code == EXIT_SUSPENDED and message.startswith(LEASE_OVER)
+    by_kubelet = pod is not None and pod.get("status", {}).get("reason") == "DeadlineExceeded"
+    by_job = terminal is not None and terminal.get("reason") == "DeadlineExceeded"
+    return Exit(
+        code=code,
+        message=message[:512],
+        out_of_memory=done.get("reason") == "OOMKilled",
+        deadline=by_guard or by_kubelet or by_job,
+        disruption=lost.get("reason", "") if lost else "",
+    )

@@ -1,0 +1,233 @@
+"""The loop: observe, plan, act. One pass at a time in a namespace; restartable anywhere."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from comptroller.actions import Action, Append, RecordStudy, Refresh
+from comptroller.cluster import Cluster, Snapshot
+from comptroller.ledger.books import Attempt, Books
+from comptroller.ledger.journal import Journal
+from comptroller.ledger.store import StoreError
+from comptroller.plan import plan
+from comptroller.pricing import Feed
+from comptroller.status import is_final, stalled
+from comptroller.world import AttemptKey, World, trial_prefix
+from comptroller_api.contract import Report, report_key
+
+log = structlog.get_logger()
+
+_FAILURES_UNTOLD = 3
+"""Failing passes in a row after which people are told."""
+_PASSES = 32
+"""Passes in one `reconcile` before it yields to other namespaces."""
+
+T = TypeVar("T")
+
+
+class Artifacts(Protocol):
+    """Read access to what trainers left in object storage."""
+
+    def get(self, uri: str) -> bytes | None:
+        """The object at `uri`, or `None` where there surely is none."""
+        ...
+
+
+class Blocking(Protocol):
+    """How calls that block are made."""
+
+    async def __call__(self, call: Callable[[], T], /) -> T:
+        """Make one."""
+        ...
+
+
+async def in_thread(call: Callable[[], T], /) -> T:
+    """Off the event loop, for real stores."""
+    return await asyncio.to_thread(call)
+
+
+async def at_once(call: Callable[[], T], /) -> T:
+    """Right here, for stores in memory and for a simulation that must replay exactly."""
+    return call()
+
+
+class Controller:
+    """Brings namespaces to where their studies say they should be."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        journal: Callable[[str], Journal],
+        artifacts: Artifacts,
+        clock: Callable[[], int],
+        *,
+        trainer_image: str = "",
+        feed: Callable[[], Feed] = dict,
+        observer: Callable[[str, World, list[Action]], None] | None = None,
+        blocking: Blocking = in_thread,
+    ) -> None:
+        """Wire the parts.
+
+        Args:
+            cluster: what runs the trials.
+            journal: opens a namespace's journal; called once for each namespace.
+            artifacts: where reports are read.
+            clock: unix seconds.
+            trainer_image: for studies that name none.
+            feed: what price feeds have said so far.
+            observer: told of each pass, for metrics.
+            blocking: how calls to stores are made.
+        """
+        self._cluster = cluster
+        self._open_journal = journal
+        self._artifacts = artifacts
+        self._clock = clock
+        self._trainer_image = trainer_image
+        self._feed = feed
+        self._observer = observer
+        self._blocking = blocking
+        self._journals: dict[str, Journal] = {}
+        self._failures: Counter[str] = Counter()
+
+    def books(self, namespace: str) -> Books | None:
+        """The books of a namespace as of the last pass."""
+        journal = self._journals.get(namespace)
+        return journal.books if journal else None
+
+    async def reconcile(self, namespace: str) -> bool:
+        """Pass over a namespace until nothing is left to append.
+
+        Returns:
+            Whether anything was done.
+
+        Raises:
+            Exception: whatever the store or the cluster raised; a later call finds out what took effect.
+        """
+        try:
+            acted = await self._reconcile(namespace)
+        except Exception as error:
+            self._failures[namespace] += 1
+            if self._failures[namespace] == _FAILURES_UNTOLD:
+                await self._tell(namespace, error)
+            raise
+        del self._failures[namespace]
+        return acted
+
+    async def _tell(self, namespace: str, error: Exception) -> None:
+        """Say in the studies' conditions that passes fail; the next good pass takes it back."""
+        # Without the error's own words: a request id in them would make each telling a change.
+        what = f"the operator's passes over {namespace} fail: {type(error).__name__}"
+        reason = "LedgerUnavailable" if isinstance(error, StoreError) else "PassFailing"
+        message = f"{what}; nothing is launched and no lease is renewed until one succeeds"
+        with contextlib.suppress(Exception):  # the cluster may be what fails
+            for study in (await self._cluster.observe(namespace)).studies:
+                if not is_final(study):
+                    status = stalled(study, reason, message, self._clock())
+                    await self._cluster.act(namespace, RecordStudy(study, status))
+
+    async def _reconcile(self, namespace: str) -> bool:
+        acted = False
+        for _ in range(_PASSES):
+            journal, world = await self._see(namespace)
+            actions = await self._blocking(lambda w=world: plan(w))  # type: ignore[misc]
+            if any(isinstance(action, Refresh) for action in actions):
+                journal, world = await self._see(namespace, fresh=True)
+                actions = await self._blocking(lambda w=world: plan(w))  # type: ignore[misc]
+            if self._observer is not None:
+                self._observer(namespace, world, actions)
+            if not actions:
+                return acted
+            acted = True
+            durable = isinstance(actions[0], Append)
+            if isinstance(actions[0], Append):
+                entries = actions[0].entries
+                if not await self._blocking(lambda j=journal, e=entries: j.append(e)):  # type: ignore[misc]
+                    continue  # another writer was first: plan again on what it wrote
+                for entry in entries:
+                    log.info("appended", namespace=namespace, **entry.model_dump(mode="json"))
+            await self._act(namespace, actions[durable:])
+            if not durable:
+                return True
+        return acted
+
+    async def _act(self, namespace: str, actions: list[Action]) -> None:
+        """Carry out all that can be: one study's refused Job does not keep another's from being stopped."""
+        failures = []
+        for action in actions:
+            try:
+                await self._cluster.act(namespace, action)
+            except Exception as error:  # noqa: BLE001 - raised below, once the others are done
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    async def _see(self, namespace: str, *, fresh: bool = False) -> tuple[Journal, World]:
+        now = self._clock()  # before the snapshot: what it does not show is not older than that
+        snapshot = await self._cluster.observe(namespace, fresh=fresh)
+        journal = self._journals.get(namespace)
+        if journal is None:
+            journal = await self._blocking(lambda: self._open_journal(namespace))
+            self._journals[namespace] = journal
+        # After the snapshot, so that no run is seen whose lease is not.
+        await self._blocking(journal.catch_up)
+        world = World(
+            now=now,
+            namespace=namespace,
+            books=journal.books,
+            studies=snapshot.studies,
+            trials=snapshot.trials,
+            runs=snapshot.runs,
+            reports=await self._reports(snapshot, journal.books),
+            budgets=snapshot.budgets,
+            prices=snapshot.prices,
+            feed=self._feed(),
+            refused=snapshot.refused,
+            trainer_image=self._trainer_image,
+            fresh=fresh,
+            server_now=snapshot.now,
+        )
+        return journal, world
+
+    async def _reports(self, snapshot: Snapshot, books: Books) -> dict[AttemptKey, Report | None]:
+        found: dict[AttemptKey, Report | None] = {}
+        for study in snapshot.studies:
+            uid = study.metadata.uid
+            for trial in snapshot.trials.get(uid, ()):
+                if trial.status and trial.status.outcome:
+                    continue
+                known = {result.rung for result in trial.status.rungs} if trial.status else set()
+                for attempt in books.attempts(uid, trial.spec.number):
+                    if attempt.end == "Finished" and attempt.rung not in known:
+                        key = (uid, attempt.trial, attempt.number)
+                        uri = f"{trial_prefix(study, attempt.trial)}/{report_key(attempt.number)}"
+                        try:
+                            data = await self._blocking(lambda u=uri: self._artifacts.get(u))  # type: ignore[misc]
+                        except StoreError as error:
+                            log.warning("report not read", uri=uri, error=str(error))
+                        else:
+                            found[key] = _report(attempt, uri, data)
+        return found
+
+
+def _report(attempt: Attempt, uri: str, data: bytes | None) -> Report | None:
+    """The report in `data`; one that is malformed, or not of this attempt, is none (P3)."""
+    if data is None:
+        return None
+    try:
+        report = Report.model_validate_json(data)
+    except ValidationError as error:
+        log.warning("report refused", uri=uri, error=str(error))
+        return None
+    expected = (attempt.name, attempt.trial, attempt.number, attempt.rung)
+    if (report.name, report.trial, report.attempt, report.rung) != expected:
+        log.warning("report refused", uri=uri, error=f"it is not of {expected}")
+        return None
+    if report.epochs < 1:
+        log.warning("report refused", uri=uri, error=f"epochs is {report.epochs}, it must be at least 1")
+        return None
+    return report

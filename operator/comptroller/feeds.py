@@ -1,0 +1,200 @@
+"""Reads prices where price lists say: AWS through boto3, OpenCost over HTTP. It blocks; keep it off the loop.
+
+What a source says is kept until it says something else: when a source falls silent, its prices grow old, and
+the list's `maxAge` holds launches (P6).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from json import JSONDecoder
+from types import MappingProxyType
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import boto3
+import httpx
+import structlog
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from comptroller.pricing import Fed, Feed, Unfed, aws, opencost
+from comptroller.pricing.fed import FeedError, Fresh, split
+from comptroller.pricing.rates import HourlyRates
+from comptroller_api import quantity
+from comptroller_api.pricelist import Aws, NodeClass, OpenCost, PriceList, PriceListSpec
+
+log = structlog.get_logger()
+
+_PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+_MOST_ITEMS = 20_000
+"""Of one history or one list of offers; more is refused, not cut."""
+_MOST_BYTES = 64 * 2**20
+"""Of one answer."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_JSON = JSONDecoder(parse_float=Decimal, parse_int=Decimal)
+
+
+class AwsApi(Protocol):
+    """What is asked of AWS."""
+
+    def products(self, region: str, instance_type: str) -> Iterable[str]:
+        """The offers of an instance type, as JSON texts."""
+        ...
+
+    def spot_history(self, region: str, instance_type: str, start: datetime) -> Iterable[Mapping[str, Any]]:
+        """Its spot prices since `start`."""
+        ...
+
+
+class Boto:
+    """AWS by boto3, whose credentials come from where boto3 looks for them."""
+
+    def products(self, region: str, instance_type: str) -> Iterator[str]:
+        """The offers of an instance type, as JSON texts."""
+        wanted = {**aws.PRODUCTS, "instanceType": instance_type, "regionCode": region}
+        filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()]
+        # The price list is served from few regions, whichever region is asked about.
+        place = "cn-northwest-1" if region.startswith("cn-") else "us-east-1"
+        pages = self._pages(place, "pricing", "get_products", ServiceCode="AmazonEC2", Filters=filters)
+        return _at_most(text for page in pages for text in page["PriceList"])
+
+    def spot_history(self, region: str, instance_type: str, start: datetime) -> Iterator[Mapping[str, Any]]:
+        """Its spot prices since `start`."""
+        pages = self._pages(
+            region,
+            "ec2",
+            "describe_spot_price_history",
+            InstanceTypes=[instance_type],
+            ProductDescriptions=[aws.SPOT],
+            StartTime=start,
+        )
+        return _at_most(item for page in pages for item in page["SpotPriceHistory"])
+
+    @staticmethod
+    def _pages(region: str, service: str, call: str, **options: Any) -> Iterable[Mapping[str, Any]]:
+        connect: Any = boto3.client  # typed for the services whose stubs are installed
+        pages: Iterable[Mapping[str, Any]] = (
+            connect(service, region_name=region, config=_PATIENCE).get_paginator(call).paginate(**options)
+        )
+        return pages
+
+
+def _at_most(items: Iterable[Any]) -> Iterator[Any]:
+    for count, item in enumerate(items):
+        if count == _MOST_ITEMS:
+            raise FeedError(f"it has more than {_MOST_ITEMS} prices")
+        yield item
+
+
+Fetch = Callable[[str, Mapping[str, str]], bytes]
+"""The body of a GET of a URL with a query; any failure is an `OSError` or an `httpx.HTTPError`."""
+
+
+def http_get(url: str, query: Mapping[str, str]) -> bytes:
+    """The body at `url`.
+
+    Raises:
+        httpx.HTTPError: it cannot be had.
+        FeedError: it is too long.
+    """
+    body = bytearray()
+    with httpx.stream("GET", url, params=dict(query), timeout=30) as reply:
+        reply.raise_for_status()
+        for part in reply.iter_bytes():
+            body += part
+            if len(body) > _MOST_BYTES:
+                raise FeedError(f"it answers more than {_MOST_BYTES} bytes")
+    return bytes(body)
+
+
+class Feeds:
+    """The prices of all lists that have a source, as they were last read."""
+
+    def __init__(
+        self, clock: Callable[[], int], aws_api: AwsApi | None = None, fetch: Fetch = http_get
+    ) -> None:
+        """Nothing has been read yet.
+
+        Args:
+            clock: unix seconds.
+            aws_api: for tests.
+            fetch: for tests.
+        """
+        self._clock = clock
+        self._aws: AwsApi = aws_api or Boto()
+        self._fetch = fetch
+        self._kept: dict[tuple[str, str], tuple[object, Fed]] = {}
+        self.feed: Feed = MappingProxyType({})
+        """What the plan reads; each refresh puts another in its place."""
+
+    def refresh(self, lists: Iterable[PriceList]) -> None:
+        """Ask every source once. Failures are logged, and told to the plan where nothing is known yet."""
+        feed: dict[tuple[str, str], Fed | Unfed] = {}
+        kept: dict[tuple[str, str], tuple[object, Fed]] = {}
+        for prices in lists:
+            spec = prices.spec
+            for node_class, answer in self._ask(spec, self._clock()):
+                # What was read for other terms says nothing of these.
+                key, terms = (prices.metadata.name, node_class.name), (spec.aws, spec.open_cost, node_class)
+                known = answer
+                if isinstance(answer, Unfed):
+                    log.warning("price not read", list=key[0], node_class=key[1], error=answer.why)
+                    before, last = self._kept.get(key, (None, answer))
+                    known = last if before == terms else answer
+                if isinstance(known, Fed):
+                    kept[key] = (terms, known)
+                feed[key] = known
+        self._kept, self.feed = kept, MappingProxyType(feed)
+
+    def _ask(self, spec: PriceListSpec, now: int) -> Iterator[tuple[NodeClass, Fed | Unfed]]:
+        """What the source of a list says of each of its classes; a static one is not asked."""
+        if spec.aws is not None:
+            for node_class in spec.node_classes:
+                yield node_class, _told(self._of_aws, spec.aws, node_class, spec.currency, now)
+        elif spec.open_cost is not None:
+            nodes = _told(self._nodes, spec.open_cost, now)
+            for node_class in spec.node_classes:
+                yield (
+                    node_class,
+                    nodes if isinstance(nodes, Unfed) else _told(opencost.fed, nodes, node_class, now),
+                )
+
+    def _nodes(self, terms: OpenCost, now: int) -> list[opencost.Node]:
+        window = quantity.seconds(terms.window)
+        query = {"window": f"{_stamp(now - window)},{_stamp(now)}", "filter": opencost.FILTER}
+        return opencost.nodes(_decoded(self._fetch(f"{terms.url.rstrip('/')}/assets", query)))
+
+    def _of_aws(self, terms: Aws, node_class: NodeClass, currency: str, now: int) -> Fed:
+        kind, cap = node_class.instance_type or "", HourlyRates.of(node_class.cap)
+        start = now - quantity.seconds(terms.history)
+        firm = aws.offer(self._aws.products(terms.region, kind), currency)
+        history = self._aws.spot_history(terms.region, kind, datetime.fromtimestamp(start, UTC))
+        spot = aws.spot(history, terms.zones, start, now)
+        return Fed(
+            now,
+            Fresh(split(firm.price, firm.shape, cap), firm.since),
+            Fresh(split(spot.price, firm.shape, cap), spot.since, spot.spread) if spot else None,
+        )
+
+
+def _told(ask: Callable[P, T], *terms: P.args, **more: P.kwargs) -> T | Unfed:
+    """What is asked for, or why it could not be had."""
+    try:
+        return ask(*terms, **more)
+    except FeedError as error:
+        return Unfed(str(error))
+    except (ClientError, BotoCoreError, httpx.HTTPError, OSError) as error:
+        return Unfed(f"it cannot be asked: {type(error).__name__}: {error}"[:512])
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return _JSON.decode(body.decode())
+    except ValueError as error:
+        raise FeedError(f"its answer is not JSON: {error}") from error
+
+
+def _stamp(unix: int) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%dT%H:%M:%SZ}"

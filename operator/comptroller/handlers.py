@@ -1,0 +1,317 @@
+"""The shell around the controller: Kopf's watches and indexes, probes, start-up, one worker a namespace.
+
+No handler decides or writes anything. Watches fill the indexes that `observe` reads, every event wakes its
+namespace's worker, and a timer wakes all of them.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import kopf
+import prometheus_client
+import structlog
+
+from comptroller import metrics
+from comptroller.cluster.api import Api, connect, path
+from comptroller.cluster.jobs import MANAGED, PodSettings
+from comptroller.cluster.kubernetes import Kubernetes
+from comptroller.cluster.pulse import PodPulse
+from comptroller.controller import Controller
+from comptroller.feeds import Feeds
+from comptroller.ledger.journal import Journal
+from comptroller.ledger.stores import Objects, open_store
+from comptroller.settings import Settings
+from comptroller_api.meta import GROUP, VERSION
+from comptroller_api.pricelist import PriceList
+
+log = structlog.get_logger()
+
+_OURS = ("studies", "trials", "budgets", "pricelists")
+_MAX_PAUSE = 30.0
+_SWEEP_SECONDS = 300.0
+_RESOURCES: dict[str, tuple[tuple[str, str, str], dict[str, str]]] = {
+    **{plural: ((GROUP, VERSION, plural), {}) for plural in _OURS},
+    "jobs": (("batch", "v1", "jobs"), MANAGED),
+    "pods": (("", "v1", "pods"), MANAGED),
+}
+
+
+class Picture:
+    """The indexes that Kopf keeps, as `Watched`."""
+
+    def __init__(self) -> None:
+        """Nothing has been seen yet; the first event brings the indexes, filled."""
+        self._indexes: Mapping[str, Mapping[str, Iterable[dict[str, Any]]]] = {}
+        self._gone: dict[str, set[str]] = {}
+
+    def attach(self, indexes: Mapping[str, Any]) -> None:
+        """Take the indexes that Kopf hands to every handler."""
+        self._indexes = indexes
+
+    def objects(self, resource: str, namespace: str | None) -> Iterable[dict[str, Any]]:
+        """The objects of one namespace, or those that have none."""
+        gone = self._gone.get(resource, ())
+        bodies = self._indexes.get(resource, {}).get(namespace or "", ())
+        return [body for body in bodies if body["metadata"]["uid"] not in gone]
+
+    def everywhere(self, resource: str) -> Iterable[dict[str, Any]]:
+        """The objects of all namespaces."""
+        return [
+            body
+            for namespace in self._indexes.get(resource, {})
+            for body in self.objects(resource, namespace)
+        ]
+
+    def hide(self, resource: str, uids: Iterable[str]) -> None:
+        """These are gone, and no watch will say so: they went between two watches."""
+        self._gone.setdefault(resource, set()).update(uids)
+
+    def show(self, resource: str, uid: str) -> None:
+        """A watch has told of it: it is there, or gone from the indexes too."""
+        self._gone.get(resource, set()).discard(uid)
+
+
+class Operator:
+    """The parts of a running operator."""
+
+    def __init__(self, settings: Settings, api: Api, cluster_id: str) -> None:
+        """Wire them."""
+        self._settings, self._api = settings, api
+        self._pulse = PodPulse()
+        self._feeds = Feeds(_now)
+        self.picture = Picture()
+        pods = {"AWS_REGION": settings.pod_s3_region}
+        if settings.pod_s3_endpoint:
+            pods["AWS_ENDPOINT_URL_S3"] = settings.pod_s3_endpoint
+        self.cluster = Kubernetes(api, self.picture, self._pulse, PodSettings(pods))
+        store, writer = open_store(settings.ledger_uri), f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        aside = ThreadPoolExecutor(1, "snapshots").submit  # so that no pass waits for megabytes
+        self._controller = Controller(
+            self.cluster,
+            lambda namespace: Journal(store, cluster_id, namespace, writer, _now, aside=aside),
+            Objects(),
+            _now,
+            trainer_image=settings.trainer_image,
+            feed=lambda: self._feeds.feed,
+            observer=metrics.observe,
+        )
+        self._awake: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def wake(self, namespace: str | None) -> None:
+        """Let a namespace's worker make a pass; `None` wakes all."""
+        for name in list(self._awake) if namespace is None else [namespace]:
+            if name not in self._tasks:
+                self._awake[name] = asyncio.Event()
+                self._tasks[name] = asyncio.create_task(self._work(name), name=f"worker of {name}")
+            self._awake[name].set()
+
+    def listen(self) -> None:
+        """Begin to scrape heartbeats, to read prices, and to look for what watches missed."""
+        self._tasks[" heartbeats"] = asyncio.create_task(self._scrape(), name="heartbeats")
+        self._tasks[" feeds"] = asyncio.create_task(self._read_prices(), name="price feeds")
+        self._tasks[" sweep"] = asyncio.create_task(self._sweep(), name="sweep")
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every task that was started still runs."""
+        return not any(task.done() for task in self._tasks.values())
+
+    async def _work(self, namespace: str) -> None:
+        pause = self._settings.resync_seconds
+        while True:
+            try:
+                await asyncio.wait_for(self._awake[namespace].wait(), timeout=pause)
+            except TimeoutError:
+                log.debug("resync", namespace=namespace)
+            self._awake[namespace].clear()
+            try:
+                await self._controller.reconcile(namespace)
+                pause = self._settings.resync_seconds
+            except Exception as error:  # noqa: BLE001 - whatever it was, a later pass finds out what took effect
+                metrics.FAILURES.labels(namespace).inc()
+                log.warning(
+                    "pass failed", namespace=namespace, error=f"{type(error).__name__}: {error}"[:500]
+                )
+                pause = min(_MAX_PAUSE, pause * 2)
+                await asyncio.sleep(min(1.0, pause))
+
+    async def _scrape(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.scrape_seconds)
+            await self._pulse.round(self.picture.everywhere("pods"))
+
+    async def _read_prices(self) -> None:
+        """Ask the sources of the price lists there are; at once for lists that are new or changed."""
+        asked: tuple[str, ...] = ()
+        last = 0.0
+        while True:
+            await asyncio.sleep(self._settings.scrape_seconds)
+            lists = [found for body in self.picture.everywhere("pricelists") if (found := _price_list(body))]
+            versions = tuple(sorted(f"{one.metadata.uid}/{one.metadata.generation}" for one in lists))
+            if versions != asked or time.monotonic() - last > self._settings.feed_seconds:
+                await asyncio.to_thread(self._feeds.refresh, lists)
+                asked, last = versions, time.monotonic()
+                self.wake(None)
+
+    async def _sweep(self) -> None:
+        """Let go of objects that went unseen: Kopf lists again after a gap, and keeps what is not listed."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            for resource, (_, labels) in _RESOURCES.items():
+                try:
+                    await self.sweep(resource, labels)
+                except Exception as error:  # noqa: BLE001 - the next round tries again
+                    log.warning(
+                        "sweep failed", resource=resource, error=f"{type(error).__name__}: {error}"[:500]
+                    )
+
+    async def sweep(self, resource: str, labels: Mapping[str, str]) -> None:
+        """Hide the objects of one resource that the API server no longer has."""
+        known = {
+            b["metadata"]["uid"]: b["metadata"].get("namespace") for b in self.picture.everywhere(resource)
+        }
+        known |= self.cluster.overlaid(resource)
+        everywhere = resource == "pricelists" or not self._settings.watched
+        watched: list[str | None] = [None] if everywhere else [*self._settings.watched]
+        there: set[str] = set()
+        for namespace in watched:
+            there |= await self._api.uids(path(resource, namespace), _labelled(labels))
+        gone = {uid: namespace for uid, namespace in known.items() if uid not in there}
+        self.picture.hide(resource, gone)
+        for uid, namespace in gone.items():
+            log.info("gone unseen", resource=resource, namespace=namespace, uid=uid)
+            self.cluster.forget(resource, uid)
+            self.wake(namespace)
+
+
+def _price_list(body: dict[str, Any]) -> PriceList | None:
+    try:
+        return PriceList.model_validate(body)
+    except ValueError:
+        return None  # it is refused where a namespace is observed
+
+
+def _labelled(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{name}={value}" for name, value in labels.items())
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def registry(operator: Operator) -> kopf.OperatorRegistry:
+    """Handlers that only index and wake."""
+    found = kopf.OperatorRegistry()
+    for resource, (selector, labels) in _RESOURCES.items():
+
+        async def index(body: kopf.Body, namespace: str | None, **_: Any) -> dict[str, dict[str, Any]]:
+            kept = dict(body)
+            kept["metadata"] = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
+            return {namespace or "": kept}
+
+        async def wake(
+            event: Mapping[str, Any],
+            uid: str,
+            namespace: str | None,
+            resource: kopf.Resource,
+            **kwargs: Any,
+        ) -> None:
+            operator.picture.attach({name: kwargs[name] for name in _RESOURCES})
+            operator.picture.show(resource.plural, uid)
+            if event["type"] == "DELETED":
+                operator.cluster.forget(resource.plural, uid)
+            operator.wake(namespace)
+
+        kopf.index(*selector, id=resource, registry=found, labels=labels or None)(index)
+        kopf.on.event(*selector, id=f"wake-{resource}", registry=found, labels=labels or None)(wake)
+
+    _process_handlers(found, operator)
+    return found
+
+
+def watch_ours(settings: kopf.OperatorSettings) -> None:
+    """Let the API server leave out the Jobs and pods of others: a big cluster has many."""
+    for selector, labels in _RESOURCES.values():
+        if labels:
+            settings.watching.label_selectors[selector] = _labelled(labels)
+
+
+def _process_handlers(found: kopf.OperatorRegistry, operator: Operator) -> None:
+    """How the process logs in, starts and says that it lives."""
+
+    @kopf.on.login(registry=found)
+    async def login(**known: Any) -> kopf.ConnectionInfo | None:
+        account = kopf.login_with_service_account(**known)
+        if account is None:
+            return kopf.login_with_kubeconfig(**known)
+        # The address that the kubelet gives every pod, as client-go uses it: the name would need cluster DNS.
+        host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+        return dataclasses.replace(account, server=f"https://{f'[{host}]' if ':' in host else host}:{port}")
+
+    @kopf.on.startup(registry=found)
+    async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        settings.networking.request_timeout = 30
+        watch_ours(settings)
+        operator.listen()
+
+    @kopf.on.probe(registry=found, id="workers")
+    def probe(**_: Any) -> str:
+        if not operator.healthy:
+            raise RuntimeError("a worker has ended")
+        return "running"
+
+
+async def _cluster_id(api: Api, configured: str) -> str:
+    if configured:
+        return configured
+    body = await api.get(path("namespaces", name="kube-system"))
+    if body is None:
+        raise RuntimeError("the namespace kube-system is not there; set COMPTROLLER_CLUSTER_ID")
+    return str(body["metadata"]["uid"])
+
+
+async def serve(settings: Settings) -> None:
+    """Run until the process is told to stop.
+
+    Raises:
+        NoConditionalWrites: the ledger's store cannot hold a ledger.
+    """
+    await asyncio.to_thread(open_store(settings.ledger_uri).probe)
+    api = await connect()
+    try:
+        operator = Operator(settings, api, await _cluster_id(api, settings.cluster_id))
+        if settings.metrics_port:
+            prometheus_client.start_http_server(settings.metrics_port)
+        namespaces = settings.watched
+        await kopf.operator(
+            registry=registry(operator),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+        )
+    finally:
+        await api.close()
+
+
+def main() -> None:
+    """Run the operator with the settings of its environment."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper("iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    asyncio.run(serve(Settings()))

@@ -1,0 +1,401 @@
+"""The fold over a journal: accounts, reservations, attempts. Pure; money is integers.
+
+An entry that breaks a rule is rejected: it stays in the journal, has no effect, and is a violation for
+`verify`. A correct writer never writes one, since it folds everything before it first.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
+
+from comptroller.ledger.entries import Ceiling, Close, Entry, Manifest, Post, Price, Reserve, Transfer, Void
+from comptroller_api.study import Resources
+from comptroller_api.trial import End
+
+TrialKey: TypeAlias = tuple[str, int]
+"""A study's uid and a trial's number."""
+
+T = TypeVar("T", bound=Hashable)
+
+
+@dataclass(slots=True)
+class Account:
+    """A ceiling and what is under it, in micro-units."""
+
+    currency: str
+    requested: int
+    """The ceiling last asked for, before transfers."""
+    ceiling: int
+    """The ceiling in force. Where `limit` falls under what is spent and held, it follows as holds end.
+
+    It never rises by itself: an overrun leaves `spent + held` above it, for everyone to see.
+    """
+    revision: int = 0
+    spent: int = 0
+    held: int = 0
+    moved: int = 0
+    """What transfers brought, less what they took."""
+    transfers: int = 0
+    """How many of them took."""
+
+    @property
+    def limit(self) -> int:
+        """The ceiling that is wanted: what was asked for, with transfers."""
+        return self.requested + self.moved
+
+    @property
+    def room(self) -> int:
+        """What can still be reserved."""
+        return max(0, self.limit - self.spent - self.held)
+
+    def settle(self) -> None:
+        """Let the ceiling follow what is wanted as far as what is spent and held allows."""
+        self.ceiling = max(self.limit, min(self.ceiling, self.spent + self.held))
+
+    @property
+    def over(self) -> int:
+        """Micro-units above the ceiling in force; anything but 0 breaks P1."""
+        return max(0, self.spent + self.held - self.ceiling)
+
+
+@dataclass(slots=True)
+class Lease:
+    """One reservation."""
+
+    amount: int
+    seconds: int
+    posted: int | None = None
+    """What it became: `None` while held, 0 when voided."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt of a trial as the books know it."""
+
+    study: str
+    trial: int
+    number: int
+    name: str
+    rung: int
+    node_class: str
+    capacity: str
+    resources: Resources
+    accounts: tuple[str, ...]
+    leases: list[Lease] = field(default_factory=list)
+    price: Price | None = None
+    """In force when it was launched: its cap sized the hold."""
+    end: End | None = None
+    reason: str = ""
+    seconds: int = 0
+    started: int = 0
+    ended: int = 0
+    changes: tuple[Price, ...] = ()
+    """Prices since then, while it is open; each is charged from its own moment on."""
+
+    @property
+    def open(self) -> bool:
+        """It holds money, or may."""
+        return self.end is None
+
+    @property
+    def granted(self) -> int:
+        """Seconds of all its leases."""
+        return sum(lease.seconds for lease in self.leases)
+
+    @property
+    def held(self) -> int:
+        """Micro-units still reserved."""
+        return sum(lease.amount for lease in self.leases if lease.posted is None)
+
+    @property
+    def spent(self) -> int:
+        """Micro-units posted."""
+        return sum(lease.posted or 0 for lease in self.leases)
+
+
+@dataclass(slots=True)
+class Books:
+    """The state after a prefix of the journal."""
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    trials: dict[TrialKey, list[Attempt]] = field(default_factory=dict)
+    """Every attempt there was. The order of the trials says nothing."""
+    prices: dict[str, Price] = field(default_factory=dict)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    """The last of each study, by its uid."""
+    open: dict[tuple[str, int, int], Attempt] = field(default_factory=dict)
+    closed: list[Attempt] = field(default_factory=list)
+    """In the order in which they were closed; none of them changes any more."""
+    overruns: int = 0
+    _open_of: dict[str, dict[int, Attempt]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """By study, then trial, which has one open attempt at most: so no pass looks at other studies'."""
+    _numbers: dict[str, set[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Of the trials of each study."""
+    _shared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Values that many attempts have, once."""
+
+    def attempts(self, study: str, trial: int) -> list[Attempt]:
+        """The attempts of a trial, by number."""
+        return self.trials.get((study, trial), [])
+
+    def numbers(self, study: str) -> AbstractSet[int]:
+        """The numbers of a study's trials that have had an attempt."""
+        return self._numbers.get(study, frozenset())
+
+    def open_attempts(self, study: str) -> Iterator[Attempt]:
+        """The attempts of a study that are not closed."""
+        return iter(self._open_of.get(study, {}).values())
+
+    def admit(self, attempt: Attempt) -> None:
+        """Put in an attempt that follows the others of its trial; its money is in the accounts already."""
+        attempt.accounts = self.share(attempt.accounts)
+        attempt.resources = self.share(attempt.resources)
+        self._attempts_of(attempt.study, attempt.trial).append(attempt)
+        if attempt.open:
+            self.open[attempt.study, attempt.trial, attempt.number] = attempt
+            self._open_of.setdefault(attempt.study, {})[attempt.trial] = attempt
+        else:
+            self.closed.append(attempt)
+
+    def admit_closed(self, attempts: Iterable[Attempt]) -> None:
+        """As `admit`, for very many that are closed; what they have in common is shared already."""
+        trials, closed = self.trials, self.closed
+        for attempt in attempts:
+            others = trials.get((attempt.study, attempt.trial))
+            if others is None:
+                others = self._attempts_of(attempt.study, attempt.trial)
+            others.append(attempt)
+            closed.append(attempt)
+
+    def _attempts_of(self, study: str, trial: int) -> list[Attempt]:
+        found = self.trials.get((study, trial))
+        if found is None:
+            found = self.trials[study, trial] = []
+            self._numbers.setdefault(study, set()).add(trial)
+        return found
+
+    def share(self, value: T) -> T:
+        """The one `value` that all attempts have."""
+        shared: T = self._shared.setdefault(value, value)
+        return shared
+
+    def touched(self, entry: Entry) -> tuple[str, ...]:
+        """The accounts whose sums `entry` can change, given what is folded in so far."""
+        match entry:
+            case Ceiling():
+                return (entry.account,)
+            case Transfer():
+                return entry.source, entry.target
+            case Reserve():
+                return entry.accounts
+            case Post() | Void():
+                attempt = self.open.get(entry.key)
+                return attempt.accounts if attempt else ()
+            case Price() | Manifest() | Close():
+                return ()
+
+    def refusal(self, entries: Iterable[Entry]) -> tuple[Entry, str] | None:
+        """The first of `entries`, in this order, that would be rejected, and the rule; changes nothing."""
+        entries = tuple(entries)
+        part = self._copy_for(entries)
+        for entry in entries:
+            if (rule := part.apply(entry)) is not None:
+                return entry, rule
+        return None
+
+    def _copy_for(self, entries: Iterable[Entry]) -> "Books":
+        """A copy of the part of the books that `entries` can read or change."""
+        part = Books()
+        for entry in entries:
+            part._borrow(self.touched(entry), self.accounts)
+            if isinstance(entry, Price):
+                if (price := self.prices.get(entry.node_class)) is not None:
+                    part.prices[entry.node_class] = price
+            elif isinstance(entry, Manifest):
+                if (manifest := self.manifests.get(entry.study)) is not None:
+                    part.manifests[entry.study] = manifest
+            elif (
+                not isinstance(entry, Ceiling | Transfer)
+                and (key := (entry.study, entry.trial)) not in part.trials
+            ):
+                for attempt in self.trials.get(key, ()):
+                    if attempt.open:
+                        # A price that comes before its `Close` asks for its currency.
+                        part._borrow(attempt.accounts, self.accounts)
+                    part.admit(replace(attempt, leases=[replace(lease) for lease in attempt.leases]))
+        return part
+
+    def _borrow(self, names: Iterable[str], accounts: dict[str, Account]) -> None:
+        """Copies of those of `accounts` that are named, where they are not here yet."""
+        for name in names:
+            if name in accounts and name not in self.accounts:
+                self.accounts[name] = replace(accounts[name])
+
+    def apply(self, entry: Entry) -> str | None:  # noqa: PLR0911  (one row an entry)
+        """Fold one entry in; the rule it breaks, if any, and then nothing has changed."""
+        match entry:
+            case Ceiling():
+                return self._ceiling(entry)
+            case Transfer():
+                return self._transfer(entry)
+            case Price():
+                return self._price(entry)
+            case Manifest():
+                return self._manifest(entry)
+            case Reserve():
+                return self._reserve(entry)
+            case Post() | Void():
+                return self._settle(entry)
+            case Close():
+                return self._close(entry)
+
+    def _ceiling(self, entry: Ceiling) -> str | None:
+        account = self.accounts.get(entry.account)
+        if account is None:
+            if entry.revision != 0:
+                return f"the first ceiling of {entry.account} has revision {entry.revision}, not 0"
+            self.accounts[entry.account] = Account(entry.currency, entry.amount, entry.amount)
+            return None
+        if entry.revision != account.revision + 1:
+            return f"{entry.account} is at revision {account.revision}, {entry.revision} does not follow"
+        if entry.currency != account.currency:
+            return f"{entry.account} is in {account.currency}, not {entry.currency}"
+        account.requested, account.revision = entry.amount, entry.revision
+        account.settle()
+        return None
+
+    def _transfer(self, entry: Transfer) -> str | None:
+        source, target = self.accounts.get(entry.source), self.accounts.get(entry.target)
+        if source is None or target is None or source is target:
+            return f"there is no transfer from {entry.source} to {entry.target}"
+        if source.currency != target.currency:
+            return f"{entry.source} is in {source.currency}, {entry.target} in {target.currency}"
+        if entry.number != source.transfers:
+            return f"{source.transfers} transfers have left {entry.source}, {entry.number} does not follow"
+        if entry.amount > source.room:
+            return f"{entry.amount} is more than the {source.room} that {entry.source} has room for"
+        source.moved, source.transfers = source.moved - entry.amount, source.transfers + 1
+        target.moved += entry.amount
+        source.settle()
+        target.settle()
+        return None
+
+    def _price(self, entry: Price) -> str | None:
+        known = self.prices.get(entry.node_class)
+        expected = known.revision + 1 if known else 0
+        if entry.revision != expected:
+            return f"the price of {entry.node_class} has revision {entry.revision}, not {expected}"
+        if known and entry.since < known.since:
+            return f"{entry.since} is before {known.since}, from when {entry.node_class} has its last price"
+        self.prices[entry.node_class] = entry
+        for attempt in self.open.values():
+            if entry.node_class == f"{attempt.node_class}/{self.accounts[attempt.accounts[0]].currency}":
+                attempt.changes = (*attempt.changes, entry)
+        return None
+
+    def _manifest(self, entry: Manifest) -> str | None:
+        known = self.manifests.get(entry.study)
+        expected = known.revision + 1 if known else 0
+        if entry.revision != expected:
+            return f"the manifest of {entry.study} has revision {entry.revision}, not {expected}"
+        if known and entry.generation < known.generation:
+            return f"the manifest of {entry.study} is of generation {known.generation} already"
+        self.manifests[entry.study] = entry
+        return None
+
+    def _reserve(self, entry: Reserve) -> str | None:
+        rule = self._launch_rule(entry) if entry.lease == 0 else self._renewal_rule(entry)
+        if rule is None:
+            rule = self._room_rule(entry)
+        if rule is not None:
+            return rule
+        for name in entry.accounts:
+            self.accounts[name].held += entry.amount
+        if entry.lease == 0:
+            currency = self.accounts[entry.accounts[0]].currency
+            attempt = Attempt(
+                *entry.key,
+                entry.name,
+                entry.rung,
+                entry.node_class,
+                entry.capacity,
+                entry.resources,
+                entry.accounts,
+                price=self.prices.get(f"{entry.node_class}/{currency}"),
+            )
+            self.admit(attempt)
+        self.open[entry.key].leases.append(Lease(entry.amount, entry.seconds))
+        return None
+
+    def _launch_rule(self, entry: Reserve) -> str | None:
+        attempts = self.attempts(entry.study, entry.trial)
+        if entry.attempt != len(attempts):
+            return f"attempt {entry.attempt} of trial {entry.trial} does not follow {len(attempts)} others"
+        if attempts and attempts[-1].open:
+            return f"attempt {attempts[-1].number} of trial {entry.trial} is still open"
+        return None
+
+    def _renewal_rule(self, entry: Reserve) -> str | None:
+        attempt = self.open.get(entry.key)
+        if attempt is None:
+            return f"attempt {entry.attempt} of trial {entry.trial} is not open"
+        if entry.lease != len(attempt.leases):
+            return f"lease {entry.lease} does not follow {len(attempt.leases)} others"
+        if entry.accounts != attempt.accounts:
+            return "a renewal must hold on the accounts of its attempt"
+        launched = (attempt.name, attempt.rung, attempt.node_class, attempt.capacity, attempt.resources)
+        if launched != (entry.name, entry.rung, entry.node_class, entry.capacity, entry.resources):
+            return "a renewal must be for what its attempt was launched as"
+        return None
+
+    def _room_rule(self, entry: Reserve) -> str | None:
+        if len(set(entry.accounts)) != len(entry.accounts):
+            return "a reservation holds on an account once"
+        currencies = set()
+        for name in entry.accounts:
+            account = self.accounts.get(name)
+            if account is None:
+                return f"{name} has no ceiling"
+            if account.spent + account.held + entry.amount > account.limit:
+                return f"{entry.amount} does not fit {name}, which has room for {account.room}"
+            currencies.add(account.currency)
+        if len(currencies) != 1:
+            return f"a reservation is in one currency, not {' and '.join(sorted(currencies))}"
+        return None
+
+    def _settle(self, entry: Post | Void) -> str | None:
+        amount, overrun = (entry.amount, entry.overrun) if isinstance(entry, Post) else (0, False)
+        attempt = self.open.get(entry.key)
+        if attempt is None or entry.lease >= len(attempt.leases):
+            return f"lease {entry.lease} of attempt {entry.attempt} of trial {entry.trial} is not held"
+        lease = attempt.leases[entry.lease]
+        if lease.posted is not None:
+            return f"lease {entry.lease} of attempt {entry.attempt} of trial {entry.trial} is settled already"
+        if (amount > lease.amount) != overrun:
+            return f"{amount} posted against {lease.amount} held, overrun={overrun}"
+        lease.posted = amount
+        self.overruns += overrun
+        for name in attempt.accounts:
+            account = self.accounts[name]
+            account.held -= lease.amount
+            account.spent += amount
+            account.settle()
+        return None
+
+    def _close(self, entry: Close) -> str | None:
+        attempt = self.open.get(entry.key)
+        if attempt is None:
+            return f"attempt {entry.attempt} of trial {entry.trial} is not open"
+        if any(lease.posted is None for lease in attempt.leases):
+            return f"attempt {entry.attempt} of trial {entry.trial} still holds money"
+        attempt.end, attempt.reason, attempt.seconds = entry.end, entry.reason, entry.seconds
+        attempt.started, attempt.ended, attempt.changes = entry.started, entry.ended, ()
+        del self.open[entry.key]
+        del self._open_of[entry.study][entry.trial]
+        if not self._open_of[entry.study]:
+            del self._open_of[entry.study]
+        self.closed.append(attempt)
+        return None

@@ -1,0 +1,40 @@
+"""What makes a batch the next of a journal, and what it is called where it is not."""
+
+from comptroller.ledger.encoding import Head, MalformedBatch, decode
+from comptroller.ledger.entries import Batch
+
+
+class JournalError(Exception):
+    """The journal cannot be read or written as it is."""
+
+
+class ForeignJournal(JournalError):  # noqa: N818 - says what happened
+    """The journal belongs to another cluster or namespace."""
+
+
+class BrokenChain(JournalError):  # noqa: N818 - says what happened
+    """A batch is missing, altered, or does not follow the one before."""
+
+
+def following(head: Head, data: bytes, cluster: str, namespace: str) -> Batch:
+    """The batch in `data`, which was stored at the number after `head`.
+
+    Raises:
+        ForeignJournal: it is another cluster's or namespace's.
+        BrokenChain: it is damaged, out of place, or was not written after `head`.
+    """
+    sequence = head.sequence + 1
+    where = f"batch {sequence} of {namespace}"
+    try:
+        batch = decode(data)
+    except MalformedBatch as error:
+        raise BrokenChain(f"{where}: {error}") from error
+    if batch.cluster != cluster:
+        raise ForeignJournal(f"{where} is of cluster {batch.cluster!r}, this is {cluster!r}")
+    if batch.namespace != namespace:
+        raise ForeignJournal(f"{where} is of namespace {batch.namespace!r}")
+    if batch.sequence != sequence:
+        raise BrokenChain(f"{where} says that it is batch {batch.sequence}")
+    if batch.previous != head.hash:
+        raise BrokenChain(f"{where} does not follow the batch {head.sequence} that is stored")
+    return batch

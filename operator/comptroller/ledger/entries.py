@@ -1,0 +1,193 @@
+"""What a journal holds: entries, in batches. Nothing is edited; corrections are new entries.
+
+Money follows the two-phase rule of accounting databases (TigerBeetle's two-phase transfers): a `Reserve`
+holds an amount, then exactly one `Post` or `Void` settles it. An attempt that is renewed holds one
+reservation for each lease; `Close` ends the attempt once all of them are settled.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from comptroller_api.money import Currency
+from comptroller_api.study import Resources
+from comptroller_api.trial import End
+
+Micro = Annotated[int, Field(ge=0, le=10**15)]
+"""Micro-units of the currency."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A digest, in hex."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ceiling(_Entry):
+    """What an account may hold and spend, from here on."""
+
+    kind: Literal["Ceiling"] = "Ceiling"
+    account: str
+    revision: int = Field(ge=0, description="Counts the changes of this account's ceiling from 0.")
+    amount: Micro
+    currency: Currency
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"ceiling/{self.account}/{self.revision}"
+
+
+class Transfer(_Entry):
+    """Room of one account becomes another's, such as what a budget's period left and the next takes over."""
+
+    kind: Literal["Transfer"] = "Transfer"
+    source: str
+    target: str
+    number: int = Field(ge=0, description="Counts the transfers out of the source from 0.")
+    amount: Micro
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"transfer/{self.source}/{self.number}"
+
+
+class Price(_Entry):
+    """A node class's prices as the operator knew them, so that a balance can be explained years later."""
+
+    kind: Literal["Price"] = "Price"
+    node_class: str
+    revision: int = Field(ge=0)
+    currency: Currency
+    rates: dict[str, Micro] = Field(description="Micro-units per hour, by `<capacity>.<resource>`.")
+    since: int = Field(default=0, ge=0, description="Unix seconds from which it is charged.")
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"price/{self.node_class}/{self.revision}"
+
+
+class _OfAttempt(_Entry):
+    study: str = Field(description="The study's uid.")
+    trial: int = Field(ge=0)
+    attempt: int = Field(ge=0)
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """The attempt."""
+        return self.study, self.trial, self.attempt
+
+
+class Reserve(_OfAttempt):
+    """A lease: `amount` held on every account before the attempt may run for `seconds` more."""
+
+    kind: Literal["Reserve"] = "Reserve"
+    lease: int = Field(ge=0, description="0 launches the attempt, each further one renews it.")
+    name: str = Field(description="The attempt's name, which is also its Job's.")
+    rung: int = Field(ge=0)
+    node_class: str
+    capacity: Literal["OnDemand", "Spot"]
+    resources: Resources = Field(description="What the pod will have, and what is billed.")
+    accounts: tuple[str, ...] = Field(min_length=1)
+    amount: Micro
+    seconds: int = Field(ge=1)
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"reserve/{self.study}/{self.trial}/{self.attempt}/{self.lease}"
+
+
+class Post(_OfAttempt):
+    """A reservation becomes an expense of `amount`; what it held beyond that is released."""
+
+    kind: Literal["Post"] = "Post"
+    lease: int = Field(ge=0)
+    amount: Micro
+    overrun: bool = Field(default=False, description="`amount` is above what was held: a bug by P1.")
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"settle/{self.study}/{self.trial}/{self.attempt}/{self.lease}"
+
+
+class Void(_OfAttempt):
+    """A reservation is released whole."""
+
+    kind: Literal["Void"] = "Void"
+    lease: int = Field(ge=0)
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal; the same as a `Post` of this reservation, since only one may be."""
+        return f"settle/{self.study}/{self.trial}/{self.attempt}/{self.lease}"
+
+
+class Close(_OfAttempt):
+    """The attempt has ended and will not run again."""
+
+    kind: Literal["Close"] = "Close"
+    end: End
+    reason: str = Field(default="", max_length=512)
+    seconds: int = Field(ge=0, description="Billed, from scheduled to terminated.")
+    started: int = Field(default=0, ge=0, description="Unix seconds; 0: it never ran.")
+    ended: int = Field(default=0, ge=0, description="Unix seconds.")
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"close/{self.study}/{self.trial}/{self.attempt}"
+
+
+class Manifest(_Entry):
+    """What a study said it would do, as hashes: the first before any money is held, later ones amend it.
+
+    Whoever has the study's manifest can prove from the journal alone that it was not changed after results
+    were seen, or when it was.
+    """
+
+    kind: Literal["Manifest"] = "Manifest"
+    study: str = Field(description="The study's uid.")
+    revision: int = Field(ge=0, description="Counts the amendments of this study's manifest from 0.")
+    generation: int = Field(ge=0, description="The study's `metadata.generation`.")
+    spec: Sha256 = Field(description="Of the spec as canonical JSON.")
+    space: Sha256 = Field(description="Of the search space.")
+    criteria: Sha256 = Field(description="Of what trials are judged by: objectives and ceilings.")
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"manifest/{self.study}/{self.revision}"
+
+
+Entry = Annotated[
+    Ceiling | Transfer | Price | Manifest | Reserve | Post | Void | Close, Field(discriminator="kind")
+]
+
+
+class State(_Entry):
+    """What the fold came to, as a hash: a snapshot is believed only where the chain has its hash."""
+
+    version: int = Field(ge=1, description="Of the canonical form, and so of the rules of the fold.")
+    size: int = Field(ge=0, description="Bytes of the canonical form.")
+    sha256: Sha256
+
+
+class Batch(_Entry):
+    """One object of the journal."""
+
+    version: Literal[1] = 1
+    cluster: str = Field(description="The cluster whose journal this is.")
+    namespace: str
+    sequence: int = Field(ge=0)
+    previous: str = Field(description="SHA-256 of the batch before, as stored; zeros for the first.")
+    writer: str = Field(description="Unique to one run of one operator.")
+    time: int = Field(ge=0, description="The writer's clock, for people; order comes from `sequence` alone.")
+    state: State | None = Field(
+        default=None, description="Of the books after the batch before; now and then, for snapshots."
+    )
+    entries: tuple[Entry, ...] = Field(min_length=1)

@@ -1,0 +1,231 @@
+"""The books as FOCUS 1.2 rows (FinOps Open Cost and Usage Specification), one for each closed attempt.
+
+The ledger is the provider here: what it bills is what a team owes inside its organisation, and `BilledCost`,
+`EffectiveCost`, `ListCost` and `ContractedCost` are the same amount, for it knows no discounts. Columns that
+FOCUS asks for only of providers that publish SKUs, negotiate prices or sell commitments are left out. Columns
+of our own begin with `x_`, as FOCUS wants.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any, Literal, TypeAlias
+
+from comptroller.ledger.audit import trusted
+from comptroller.ledger.balance import named_study
+from comptroller.ledger.books import Attempt, Books
+from comptroller.ledger.entries import Batch, Close, Entry
+from comptroller.ledger.store import Store
+from comptroller_api.money import MICRO, to_amount
+
+Kind: TypeAlias = Literal["String", "Decimal", "DateTime", "Integer"]
+Value: TypeAlias = str | int | Decimal | datetime | None
+Row: TypeAlias = dict[str, Value]
+
+PROVIDER = "Comptroller"
+_HOUR = 3600
+_PLACES = Decimal(1).scaleb(-6)
+
+COLUMNS: dict[str, Kind] = {
+    "BilledCost": "Decimal",
+    "BillingAccountId": "String",
+    "BillingAccountName": "String",
+    "BillingCurrency": "String",
+    "BillingPeriodEnd": "DateTime",
+    "BillingPeriodStart": "DateTime",
+    "ChargeCategory": "String",
+    "ChargeClass": "String",
+    "ChargeDescription": "String",
+    "ChargeFrequency": "String",
+    "ChargePeriodEnd": "DateTime",
+    "ChargePeriodStart": "DateTime",
+    "ConsumedQuantity": "Decimal",
+    "ConsumedUnit": "String",
+    "ContractedCost": "Decimal",
+    "EffectiveCost": "Decimal",
+    "InvoiceIssuerName": "String",
+    "ListCost": "Decimal",
+    "PricingCategory": "String",
+    "PricingQuantity": "Decimal",
+    "PricingUnit": "String",
+    "ProviderName": "String",
+    "PublisherName": "String",
+    "ResourceId": "String",
+    "ResourceName": "String",
+    "ResourceType": "String",
+    "ServiceCategory": "String",
+    "ServiceName": "String",
+    "ServiceSubcategory": "String",
+    "SubAccountId": "String",
+    "SubAccountName": "String",
+    "Tags": "String",
+    "x_Accounts": "String",
+    "x_AttemptEnd": "String",
+    "x_AttemptNumber": "Integer",
+    "x_NodeClass": "String",
+    "x_PriceRevision": "Integer",
+    "x_Sequence": "Integer",
+    "x_Trial": "Integer",
+}
+"""In the order of FOCUS, which is alphabetical; then our own."""
+
+
+class NoParquet(RuntimeError):  # noqa: N818 - says what is missing
+    """Parquet was asked for, and pyarrow is not installed."""
+
+
+def rows(store: Store, namespace: str) -> Iterator[Row]:
+    """One row for each closed attempt that cost or ran, in the order of the journal.
+
+    Raises:
+        Untrusted: there is no journal, or it is damaged.
+        Unavailable: the store could not be read.
+    """
+    closed: list[tuple[Batch, Close]] = []
+
+    def observe(batch: Batch, entry: Entry, _: Books) -> None:
+        if isinstance(entry, Close):
+            closed.append((batch.model_copy(update={"entries": ()}), entry))
+
+    books = trusted(store, namespace, observe).books
+    for batch, entry in closed:
+        attempt = books.trials[entry.study, entry.trial][entry.attempt]
+        if attempt.spent or attempt.seconds:
+            yield _row(batch, attempt, books.accounts[attempt.accounts[0]].currency)
+
+
+def _row(batch: Batch, attempt: Attempt, currency: str) -> Row:
+    cost = Decimal(attempt.spent) / MICRO
+    # Where nobody saw it end, the batch that closed it is the best there is.
+    end = attempt.ended or batch.time
+    start = attempt.started or end - attempt.seconds
+    first, last = _month(start)
+    resource = f"{batch.cluster}/{batch.namespace}/{attempt.study}/{attempt.trial}/{attempt.number}"
+    amount = f"{to_amount(attempt.spent)} {currency}"
+    return {
+        "BilledCost": cost,
+        "BillingAccountId": f"{batch.cluster}/{batch.namespace}",
+        "BillingAccountName": batch.namespace,
+        "BillingCurrency": currency,
+        "BillingPeriodEnd": last,
+        "BillingPeriodStart": first,
+        "ChargeCategory": "Usage",
+        "ChargeClass": None,
+        "ChargeDescription": f"{attempt.name}: {attempt.seconds} s on {attempt.node_class}, {amount}",
+        "ChargeFrequency": "Usage-Based",
+        # A charge has a length: its end is exclusive.
+        "ChargePeriodEnd": _moment(max(end, start + 1)),
+        "ChargePeriodStart": _moment(start),
+        "ConsumedQuantity": Decimal(attempt.seconds),
+        "ConsumedUnit": "Seconds",
+        "ContractedCost": cost,
+        "EffectiveCost": cost,
+        "InvoiceIssuerName": PROVIDER,
+        "ListCost": cost,
+        "PricingCategory": "Dynamic" if attempt.capacity == "Spot" else "Standard",
+        "PricingQuantity": (Decimal(attempt.seconds) / _HOUR).quantize(_PLACES),
+        "PricingUnit": "Hours",
+        "ProviderName": PROVIDER,
+        "PublisherName": PROVIDER,
+        "ResourceId": resource,
+        "ResourceName": attempt.name,
+        "ResourceType": "Attempt",
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": "Training",
+        "ServiceSubcategory": "Machine Learning",
+        "SubAccountId": attempt.study,
+        "SubAccountName": named_study(attempt),
+        "Tags": _tags(attempt),
+        "x_Accounts": json.dumps(attempt.accounts),
+        "x_AttemptEnd": attempt.end,
+        "x_AttemptNumber": attempt.number,
+        "x_NodeClass": attempt.node_class,
+        # In force when it was launched: the journal has its rates, and those that followed while it ran.
+        "x_PriceRevision": attempt.price.revision if attempt.price else None,
+        "x_Sequence": batch.sequence,
+        "x_Trial": attempt.trial,
+    }
+
+
+def _tags(attempt: Attempt) -> str:
+    tags: dict[str, str | int] = {
+        "study": named_study(attempt),
+        "trial": attempt.trial,
+        "attempt": attempt.number,
+        "rung": attempt.rung,
+        "capacity": attempt.capacity,
+    }
+    return json.dumps({f"comptroller.dev/{name}": value for name, value in tags.items()}, sort_keys=True)
+
+
+def _month(unix: int) -> tuple[datetime, datetime]:
+    """The calendar month in UTC, which is the billing period, from its first moment to the next one's."""
+    first = _moment(unix).replace(day=1, hour=0, minute=0, second=0)
+    following = (first.year + 1, 1) if first.month == 12 else (first.year, first.month + 1)  # noqa: PLR2004
+    return first, first.replace(year=following[0], month=following[1])
+
+
+def _moment(unix: int) -> datetime:
+    return datetime.fromtimestamp(unix, UTC)
+
+
+def write_csv(table: Iterable[Row], file: IO[str]) -> int:
+    """Write CSV with a header.
+
+    Returns:
+        The number of rows.
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    count = 0
+    for row in table:
+        writer.writerow([text(row[name]) for name in COLUMNS])
+        count += 1
+    return count
+
+
+def text(value: Value) -> str:
+    """One value as CSV has it: a null is empty, a time is ISO 8601 in UTC."""
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return f"{value:%Y-%m-%dT%H:%M:%SZ}"
+        case Decimal():
+            return f"{value:.6f}"
+        case _:
+            return str(value)
+
+
+def write_parquet(table: Iterable[Row], path: Path) -> int:
+    """Write Parquet with exact decimals and UTC timestamps.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        NoParquet: pyarrow is not installed.
+    """
+    arrow, parquet = pyarrow()
+    kinds: dict[Kind, Any] = {
+        "String": arrow.string(),
+        "Decimal": arrow.decimal128(24, 6),
+        "DateTime": arrow.timestamp("s", tz="UTC"),
+        "Integer": arrow.int64(),
+    }
+    schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    found = list(table)
+    columns = [arrow.array([row[name] for row in found], kinds[kind]) for name, kind in COLUMNS.items()]
+    parquet.write_table(arrow.Table.from_arrays(columns, schema=schema), path)
+    return len(found)
+
+
+def pyarrow() -> tuple[Any, Any]:
+    try:
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise NoParquet("Parquet needs pyarrow: pip install 'comptroller[parquet]'; or export CSV") from error

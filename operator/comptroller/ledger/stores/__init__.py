@@ -1,0 +1,57 @@
+"""Where a ledger can be kept: an S3 bucket, a directory, memory."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from comptroller.ledger.store import Store, Unavailable
+from comptroller.ledger.stores.directory import DirectoryStore
+from comptroller.ledger.stores.memory import MemoryStore
+from comptroller.ledger.stores.s3 import S3Store
+
+__all__ = ["DirectoryStore", "MemoryStore", "Objects", "S3Store", "open_store"]
+
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:")
+
+
+def open_store(uri: str) -> Store:
+    """The store at `uri`: `s3://bucket/prefix`, `file:///directory`, a directory's path, or `memory:`.
+
+    Nothing is asked of it yet; `Store.probe` does that.
+
+    Raises:
+        ValueError: `uri` is none of these.
+    """
+    parts = urlsplit(uri)
+    if uri.startswith("s3://") and parts.netloc and not parts.query:
+        return S3Store(parts.netloc, parts.path.strip("/"))
+    if uri.startswith("file:///"):
+        return DirectoryStore(Path(unquote(parts.path)))
+    if uri == "memory:":
+        return MemoryStore()
+    if uri and not _SCHEME.match(uri):
+        return DirectoryStore(Path(uri))
+    raise ValueError(f"{uri!r} is not a store: s3://bucket/prefix, file:///directory, a path, or memory:")
+
+
+class Objects:
+    """Read access by URI, to whatever trainers left in whichever bucket."""
+
+    def __init__(self) -> None:
+        """Nothing is opened yet."""
+        self._stores: dict[str, Store] = {}
+
+    def get(self, uri: str) -> bytes | None:
+        """The object at `uri`, or `None` where there surely is none.
+
+        Raises:
+            Unavailable: not known.
+        """
+        parts = urlsplit(uri)
+        root = f"s3://{parts.netloc}" if parts.scheme == "s3" else "file:///"
+        if root not in self._stores:
+            self._stores[root] = open_store(root)
+        try:
+            return self._stores[root].get(unquote(parts.path).strip("/"))
+        except ValueError as error:
+            raise Unavailable(str(error)) from error

@@ -1,0 +1,169 @@
+"""A store in an S3 bucket, or in anything that speaks S3 and honours `If-None-Match: *`."""
+
+import base64
+import hashlib
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    ProxyConnectionError,
+)
+from botocore.parsers import ResponseParserError
+
+from comptroller.ledger.store import MAX_OBJECT, Ambiguous, Conflict, Exists, Store, Unavailable, checked
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+_CONNECT_SECONDS = 3
+_READ_SECONDS = 10
+_READERS = 8
+_AHEAD = 32
+"""How many reads `get_many` has under way, and how many objects it keeps at most."""
+_READS = 3
+"""Tries of a read, the first included."""
+
+_NOT_SENT = (
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    ProxyConnectionError,
+)
+"""Raised before a connection is made. Whatever else went wrong may have hidden a success."""
+
+_FAILURE = (BotoCoreError, ResponseParserError, OSError)
+"""Everything botocore raises beside `ClientError`, which is the server's own answer."""
+
+
+class S3Store(Store):
+    """Objects of one bucket below one prefix.
+
+    Endpoint, region and credentials come from the environment as boto3 reads it (`AWS_ENDPOINT_URL_S3`,
+    `AWS_REGION`, workload identity, ...). Directory buckets (S3 Express) are not supported: they list their
+    keys in no order.
+    """
+
+    def __init__(self, bucket: str, prefix: str = "", *, endpoint: str | None = None) -> None:
+        """A store in `bucket` below `prefix`.
+
+        Args:
+            bucket: its name.
+            prefix: put before every key; no leading or trailing slash.
+            endpoint: in place of what the environment says.
+        """
+        self._bucket = bucket
+        self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        session = boto3.session.Session()
+        # botocore retries a PUT whose reply was lost, and then the second try finds the first one's object.
+        self._writer: S3Client = session.client("s3", endpoint_url=endpoint, config=_config(1))
+        self._reader: S3Client = session.client("s3", endpoint_url=endpoint, config=_config(_READS))
+
+    def create(self, key: str, data: bytes) -> None:
+        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        try:
+            reply = self._writer.put_object(
+                Bucket=self._bucket,
+                Key=self._root + checked(key),
+                Body=data,
+                IfNoneMatch="*",
+                # Every S3 checks this one; newer checksums are unknown to some.
+                ContentMD5=digest,
+                ContentType="application/json",
+            )
+        except ClientError as error:
+            if _status(error) == HTTPStatus.PRECONDITION_FAILED:
+                raise Exists(key) from error
+            if _status(error) == HTTPStatus.CONFLICT:
+                raise Conflict(f"{key}: {error}") from error
+            raise _write_error(key, error) from error
+        except _FAILURE as error:
+            raise _write_error(key, error) from error
+        if not reply.get("ETag"):
+            raise Ambiguous(f"{key}: an answer of 200 that is not S3's: it has no ETag")
+
+    def get(self, key: str, limit: int = MAX_OBJECT) -> bytes | None:
+        try:
+            reply = self._reader.get_object(Bucket=self._bucket, Key=self._root + checked(key))
+            with reply["Body"] as body:
+                data = body.read(limit + 1)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+                return None
+            raise Unavailable(f"{key}: {error}") from error
+        except _FAILURE as error:
+            raise Unavailable(f"{key}: {error}") from error
+        if len(data) > limit:
+            raise Unavailable(f"{key}: more than {limit} bytes")
+        if len(data) != reply["ContentLength"]:
+            raise Unavailable(f"{key}: {len(data)} bytes came, {reply['ContentLength']} were announced")
+        return data
+
+    def get_many(self, keys: Iterable[str], limit: int = MAX_OBJECT) -> Generator[bytes | None]:
+        pending: deque[Future[bytes | None]] = deque()
+        with ThreadPoolExecutor(_READERS, "s3-read-ahead") as pool:
+            try:
+                for key in keys:
+                    pending.append(pool.submit(self.get, key, limit))
+                    if len(pending) >= _AHEAD:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for read in pending:
+                    read.cancel()
+
+    def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        pages = self._reader.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket,
+            Prefix=self._root + prefix,
+            **({"StartAfter": self._root + after} if after else {}),  # type: ignore[arg-type]
+        )
+        try:
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self._root)
+        except (ClientError, *_FAILURE) as error:
+            raise Unavailable(f"the keys under {prefix!r}: {error}") from error
+
+    def delete(self, key: str) -> None:
+        try:
+            self._writer.delete_object(Bucket=self._bucket, Key=self._root + checked(key))
+        except (ClientError, *_FAILURE) as error:
+            raise _write_error(key, error) from error
+
+
+def _config(attempts: int) -> Config:
+    return Config(
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        s3={"addressing_style": "path"},  # a bucket's name need not resolve
+        request_checksum_calculation="when_required",  # see `ContentMD5`
+        response_checksum_validation="when_required",
+        max_pool_connections=32,
+    )
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def _write_error(key: str, error: Exception) -> Ambiguous | Unavailable:
+    """What a failed write means: an answer of 4xx is a refusal; 5xx and a broken connection say nothing."""
+    if isinstance(error, ClientError):
+        refused = _status(error) < HTTPStatus.INTERNAL_SERVER_ERROR
+    else:
+        refused = isinstance(error, _NOT_SENT)
+    return Unavailable(f"{key}: {error}") if refused else Ambiguous(f"{key}: {error}")

@@ -1,0 +1,152 @@
+"""Entries and journals to try things on: for tests, benchmarks and simulation."""
+
+import hashlib
+import random
+
+from comptroller.ledger.books import Attempt, Books
+from comptroller.ledger.entries import (
+    Ceiling,
+    Close,
+    Entry,
+    Manifest,
+    Post,
+    Price,
+    Reserve,
+    Transfer,
+    Void,
+)
+from comptroller.ledger.names import attempt_name
+from comptroller_api.study import Resources
+
+_BUDGET, _NEXT_BUDGET = "budget/team/2026-11", "budget/team/2026-12"
+STUDY = "11111111-2222-4333-8444-555555555555"
+ACCOUNT = f"study/{STUDY}"
+_RESOURCES = Resources()
+_MOVE, _RENEW, _VOID, _AMEND = 0.2, 0.4, 0.2, 0.1
+"""How often a ceiling moves, an attempt is renewed, a lease is voided, something else changes."""
+
+
+def ceiling(amount: int, revision: int = 0, account: str = ACCOUNT, currency: str = "USD") -> Ceiling:
+    """An account may hold and spend `amount`."""
+    return Ceiling(account=account, revision=revision, amount=amount, currency=currency)
+
+
+def price(revision: int = 0, node_class: str = "cpu-small/USD") -> Price:
+    """A node class costs 0.04 an hour and core."""
+    rates = {"OnDemand.cpu": 40_000, "OnDemand.gpu": 0, "OnDemand.memoryGiB": 5_000}
+    return Price(node_class=node_class, revision=revision, currency="USD", rates=rates)
+
+
+def manifest(revision: int = 0, study: str = STUDY, generation: int = 1) -> Manifest:
+    """A study says what it will do; each revision something else."""
+    spec, space, criteria = (
+        hashlib.sha256(f"{part} {revision}".encode()).hexdigest() for part in ("spec", "space", "criteria")
+    )
+    return Manifest(
+        study=study, revision=revision, generation=generation, spec=spec, space=space, criteria=criteria
+    )
+
+
+def transfer(amount: int, number: int = 0, source: str = ACCOUNT, target: str = "budget/a") -> Transfer:
+    """Room of one account becomes another's."""
+    return Transfer(source=source, target=target, number=number, amount=amount)
+
+
+def reserve(
+    amount: int,
+    trial: int = 0,
+    attempt: int = 0,
+    lease: int = 0,
+    accounts: tuple[str, ...] = (ACCOUNT,),
+    study: str = STUDY,
+) -> Reserve:
+    """Hold `amount` for ten minutes of an attempt."""
+    return Reserve(
+        study=study,
+        trial=trial,
+        attempt=attempt,
+        lease=lease,
+        name=attempt_name("cifar", study, trial, attempt),
+        rung=0,
+        node_class="cpu-small",
+        capacity="OnDemand",
+        resources=_RESOURCES,
+        accounts=accounts,
+        amount=amount,
+        seconds=600,
+    )
+
+
+def post(amount: int, trial: int = 0, attempt: int = 0, lease: int = 0, *, overrun: bool = False) -> Post:
+    """Spend `amount` of what a lease holds."""
+    return Post(study=STUDY, trial=trial, attempt=attempt, lease=lease, amount=amount, overrun=overrun)
+
+
+def void(trial: int = 0, attempt: int = 0, lease: int = 0) -> Void:
+    """Spend nothing of what a lease holds."""
+    return Void(study=STUDY, trial=trial, attempt=attempt, lease=lease)
+
+
+def close(trial: int = 0, attempt: int = 0, seconds: int = 600, started: int = 1_700_000_000) -> Close:
+    """The attempt finished."""
+    ended = started + seconds
+    return Close(
+        study=STUDY,
+        trial=trial,
+        attempt=attempt,
+        end="Finished",
+        seconds=seconds,
+        started=started,
+        ended=ended,
+    )
+
+
+def plausible(books: Books, rng: random.Random, trials: int = 8) -> list[Entry]:
+    """What an operator might append next: a few entries that the books accept, in this order.
+
+    It launches, renews, settles and closes attempts of one study under its own ceiling and a budget's, and
+    now and then moves a ceiling.
+    """
+    if ACCOUNT not in books.accounts:
+        following = ceiling(10_000, account=_NEXT_BUDGET)
+        return [manifest(), ceiling(20_000), ceiling(30_000, account=_BUDGET), following, price()]
+    accounts = (ACCOUNT, _BUDGET)
+    found: list[Entry] = []
+    for trial in rng.sample(range(trials), rng.randint(1, 3)):
+        attempts = books.attempts(STUDY, trial)
+        number = len(attempts)
+        entries: list[Entry] = (
+            _on(attempts[-1], rng, accounts)
+            if attempts and attempts[-1].open
+            else [reserve(rng.randint(1, 900), trial, number, accounts=accounts)]
+        )
+        if books.refusal([*found, *entries]) is None:
+            found += entries
+    if rng.random() < _MOVE or not found:
+        account = rng.choice(accounts)
+        found.append(ceiling(rng.randint(0, 60_000), books.accounts[account].revision + 1, account))
+    if rng.random() < _AMEND and books.refusal([*found, *(more := _amendments(books, rng))]) is None:
+        found += more
+    return found
+
+
+def _amendments(books: Books, rng: random.Random) -> list[Entry]:
+    """What is of no attempt: a study says something else, a price changes, a period leaves something."""
+    budget, known = books.accounts[_BUDGET], price()
+    return [
+        manifest(books.manifests[STUDY].revision + 1, generation=2),
+        price(books.prices[known.node_class].revision + 1),
+        transfer(rng.randint(0, budget.room), budget.transfers, _BUDGET, _NEXT_BUDGET),
+    ]
+
+
+def _on(attempt: Attempt, rng: random.Random, accounts: tuple[str, ...]) -> list[Entry]:
+    place = (attempt.trial, attempt.number)
+    if rng.random() < _RENEW:
+        return [reserve(rng.randint(1, 900), *place, len(attempt.leases), accounts=accounts)]
+    settled: list[Entry] = [
+        void(*place, number) if rng.random() < _VOID else post(rng.randint(1, lease.amount), *place, number)
+        for number, lease in enumerate(attempt.leases)
+        if lease.posted is None
+    ]
+    return [*settled, close(*place, seconds=rng.randint(0, 600))]

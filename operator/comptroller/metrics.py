@@ -1,0 +1,60 @@
+"""What the operator tells Prometheus."""
+
+from collections import defaultdict
+from typing import TypeAlias
+
+from prometheus_client import Counter, Gauge
+
+from comptroller.actions import Action
+from comptroller.world import World
+from comptroller_api.money import MICRO
+
+ACTIONS = Counter("comptroller_actions", "Actions asked for by plan.", ["namespace", "action"])
+FAILURES = Counter("comptroller_pass_failures", "Passes that raised and will be tried again.", ["namespace"])
+OVERRUNS = Gauge("comptroller_overruns", "Amounts posted above what was held: bugs.", ["namespace"])
+MONEY = Gauge(
+    "comptroller_account",
+    "Money of an account, in its currency.",
+    ["namespace", "account", "currency", "part"],
+)
+TRIALS = Gauge("comptroller_trials", "Trials of a study by state.", ["namespace", "study", "state"])
+
+
+_Series: TypeAlias = dict[tuple[str, ...], float]
+_told: dict[tuple[Gauge, str], set[tuple[str, ...]]] = {}
+"""The labels of each gauge that a namespace's last pass set."""
+
+
+def observe(namespace: str, world: World, actions: list[Action]) -> None:
+    """Record one pass."""
+    for action in actions:
+        ACTIONS.labels(namespace, type(action).__name__).inc()
+    OVERRUNS.labels(namespace).set(world.books.overruns)
+    _tell(MONEY, namespace, _money(namespace, world))
+    _tell(TRIALS, namespace, _trials(namespace, world))
+
+
+def _money(namespace: str, world: World) -> _Series:
+    return {
+        (namespace, name, account.currency, part): micro / MICRO
+        for name, account in world.books.accounts.items()
+        for part, micro in (("ceiling", account.ceiling), ("spent", account.spent), ("held", account.held))
+    }
+
+
+def _trials(namespace: str, world: World) -> _Series:
+    found: _Series = defaultdict(float)
+    for study in world.studies:
+        for trial in world.trials.get(study.metadata.uid, ()):
+            state = trial.status.outcome or trial.status.state if trial.status else "Pending"
+            found[namespace, study.metadata.name, state] += 1
+    return found
+
+
+def _tell(gauge: Gauge, namespace: str, now: _Series) -> None:
+    """Set what is, and take back what was told and is no more: the last trial has left a state."""
+    for labels in _told.get((gauge, namespace), set()) - now.keys():
+        gauge.remove(*labels)
+    for labels, value in now.items():
+        gauge.labels(*labels).set(value)
+    _told[gauge, namespace] = set(now)

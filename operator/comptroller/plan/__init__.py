@@ -1,0 +1,92 @@
+"""`plan(world) -> [Action]`: the whole brain. No clock, no network, no Kopf; integers for money.
+
+It is level-based: what it asks for follows from what is, never from what happened. Whatever depends on money
+is asked for only once the money is durable: a pass that reserves does not launch, the next one does.
+"""
+
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from comptroller.actions import Action, Append, RecordStudy
+from comptroller.ledger.entries import Close, Entry, Price, Reserve
+from comptroller.plan import accounts
+from comptroller.plan.budgets import record_budgets
+from comptroller.plan.ended import ORPHANS_OVERHEAD, Closing
+from comptroller.plan.governance import missing_manifests
+from comptroller.plan.shedding import shed
+from comptroller.plan.study import StudyPass
+from comptroller.pricing import PriceBook
+from comptroller.status import is_final, stalled
+from comptroller.world import AttemptKey, World
+from comptroller_api.study import Study
+
+__all__ = ["plan"]
+
+
+def plan(world: World) -> list[Action]:
+    """What to do now. An empty list means that the namespace is as it should be."""
+    declared: list[Entry] = [*accounts.missing_ceilings(world), *missing_manifests(world)]
+    declared += accounts.rollovers(world)
+    if declared:
+        return [Append(tuple(declared))]
+    prices = PriceBook(world.prices, world.now, world.feed)
+    room = {name: account.room for name, account in world.books.accounts.items()}
+    lowered, without_room = shed(world), set()
+    entries: list[Entry] = []
+    actions: list[Action] = []
+    for study in sorted(world.studies, key=lambda s: (s.metadata.creation_timestamp or "", s.metadata.uid)):
+        own, asked, blocked = _pass(world, study, prices, room, lowered)
+        # Studies on one node class miss the same price: the first says so. One that would say another (spot
+        # beside on-demand) reserves nothing until its own is in the books.
+        said = {entry.id: entry for entry in entries}
+        clash = any(said.get(entry.id, entry) != entry for entry in own)
+        entries += [e for e in own if e.id not in said and not (clash and isinstance(e, Reserve))]
+        actions += asked
+        without_room |= {name for account in blocked if (name := accounts.budget_of(account))}
+    actions += record_budgets(world, without_room)
+    closing = _ownerless(world)
+    entries += closing.entries
+    actions += closing.actions
+    charged = tuple(entry for entry in entries if isinstance(entry, Price))
+    if charged and any(isinstance(entry, Close) for entry in entries):
+        # What has ended is billed at all prices that are known, so they come first.
+        return [Append(charged)]
+    return [Append(tuple(entries)), *actions] if entries else actions
+
+
+def _pass(
+    world: World, study: Study, prices: PriceBook, room: dict[str, int], lowered: Mapping[AttemptKey, str]
+) -> tuple[list[Entry], list[Action], set[str]]:
+    """One study's part: entries, actions, and accounts that had no room for it.
+
+    A mistake of ours in it must not stop the studies beside it: it is told in the study's conditions.
+    """
+    try:
+        one = StudyPass(world, study, prices, room, lowered)
+        one.run()
+    except Exception as error:  # noqa: BLE001 - it is told
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        message = f"{type(error).__name__}: {error} ({where})"[:512]
+        status = stalled(study, "InternalError", message, world.now)
+        tell = status != study.status and not is_final(study)
+        return [], [RecordStudy(study, status)] if tell else [], set()
+    return one.entries, one.actions, one.blocked
+
+
+def _ownerless(world: World) -> Closing:
+    """Attempts and Jobs whose study is gone: they are stopped and their books are closed.
+
+    A study that does not parse is not gone: what runs for it may run to the end of its lease.
+    """
+    known = {study.metadata.uid for study in world.studies}
+    unread = {refused.uid for refused in world.refused if refused.kind == "Study"}
+    closing = Closing(world, ORPHANS_OVERHEAD)
+    for key, run in sorted(world.runs.items()):
+        if key[0] not in known | unread or (key[0] in unread and run.ended is not None):
+            closing.settle(run)
+    for key, attempt in sorted(world.books.open.items()):
+        if key[0] not in known | unread:
+            closing.abandon(attempt, "its study is gone", None)
+    return closing

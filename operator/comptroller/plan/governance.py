@@ -1,0 +1,40 @@
+"""What a study said it would do is in the books before any money is held for it; edits are amendments."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from comptroller.ledger.entries import Manifest
+from comptroller.world import World
+from comptroller_api.study import Study
+
+
+def missing_manifests(world: World) -> Iterator[Manifest]:
+    """The studies whose spec the books do not have yet, or have another."""
+    for study in world.studies:
+        known = world.books.manifests.get(study.metadata.uid)
+        if known is not None and known.generation == study.metadata.generation:
+            continue  # the same spec
+        said = manifest(study, known.revision + 1 if known else 0)
+        if known is None or (said.spec != known.spec and said.generation >= known.generation):
+            yield said
+
+
+def manifest(study: Study, revision: int) -> Manifest:
+    """The hashes of a study's spec, of its space, and of what its trials are judged by."""
+    spec = study.spec.to_json()
+    return Manifest(
+        study=study.metadata.uid,
+        revision=revision,
+        generation=study.metadata.generation,
+        spec=digest(spec),
+        space=digest({"space": spec["space"], "baseline": spec.get("baseline", {})}),
+        criteria=digest({"objectives": spec["objectives"], "ceilings": spec["ceilings"]}),
+    )
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON: keys sorted, no blanks, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

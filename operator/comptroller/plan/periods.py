@@ -1,0 +1,64 @@
+"""The periods of a budget, in its own time zone."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from comptroller_api.budget import Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """One period of a budget."""
+
+    label: str
+    starts: int | None
+    """Unix seconds of its first moment; `None`: always."""
+    ends: int | None
+    """Unix seconds of the first moment after it; `None`: never."""
+
+
+def zone(budget: Budget) -> ZoneInfo | None:
+    """The budget's time zone, or `None` where there is no such zone; such a budget is refused."""
+    try:
+        return ZoneInfo(budget.spec.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+
+def period(budget: Budget, now: int) -> Period:
+    """The period of `budget` that holds `now`."""
+    return _period(budget.spec.period, zone(budget) or UTC, now)
+
+
+@lru_cache(maxsize=1024)
+def _period(kind: Literal["Daily", "Weekly", "Monthly", "Total"], place: tzinfo, now: int) -> Period:
+    local = datetime.fromtimestamp(now, place)
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    match kind:
+        case "Daily":
+            return Period(f"{local:%Y-%m-%d}", _unix(midnight), _unix(midnight + timedelta(days=1)))
+        case "Weekly":
+            monday = midnight - timedelta(days=midnight.weekday())
+            return Period(f"{monday:%G-W%V}", _unix(monday), _unix(monday + timedelta(weeks=1)))
+        case "Monthly":
+            first = midnight.replace(day=1)
+            following = (first + timedelta(days=32)).replace(day=1)
+            return Period(f"{local:%Y-%m}", _unix(first), _unix(following))
+        case "Total":
+            return Period("total", None, None)
+
+
+def end_of_day(budget: Budget, day: str) -> int | None:
+    """Unix seconds of the first moment after `day`, such as 2030-12-31; `None` where it is no day."""
+    try:
+        after = date.fromisoformat(day) + timedelta(days=1)
+    except (ValueError, OverflowError):
+        return None
+    return _unix(datetime(after.year, after.month, after.day, tzinfo=zone(budget) or UTC))
+
+
+def _unix(local: datetime) -> int:
+    return int(local.timestamp())

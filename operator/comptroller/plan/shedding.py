@@ -1,0 +1,91 @@
+"""Which attempts are stopped when a ceiling falls under what is held: the least valuable first."""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from comptroller.ledger.books import Account, Attempt
+from comptroller.plan.settle import cost_so_far
+from comptroller.search import Problem
+from comptroller.search.ranking import ranking, unmeasured
+from comptroller.world import AttemptKey, Run, World
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+Value: TypeAlias = tuple[float, float, int]
+"""Share of the rungs done, standing among the trials that did as many, and the older first."""
+
+
+def shed(world: World) -> dict[AttemptKey, str]:
+    """The attempts to stop, each with the account that is over its ceiling.
+
+    What an attempt that stops has used is spent; what it holds beyond that comes back. Attempts that end
+    already are counted first, so that asking again stops no more.
+    """
+    over = {
+        name: excess for name, account in world.books.accounts.items() if (excess := _excess(account)) > 0
+    }
+    if not over:
+        return {}
+    affected = [a for a in world.books.open.values() if any(name in over for name in a.accounts)]
+    stopping = [a for a in affected if _ends(world.runs.get(_key(a)))]
+    values = _values(world)
+    victims: dict[AttemptKey, str] = {}
+    for attempt in stopping:
+        _give_back(attempt, over, world)
+    for attempt in sorted((a for a in affected if a not in stopping), key=lambda a: _worth(a, values)):
+        account = next((name for name in attempt.accounts if over.get(name, 0) > 0), None)
+        if account is not None:
+            victims[_key(attempt)] = account
+            _give_back(attempt, over, world)
+    return victims
+
+
+def _excess(account: Account) -> int:
+    return account.spent + account.held - account.limit
+
+
+def _key(attempt: Attempt) -> AttemptKey:
+    return attempt.study, attempt.trial, attempt.number
+
+
+def _ends(run: Run | None) -> bool:
+    return run is not None and (run.stop is not None or run.ended is not None or run.deleted)
+
+
+def _give_back(attempt: Attempt, over: dict[str, int], world: World) -> None:
+    run = world.runs.get(_key(attempt))
+    used = cost_so_far(world.books, attempt, run, world.now) if run else 0
+    for name in attempt.accounts:
+        if name in over:
+            over[name] -= max(0, attempt.held - used)
+
+
+def _worth(attempt: Attempt, values: Mapping[tuple[str, int], Value]) -> tuple[Value, str, int]:
+    return (
+        values.get((attempt.study, attempt.trial), (0.0, 0.0, -attempt.trial)),
+        attempt.study,
+        -attempt.trial,
+    )
+
+
+def _values(world: World) -> dict[tuple[str, int], Value]:
+    found: dict[tuple[str, int], Value] = {}
+    for study in world.studies:
+        found |= _values_of(study, world.trials.get(study.metadata.uid, ()))
+    return found
+
+
+def _values_of(study: Study, trials: Iterable[Trial]) -> dict[tuple[str, int], Value]:
+    problem, by_rungs = Problem.from_spec(study.spec), dict[int, dict[int, Mapping[str, float]]]()
+    for trial in trials:
+        rungs = trial.status.rungs if trial.status else []
+        metrics = rungs[-1].metrics if rungs else {}
+        by_rungs.setdefault(len(rungs), {})[trial.spec.number] = metrics
+    found: dict[tuple[str, int], Value] = {}
+    for done, results in by_rungs.items():
+        measured = {n: metrics for n, metrics in results.items() if not unmeasured(problem, metrics)}
+        place = {number: i for i, number in enumerate(ranking(problem, measured))}
+        for number in results:
+            standing = 1 - place.get(number, len(results)) / len(results)
+            found[study.metadata.uid, number] = (done / len(problem.epochs), standing, -number)
+    return found

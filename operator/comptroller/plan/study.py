@@ -1,0 +1,386 @@
+"""One study's part of a pass: settle, renew, launch, stop, propose."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from comptroller.actions import (
+    Action,
+    Bury,
+    CreateTrial,
+    Extend,
+    Grant,
+    Launch,
+    Protect,
+    RecordStudy,
+    RecordTrial,
+    Stop,
+    Unprotect,
+)
+from comptroller.ledger.books import Attempt
+from comptroller.ledger.entries import Entry
+from comptroller.ledger.names import trial_name
+from comptroller.plan import accounts as acc
+from comptroller.plan import trials
+from comptroller.plan.ended import Closing
+from comptroller.plan.leases import PERIOD, Leases, silent
+from comptroller.plan.risk import likely
+from comptroller.plan.trials import Progress, Step
+from comptroller.plan.verdict import BUDGET_EXHAUSTED, CEILING_REACHED, Verdict, settled_verdict, standing
+from comptroller.pricing import PriceBook
+from comptroller.search import Observation, Problem
+from comptroller.search.halving import decide
+from comptroller.search.propose import propose
+from comptroller.status import study_status
+from comptroller.world import AttemptKey, Run, World, trial_prefix
+from comptroller_api import quantity
+from comptroller_api.contract import Assignment
+from comptroller_api.meta import FINALIZER, Metadata
+from comptroller_api.money import to_amount
+from comptroller_api.study import Latency, Study
+from comptroller_api.trial import Proposal as TrialProposal
+from comptroller_api.trial import Trial, TrialSpec
+
+
+@dataclass
+class StudyPass:
+    """The pass over one study. `room` is shared by the studies of a namespace, since budgets are."""
+
+    world: World
+    study: Study
+    prices: PriceBook
+    room: dict[str, int]
+    shed: Mapping[AttemptKey, str] = field(default_factory=dict)
+    """Attempts to stop, each with the account whose ceiling fell under what it holds."""
+    entries: list[Entry] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    blocked: set[str] = field(default_factory=set)
+    """Accounts without room for a lease that was wanted."""
+
+    def __post_init__(self) -> None:
+        self.uid = self.study.metadata.uid
+        self.leases = Leases(self.world, self.study, self.prices, self.room)
+        present = self.world.trials.get(self.uid, ())
+        self.trials = [trial for trial in present if not trial.metadata.deletion_timestamp]
+        # A deleted trial's number is spent: its attempts are in the books, under its parameters.
+        known = self.world.books.numbers(self.uid) | {trial.spec.number for trial in present}
+        self.gone = known - {trial.spec.number for trial in self.trials}
+        problem = Problem.from_spec(self.study.spec)
+        self.problem = replace(problem, trials=problem.trials - len(self.gone))
+        self.seen: tuple[Observation, ...] = ()
+
+    def run(self) -> None:
+        """Fill `entries` and `actions`."""
+        if FINALIZER not in self.study.metadata.finalizers and not self.study.metadata.deletion_timestamp:
+            self.actions.append(Protect(self.study))
+            return
+        given_up = self._close().given_up
+        everything = [trials.progress(self.world, self.study, trial) for trial in self.trials]
+        self.seen = trials.observations(everything)
+        verdict = settled_verdict(self.study) or self._standing(everything)
+        steps = self._steps(everything, verdict)
+        if (failing := self._too_many_failed(steps, verdict)) is not None:
+            verdict = failing
+            steps = self._steps(everything, verdict)
+        unlikely = self._unlikely(everything, steps) if verdict.state == "Active" else None
+        if unlikely is not None:
+            # No more results come, so those that wait for some are decided now.
+            self.problem = replace(self.problem, trials=len(everything))
+            steps = self._steps(everything, verdict)
+        verdict = self._conclude(everything, steps, verdict, unlikely)
+        if verdict.state == "Active":
+            if (price := self.leases.missing_price()) is not None:
+                self.entries.append(price)
+            self._launch(everything, steps)
+        for p in everything:
+            if p.open is not None and (self.uid, p.number, p.open.number) not in given_up:
+                self._steer(p, p.open, verdict, wanted=verdict.state in {"Active", "Held"})
+            self._record_trial(p, steps[p.number])
+        self._record_study(everything, steps, verdict)
+
+    # -- what has ended ------------------------------------------------------------------------------------
+
+    def _close(self) -> Closing:
+        """Close the books on what is over, and on attempts whose trial somebody deleted."""
+        closing = Closing(self.world, self.leases.overhead)
+        for key, run in sorted(self.world.runs.items()):
+            if key[0] == self.uid:
+                closing.settle(run)
+        for attempt in list(self.world.books.open_attempts(self.uid)):
+            if attempt.trial in self.gone:
+                closing.abandon(attempt, "its trial is gone", self.study)
+        self.entries += closing.entries
+        self.actions += closing.actions
+        return closing
+
+    # -- where the study stands ----------------------------------------------------------------------------
+
+    def _standing(self, everything: list[Progress]) -> Verdict:
+        verdict = standing(self.world, self.study, self.leases.quote, acc.covering(self.world, self.study))
+        unread = next((p for p in everything if p.unread and p.outcome is None), None)
+        if verdict.state == "Active" and unread is not None:
+            message = (
+                f"the report of trial {unread.number} cannot be read from {self.study.spec.artifacts.uri}"
+            )
+            return Verdict("Held", "ArtifactsUnavailable", message)
+        return verdict
+
+    def _too_many_failed(self, steps: dict[int, Step], verdict: Verdict) -> Verdict | None:
+        """The end at the failure limit; trials that fail in this very pass count."""
+        failed = sum(step.outcome == "Failed" for step in steps.values())
+        limit = self.study.spec.search.failure_limit
+        if failed < limit or verdict.final or verdict.reason == "Deleted":
+            return None
+        return Verdict("Ending", "FailureLimitReached", f"{failed} trials failed, the limit is {limit}")
+
+    def _steps(self, everything: list[Progress], verdict: Verdict) -> dict[int, Step]:
+        """Each trial's next step; a recorded outcome stays."""
+        decisions = decide(self.problem, self.seen)
+        steps: dict[int, Step] = {}
+        for p in everything:
+            if p.outcome is not None:
+                reason = p.trial.status.reason if p.trial.status else ""
+                steps[p.number] = Step(outcome=p.outcome, reason=reason)
+            elif p.open is not None:
+                steps[p.number] = Step()
+            else:
+                step = Step() if p.unread else trials.next_step(p, self.study, self.problem, decisions)
+                if step.outcome is None and (verdict.state == "Ending" or verdict.final):
+                    spent = verdict.reason in {CEILING_REACHED, BUDGET_EXHAUSTED}
+                    step = Step(outcome="BudgetStopped" if spent else "Cancelled", reason=verdict.message)
+                steps[p.number] = step
+        return steps
+
+    def _conclude(  # noqa: PLR0911  (a decision table)
+        self, everything: list[Progress], steps: dict[int, Step], verdict: Verdict, unlikely: str | None
+    ) -> Verdict:
+        """Stop at the ceiling, and end the study once nothing of it can change."""
+        if verdict.final or any(p.open is not None for p in everything):
+            return verdict
+        unended = [p for p in everything if steps[p.number].outcome is None]
+        if verdict.state == "Ending":
+            if verdict.reason == "FailureLimitReached":
+                return Verdict("Failed", verdict.reason, verdict.message)
+            return verdict if verdict.reason == "Deleted" else replace(verdict, state="Complete")
+        if verdict.state != "Active":
+            return verdict
+        if not unended and unlikely is not None:
+            return self._without_money(self.leases.tightest, [], steps, unlikely)
+        if not unended and (len(everything) >= self.problem.trials or self._exhausted()):
+            return Verdict("Complete", "TrialsDone", f"{len(everything)} trials have ended")
+        blocked = self.leases.fit().blocked
+        if blocked is None:
+            return verdict
+        if blocked == PERIOD:
+            return Verdict("Held", "PeriodEnding", "another lease would cross the end of a budget's period")
+        return self._without_money(blocked, unended, steps)
+
+    def _without_money(
+        self, account: str, unended: list[Progress], steps: dict[int, Step], why: str = "no room for a lease"
+    ) -> Verdict:
+        """A ceiling ends the study; a budget may get more money, and says whether to wait for it."""
+        self.blocked.add(account)
+        name = acc.budget_of(account)
+        amount = self.study.spec.ceilings.spend
+        if name is not None:
+            message = f"{account.replace('/', ' ', 1)} has {why}"
+            budgets = {budget.metadata.name: budget for budget in self.world.budgets}
+            if budgets[name].spec.when_exhausted == "Suspend":
+                return Verdict("Held", BUDGET_EXHAUSTED, message)
+            reason = BUDGET_EXHAUSTED
+        else:
+            reason = CEILING_REACHED
+            message = f"the ceiling of {amount.amount} {amount.currency} leaves {why}"
+        for p in unended:
+            steps[p.number] = Step(outcome="BudgetStopped", reason=message)
+        return Verdict("Complete", reason, message)
+
+    def _unlikely(self, everything: list[Progress], steps: dict[int, Step]) -> str | None:
+        """Why no further trial is begun, though a lease would fit: its first rung is not likely to."""
+        busy = any(p.open is not None or steps[p.number].rung is not None for p in everything)
+        if busy or len(everything) >= self.problem.trials or self.leases.fit().blocked is not None:
+            return None
+        hold, risk = self._likely_hold(everything), self.study.spec.search.risk
+        if hold is None or risk is None or hold <= self.leases.room:
+            return None
+        return (
+            f"no room for a first rung, which holds {to_amount(hold)} at most with {100 - risk}% probability"
+        )
+
+    def _likely_hold(self, everything: list[Progress]) -> int | None:
+        """What a further trial's first rung holds at most, at the probability asked for; `None`: not known.
+
+        Its seconds are those of the trials before; its price is the cap, since that is what leases hold.
+        """
+        risk, runtime = self.study.spec.search.risk, self.study.spec.runtime
+        if risk is None:
+            return None
+        spans = [sum(a.seconds for a in p.attempts if a.rung == 0) for p in everything if p.rungs]
+        seconds = likely(spans, 100 - risk)
+        if seconds is None:
+            return None
+        return self.leases.priced.worst(runtime.resources, seconds + self.leases.overhead)
+
+    def _exhausted(self) -> bool:
+        seed = self.study.spec.search.seed
+        return not propose(self.problem, self.seen, 1, seed, self.gone)
+
+    # -- what may run --------------------------------------------------------------------------------------
+
+    def _launch(self, everything: list[Progress], steps: dict[int, Step]) -> None:
+        slots = self.study.spec.search.parallel - sum(p.open is not None for p in everything)
+        waiting = [
+            p
+            for p in everything
+            if p.open is None
+            and (step := steps[p.number]).rung is not None
+            and step.not_before <= self.world.now
+        ]
+        for p in sorted(waiting, key=lambda p: (p.idle_stops, p.number)):
+            lease = self.leases.first(p.number, len(p.attempts), p.rung) if slots > 0 else None
+            if lease is None:
+                return
+            self.entries.append(lease)
+            slots -= 1
+        # Trials that wait out a pause keep their place.
+        slots -= sum(p.open is None and steps[p.number].rung is not None for p in everything) - len(waiting)
+        self._propose(everything, slots)
+
+    def _propose(self, everything: list[Progress], slots: int) -> None:
+        spec, meta = self.study.spec, self.study.metadata
+        wanted = min(slots, self.problem.trials - len(everything), self.leases.affordable())
+        if (hold := self._likely_hold(everything)) is not None:
+            wanted = min(wanted, self.leases.room // max(1, hold))
+        if wanted <= 0:
+            return
+        found = propose(self.problem, self.seen, wanted, spec.search.seed, self.gone)
+        taken = {p.number for p in everything} | self.gone
+        numbers = (n for n in range(spec.search.trials) if n not in taken)
+        for number, proposal in zip(numbers, found, strict=False):
+            self.actions.append(
+                CreateTrial(
+                    self.study,
+                    Trial(
+                        metadata=Metadata(
+                            name=trial_name(meta.name, meta.uid, number), namespace=meta.namespace
+                        ),
+                        spec=TrialSpec(
+                            study=meta.name,
+                            study_uid=meta.uid,
+                            number=number,
+                            seed=spec.search.seed,
+                            parameters=proposal.parameters,
+                            proposal=TrialProposal(
+                                phase=proposal.phase, engine=proposal.engine, reason=proposal.reason[:1024]
+                            ),
+                        ),
+                    ),
+                )
+            )
+
+    # -- what runs -----------------------------------------------------------------------------------------
+
+    def _steer(self, p: Progress, attempt: Attempt, verdict: Verdict, *, wanted: bool) -> None:
+        key = (attempt.study, attempt.trial, attempt.number)
+        run, lowered = self.world.runs.get(key), self.shed.get(key)
+        if run is None:
+            if lowered is None and wanted and verdict.state == "Active" and self.leases.launchable(attempt):
+                self.actions.append(self._launch_of(p.trial, attempt))
+            else:
+                self.actions.append(Bury(key, attempt.name, lowered or verdict.message, p.trial))
+            return
+        if run.ended is not None or run.stop is not None:
+            return
+        idle = self.study.spec.runtime.idle
+        if not wanted:
+            self.actions.append(Stop(run.name, "Suspended", verdict.message))
+        elif lowered is not None:
+            reason = f"{lowered} was lowered under what is held"
+            self.actions.append(Stop(run.name, "Suspended", reason))
+        elif run.started is None and self.leases.too_late(attempt):
+            self.actions.append(Stop(run.name, "Suspended", "it came too late to begin"))
+        elif run.deleted:
+            # Its pods outlive it: our finalizer keeps it, and the garbage collector waits for that.
+            self.actions.append(Stop(run.name, "Suspended", "its Job was deleted"))
+        elif idle is not None and run.idle_seconds >= quantity.seconds(idle.window):
+            reason = f"{trials.IDLE}: utilization under {idle.threshold}% for {run.idle_seconds}s"
+            self.actions.append(Stop(run.name, "Suspended", reason))
+        else:
+            self._keep(attempt, run, verdict)
+
+    def _launch_of(self, trial: Trial, attempt: Attempt) -> Launch:
+        spec, meta = self.study.spec, self.study.metadata
+        epochs = spec.search.rungs.epochs
+        assignment = Assignment(
+            study=meta.name,
+            namespace=meta.namespace,
+            trial=attempt.trial,
+            attempt=attempt.number,
+            name=attempt.name,
+            seed=trial.spec.seed,
+            parameters=trial.spec.parameters,
+            rung=attempt.rung,
+            epochs=epochs[min(attempt.rung, len(epochs) - 1)],
+            total_epochs=epochs[-1],
+            data=spec.data,
+            artifacts=trial_prefix(self.study, attempt.trial),
+            latency=spec.ceilings.latency or Latency(limit="1h"),
+            lease_seconds=attempt.granted,
+            grace_seconds=self.leases.grace,
+        )
+        image = spec.runtime.image or self.world.trainer_image
+        return Launch(
+            self.study, trial, assignment, image, attempt.resources, self.leases.priced.node_selector
+        )
+
+    def _keep(self, attempt: Attempt, run: Run, verdict: Verdict) -> None:
+        """Let the run have what the books grant, and ask them for more at half-time."""
+        if run.deadline < attempt.granted:
+            self.actions.append(Extend(run.name, attempt.granted))
+        elif run.granted < attempt.granted:
+            self.actions.append(Grant(run.name, attempt.granted))
+        if verdict.state == "Active" and (lease := self.leases.renewal(attempt, run)) is not None:
+            self.entries.append(lease)
+
+    # -- what is told --------------------------------------------------------------------------------------
+
+    def _record_trial(self, p: Progress, step: Step) -> None:
+        run = self.world.runs.get((self.uid, p.number, p.open.number)) if p.open else None
+        status = trials.trial_status(p, step.outcome, step.reason or (self._trouble(run) if run else ""))
+        if status != p.trial.status:
+            self.actions.append(RecordTrial(p.trial, status))
+
+    def _trouble(self, run: Run) -> str:
+        """What keeps a run from going on, for a person; empty where nothing does."""
+        if run.ended is None and silent(run) and self.study.spec.runtime.lease.renewal == "Renew":
+            return "no heartbeat comes from it, so its lease is not renewed"
+        return run.exit.message
+
+    def _record_study(self, everything: list[Progress], steps: dict[int, Step], verdict: Verdict) -> None:
+        if self.study.metadata.deletion_timestamp:
+            held = FINALIZER in self.study.metadata.finalizers
+            if (
+                held
+                and not any(p.open for p in everything)
+                and not list(self.world.books.open_attempts(self.uid))
+            ):
+                self.actions.append(Unprotect(self.study))
+            return
+        outcomes = {p.number: steps[p.number].outcome for p in everything}
+        account = self.world.books.accounts.get(acc.study_account(self.study))
+        seen = [
+            o if o.outcome == outcomes[o.number] else replace(o, outcome=outcomes[o.number])
+            for o in self.seen
+        ]
+        states = [trials.trial_state(p, outcomes[p.number]) for p in everything]
+        status = study_status(
+            self.study,
+            self.problem,
+            seen,
+            states,
+            [p.trial for p in everything],
+            account,
+            verdict,
+            self.world.now,
+        )
+        if status != self.study.status:
+            self.actions.append(RecordStudy(self.study, status))

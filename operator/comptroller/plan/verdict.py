@@ -1,0 +1,156 @@
+"""Where a study stands: whether its trials may run, and why not."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from comptroller.plan.accounts import credit_purses, period_purse
+from comptroller.plan.periods import end_of_day, zone
+from comptroller.pricing import Quote, Unpriced
+from comptroller.search import SUPPORTED_ENGINES
+from comptroller.world import World
+from comptroller_api import quantity
+from comptroller_api.budget import Budget
+from comptroller_api.meta import APPROVED
+from comptroller_api.money import to_micro
+from comptroller_api.study import Study
+
+CEILING_REACHED, BUDGET_EXHAUSTED = "CeilingReached", "BudgetExhausted"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision on a study as a whole."""
+
+    state: Literal["Active", "Held", "Suspended", "Ending", "Complete", "Failed"]
+    """Held: no launches and no renewals until something outside changes. Ending: what runs is stopped."""
+    reason: str
+    message: str
+
+    @property
+    def final(self) -> bool:
+        """Nothing about this study will change any more."""
+        return self.state in {"Complete", "Failed"}
+
+
+def unsupported(study: Study) -> list[str]:
+    """Fields that are set and do nothing yet: a study that relies on one is refused, not run without it."""
+    spec, found = study.spec, []
+    if spec.search.engine not in SUPPORTED_ENGINES:
+        known = ", ".join(sorted(SUPPORTED_ENGINES))
+        found.append(f"spec.search.engine: {spec.search.engine} is not available yet; use one of {known}")
+    if spec.search.confirm is not None:
+        found.append("spec.search.confirm: the confirm phase is not available yet")
+    if spec.ceilings.energy is not None:
+        found.append("spec.ceilings.energy: an energy ceiling is not available yet")
+    if any(objective.metric == "cost" for objective in spec.objectives):
+        found.append("spec.objectives: cost as an objective is not available yet")
+    return found
+
+
+def mistakes(budget: Budget) -> list[str]:
+    """What a schema cannot say about a budget, and is wrong with this one."""
+    found = []
+    if zone(budget) is None:
+        found.append(f"spec.timeZone: {budget.spec.time_zone!r} is not an IANA time zone")
+    for place, credit in enumerate(budget.spec.credits):
+        if end_of_day(budget, credit.until) is None:
+            found.append(f"spec.credits[{place}].until: {credit.until!r} is not a day such as 2030-12-31")
+    return found
+
+
+def settled_verdict(study: Study) -> Verdict | None:
+    """The final verdict that the study's status already carries.
+
+    A study that stopped at its ceiling is asked again where its spec has changed since: a raised ceiling lets
+    it go on with the trials it had not begun.
+    """
+    for condition in study.status.conditions if study.status else []:
+        if condition.reason == CEILING_REACHED and condition.observed_generation < study.metadata.generation:
+            return None
+        if condition.type == "Complete" and condition.status == "True":
+            return Verdict("Complete", condition.reason, condition.message)
+        if condition.type == "Failed" and condition.status == "True":
+            return Verdict("Failed", condition.reason, condition.message)
+    return None
+
+
+def standing(  # noqa: PLR0911  (a decision table)
+    world: World, study: Study, quote: Quote | Unpriced, covering: list[Budget]
+) -> Verdict:
+    """What the declared study, its prices and the clock say; the books have not been asked yet."""
+    if study.metadata.deletion_timestamp:
+        return Verdict("Ending", "Deleted", "the study is being deleted")
+    if found := unsupported(study):
+        return Verdict("Held", "NotSupported", "; ".join(found))
+    if (held := _held_by_budgets(world, study, covering)) is not None:
+        return held
+    wall_clock = study.spec.ceilings.wall_clock
+    if wall_clock is not None and world.now >= _created(study) + quantity.seconds(wall_clock):
+        return Verdict(
+            "Ending", "WallClockReached", f"the study is older than its wallClock ceiling {wall_clock}"
+        )
+    if study.spec.suspend:
+        return Verdict("Suspended", "Suspended", "spec.suspend is true")
+    if isinstance(quote, Unpriced):
+        return Verdict("Held", quote.reason, quote.message)
+    return Verdict("Active", "Running", "trials are running")
+
+
+def _held_by_budgets(world: World, study: Study, covering: list[Budget]) -> Verdict | None:
+    """What keeps the study from the budgets, if anything: money that cannot be counted is not spent."""
+    unread = sorted(refused.name for refused in world.refused if refused.kind == "Budget")
+    if unread:
+        # Its selector is not known either, so it may cover any study.
+        return Verdict("Held", "BudgetRefused", f"Budget {unread[0]} cannot be read; its events say why")
+    for budget in covering:
+        if found := mistakes(budget):
+            return Verdict("Held", "BudgetRefused", f"Budget {budget.metadata.name}: " + "; ".join(found))
+        held = _other_currency(world, study, budget) or _unapproved(study, budget)
+        if held is not None:
+            return held
+    return None
+
+
+def _other_currency(world: World, study: Study, budget: Budget) -> Verdict | None:
+    name, currency = budget.metadata.name, budget.spec.currency
+    if currency != study.spec.ceilings.spend.currency:
+        message = (
+            f"Budget {name} is in {currency}, the study's ceiling in {study.spec.ceilings.spend.currency}"
+        )
+        return Verdict("Held", "CurrencyMismatch", message)
+    for purse in (*credit_purses(budget, world.now), period_purse(budget, world.now)):
+        account = world.books.accounts.get(purse.account)
+        if account is not None and account.currency != currency:
+            message = (
+                f"Budget {name} is in {currency}, and {purse.account} is in {account.currency} in the books;"
+                " give the budget another name"
+            )
+            return Verdict("Held", "CurrencyMismatch", message)
+    return None
+
+
+def _unapproved(study: Study, budget: Budget) -> Verdict | None:
+    limit, spend = budget.spec.approval_above, study.spec.ceilings.spend
+    if limit is None or to_micro(spend.amount) <= max(to_micro(limit), approved(study)):
+        return None
+    message = (
+        f"Budget {budget.metadata.name} wants approval of a ceiling above {limit} {spend.currency}, and this"
+        f" one is {spend.amount}: comptroller approve {study.metadata.name}"
+    )
+    return Verdict("Held", "ApprovalRequired", message)
+
+
+def approved(study: Study) -> int:
+    """Micro-units up to which somebody who may has approved the ceiling; 0 where nobody has."""
+    try:
+        return to_micro(study.metadata.annotations.get(APPROVED, "0"))
+    except ValueError:
+        return 0
+
+
+def _created(study: Study) -> int:
+    stamp = study.metadata.creation_timestamp
+    if stamp is None:
+        raise ValueError(f"study {study.metadata.name} has no creationTimestamp")
+    return int(datetime.fromisoformat(stamp).timestamp())

@@ -1,0 +1,96 @@
+"""Prices of OpenCost, from what `GET /assets` answers. Nothing is asked here.
+
+What a node cost over a window, divided by the hours that it was there: of the nodes whose labels a node class
+selects, those that can be preempted are spot capacity. OpenCost takes discounts off cores and memory.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from comptroller.pricing.fed import Fed, FeedError, Fresh
+from comptroller.pricing.rates import HourlyRates
+from comptroller_api.money import MICRO, to_micro
+from comptroller_api.pricelist import NodeClass
+
+FILTER = 'assetType:"node"'
+"""What to ask for: no disks, no load balancers."""
+
+_GIB = 2**30
+_UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node's costs over the window, before rounding."""
+
+    labels: Mapping[str, str]
+    spot: bool
+    gpu: tuple[Decimal, Decimal]
+    """Cost and GPU hours."""
+    cpu: tuple[Decimal, Decimal]
+    memory: tuple[Decimal, Decimal]
+    """Cost and GiB hours."""
+
+
+def nodes(reply: Any) -> list[Node]:
+    """The nodes of a reply, whose numbers were parsed as `Decimal`.
+
+    Raises:
+        FeedError: it says that it failed, or is not of the known form.
+    """
+    try:
+        if reply["code"] != 200:  # noqa: PLR2004 - HTTP's OK
+            raise FeedError(f"it answers {reply['code']}: {reply.get('message', '')}")
+        # A set by asset; older versions have a list of one set for each step.
+        sets = reply["data"] if isinstance(reply["data"], list) else [reply["data"]]
+        return [_node(asset) for assets in sets for asset in assets.values() if asset.get("type") == "Node"]
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise FeedError(f"its answer is not of the known form: {type(error).__name__}: {error}") from error
+
+
+def _node(asset: Mapping[str, Any]) -> Node:
+    left = 1 - Decimal(asset.get("discount", 0))
+    return Node(
+        labels=asset.get("labels") or {},
+        spot=bool(asset.get("preemptible", 0)),
+        gpu=(Decimal(asset["gpuCost"]), Decimal(asset["GPUHours"])),
+        cpu=(Decimal(asset["cpuCost"]) * left, Decimal(asset["cpuCoreHours"])),
+        memory=(Decimal(asset["ramCost"]) * left, Decimal(asset["ramByteHours"]) / _GIB),
+    )
+
+
+def fed(found: Iterable[Node], node_class: NodeClass, now: int) -> Fed:
+    """What a node class costs, by the nodes that its labels select.
+
+    Raises:
+        FeedError: it selects no node, or its cap charges for GPUs and its nodes have none.
+    """
+    wanted = {f"label_{_UNSAFE.sub('_', name)}": value for name, value in node_class.node_selector.items()}
+    ours = [node for node in found if wanted.items() <= node.labels.items()]
+    if not ours:
+        raise FeedError("no node was there that its nodeSelector selects")
+    gpus = to_micro(node_class.cap.gpu) > 0
+    firm, spot = (_fresh([n for n in ours if n.spot is kind], now, gpus=gpus) for kind in (False, True))
+    return Fed(now, firm, spot)
+
+
+def _fresh(ours: list[Node], now: int, *, gpus: bool) -> Fresh | None:
+    if not ours:
+        return None
+    gpu = _rate(node.gpu for node in ours)
+    cpu, memory = _rate(node.cpu for node in ours), _rate(node.memory for node in ours)
+    if cpu is None or memory is None or (gpus and gpu is None):
+        raise FeedError("its nodes were there for no time, or have no GPUs and its cap charges for some")
+    return Fresh(HourlyRates(gpu or 0, cpu, memory), now)
+
+
+def _rate(parts: Iterator[tuple[Decimal, Decimal]]) -> int | None:
+    """Micro-units an hour, to the nearest: rounded up, a rate would flicker with the last digit of a cost."""
+    costs, hours = zip(*parts, strict=True)
+    if sum(costs) < 0:
+        raise FeedError("a cost is negative")
+    total = sum(hours)
+    return round(sum(costs) / total * MICRO) if total > 0 else None

@@ -1,0 +1,62 @@
+"""Scenarios: the same study, were prices or durations other than they are."""
+
+import re
+from dataclasses import dataclass, replace
+
+from comptroller.pricing.book import Quote
+from comptroller.pricing.forecast import Case
+from comptroller.pricing.rates import HourlyRates
+
+_CHANGE = re.compile(r"(gpu|cpu|memory|spot|ondemand|price|duration)([+-][0-9]{1,3})%")
+_CAPACITIES = {"spot": "Spot", "ondemand": "OnDemand"}
+_LEAST = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What changes, by how many percent: a rate, a capacity's rates, every price, or durations."""
+
+    text: str
+    changes: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Scenario":
+        """Read `gpu+30%`, or several at once: `gpu+30%,duration+50%`.
+
+        Raises:
+            ValueError: it is not of this form.
+        """
+        changes = []
+        for part in text.split(","):
+            found = _CHANGE.fullmatch(part.strip())
+            if found is None or int(found[2]) <= _LEAST:
+                raise ValueError(
+                    f"{part.strip()!r} is not a scenario such as 'gpu+30%': one of gpu, cpu, memory, spot,"
+                    " ondemand, price and duration, then a change from -99% to +999%"
+                )
+            changes.append((found[1], 100 + int(found[2])))
+        return cls(text, tuple(changes))
+
+    def of(self, case: Case) -> Case:
+        """The case under it. Caps stay as they are; a price may pass them."""
+        durations = case.durations
+        for what, percent in self.changes:
+            if what == "duration" and durations is not None:
+                durations = durations.scaled(percent)
+        firm = None if case.firm is None else self._priced(case.firm)
+        return replace(case, quote=self._priced(case.quote), firm=firm, durations=durations)
+
+    def _priced(self, quote: Quote) -> Quote:
+        rates = quote.rates
+        for what, percent in self.changes:
+            if what in {"gpu", "cpu", "memory"}:
+                scaled = rates.scaled(percent)
+                rates = HourlyRates(
+                    scaled.gpu if what == "gpu" else rates.gpu,
+                    scaled.cpu if what == "cpu" else rates.cpu,
+                    scaled.memory_gib if what == "memory" else rates.memory_gib,
+                    rates.gpu_resource,
+                )
+            elif what == "price" or _CAPACITIES.get(what) == quote.capacity:
+                rates = rates.scaled(percent)
+        return replace(quote, rates=rates)

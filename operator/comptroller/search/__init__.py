@@ -1,0 +1,14 @@
+"""What to try next, what to go on with and what came out best: pure functions of what was observed."""
+
+from comptroller.search.problem import Constraint, Objective, Observation, Problem, Proposal, RungValues
+from comptroller.search.propose import SUPPORTED_ENGINES
+
+__all__ = [
+    "SUPPORTED_ENGINES",
+    "Constraint",
+    "Objective",
+    "Observation",
+    "Problem",
+    "Proposal",
+    "RungValues",
+]

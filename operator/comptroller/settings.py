@@ -1,0 +1,29 @@
+"""The operator's settings, from its environment; every one is documented in the chart's values."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """`COMPTROLLER_*` variables."""
+
+    model_config = SettingsConfigDict(env_prefix="COMPTROLLER_", frozen=True)
+
+    ledger_uri: str = Field(description="s3://bucket/prefix of the journals.")
+    trainer_image: str = Field(default="", description="For studies that name no image.")
+    cluster_id: str = Field(
+        default="", description="Whose journal it is; the uid of the namespace kube-system where empty."
+    )
+    namespaces: str = Field(default="", description="Comma-separated namespaces to watch; all where empty.")
+    resync_seconds: float = Field(default=5.0, ge=0.5, le=600, description="A pass at least this often.")
+    scrape_seconds: float = Field(default=5.0, ge=0.5, le=600, description="A heartbeat this often.")
+    feed_seconds: float = Field(default=300.0, ge=10, le=86400, description="Prices are read this often.")
+    health_port: int = Field(default=8080, ge=1, le=65535, description="/healthz")
+    metrics_port: int = Field(default=9090, ge=0, le=65535, description="/metrics; 0: none.")
+    pod_s3_endpoint: str = Field(default="", description="The object store as trainer pods reach it.")
+    pod_s3_region: str = Field(default="us-east-1", description="Its region.")
+
+    @property
+    def watched(self) -> list[str]:
+        """The namespaces to watch; none: all."""
+        return [name for name in self.namespaces.split(",") if name]

@@ -1,0 +1,345 @@
+"""The promises, held against what truly happens and not only against the books.
+
+The oracle knows what nobody in the simulation knows: the true time, which pods truly run, and the bytes that
+are truly stored. Money of a pod is looked at whenever the books change and when the pod ends; between these
+its cost only grows and its hold does not change, so that these moments stand for every second.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from comptroller import actions as todo
+from comptroller.actions import Action
+from comptroller.cluster.simulated import Simulated, SimulatedJob
+from comptroller.ledger.encoding import decode
+from comptroller.ledger.entries import Ceiling, Close, Entry, Post, Price, Reserve
+from comptroller.simulation.fold import Fold, Held
+from comptroller.simulation.process import Looked
+from comptroller.world import AttemptKey
+from comptroller_api import quantity
+from comptroller_api.budget import Budget
+from comptroller_api.money import to_micro
+from comptroller_api.pricelist import PriceList
+from comptroller_api.study import Study
+
+_SILENT = 60
+"""Seconds without a heartbeat for which a pod may still be given another lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was not kept."""
+
+    promise: str
+    """P1, P2, P4, P5, or `Error` for an operator that raised what it must not."""
+    at: int
+    """Unix seconds."""
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What people had declared from some moment on."""
+
+    since: int
+    studies: dict[str, Study]
+    budgets: tuple[Budget, ...]
+    prices: tuple[PriceList, ...]
+
+
+@dataclass
+class Oracle:
+    """Watches one run."""
+
+    cluster: Simulated
+    lag: int
+    """Seconds by which what an operator knows may be old when it acts on it."""
+    violations: list[Violation] = field(default_factory=list)
+    fold: Fold = field(default_factory=Fold)
+    declared: list[Declared] = field(default_factory=list)
+    launched: dict[AttemptKey, SimulatedJob] = field(default_factory=dict)
+    studies: dict[str, Study] = field(default_factory=dict)
+    """Every study there ever was."""
+
+    def violated(self, promise: str, what: str) -> None:
+        """Note a violation."""
+        self.violations.append(Violation(promise, self.cluster.now, what))
+
+    def declare(self) -> None:
+        """People changed something."""
+        cluster = self.cluster
+        self.studies |= cluster.studies
+        self.declared.append(Declared(cluster.now, dict(cluster.studies), cluster.budgets, cluster.prices))
+
+    # -- the ledger ----------------------------------------------------------------------------------------
+
+    def batch(self, data: bytes, looked: Looked | None) -> list[str]:
+        """A batch is durable, planned on what its writer had `looked` at; what it says, for a person."""
+        for job in self._running():
+            self._pod(job)
+        batch = decode(data)
+        for entry in batch.entries:
+            if isinstance(entry, Reserve):
+                self._reserve(entry)
+                self._in_its_period(entry, looked.clock if looked else batch.time)
+                if looked is not None and entry.lease:
+                    self._heard_of(entry, looked)
+            if (wrong := self.fold.apply(entry)) is not None:
+                self.violated("P1", f"{entry.id}: {wrong}")
+            elif isinstance(entry, Reserve):
+                self._covers(entry)
+            elif isinstance(entry, Close):
+                self._closed(self.fold.attempts[entry.key], entry)
+            self._was_declared(entry)
+        return [f"{batch.sequence} of {batch.writer}: {_told(entry)}" for entry in batch.entries]
+
+    def _recent(self) -> list[Declared]:
+        """What an operator that acts now may have believed, the latest last."""
+        since = self.cluster.now - self.lag
+        found = [
+            one
+            for one, later in zip(self.declared, [*self.declared[1:], None], strict=True)
+            if later is None or later.since >= since
+        ]
+        return found or self.declared[-1:]
+
+    def _reserve(self, entry: Reserve) -> None:
+        """A lease must be paid by every ceiling over its study."""
+        study = self.studies.get(entry.study)
+        if study is None:
+            self.violated("P2", f"{entry.id} is for a study that never was")
+            return
+        if entry.name != f"{study.metadata.name}-{entry.study[:8]}-{entry.trial:04d}-{entry.attempt}":
+            self.violated("P4", f"{entry.id} has the name {entry.name}")
+        if entry.lease:
+            return  # a renewal holds where its attempt does
+        owners = {account.split("/")[1] for account in entry.accounts if account.startswith("budget/")}
+        if f"study/{entry.study}" not in entry.accounts:
+            self.violated("P1", f"{entry.id} is not under its study's ceiling")
+        for name in _always(self._recent(), lambda one: _covering(one, entry.study)) - owners:
+            self.violated("P1", f"{entry.id} is not under budget {name}")
+
+    def _covers(self, entry: Reserve) -> None:
+        """A hold must cover the worst that can be before the enforcers have ended it."""
+        attempt = self.fold.attempts[entry.key]
+        seconds = entry.seconds + (self.overhead(entry.study) if entry.lease == 0 else 0)
+        if entry.amount < attempt.worst(seconds):
+            self.violated(
+                "P1", f"{entry.id} holds {entry.amount}, {seconds}s may cost {attempt.worst(seconds)}"
+            )
+        for name in entry.accounts:
+            account = self.fold.accounts[name]
+            wanted = [amount for one in self._recent() for amount in _amounts(one, name)]
+            if wanted and account.spent + account.held > max(wanted) + account.moved:
+                self.violated(
+                    "P1", f"{entry.id}: {name} is above {max(wanted)}, which is all that was allowed"
+                )
+
+    def _in_its_period(self, entry: Reserve, now: int) -> None:
+        """What is reserved is for one period, as the writer's clock and the Job's start have it."""
+        begins = now
+        if entry.lease:
+            job, attempt = self.launched.get(entry.key), self.fold.attempts.get(entry.key)
+            if job is None or attempt is None or job.started is None:
+                self.violated("P2", f"{entry.id} renews what has not begun")
+                return
+            begins = job.started + attempt.granted
+        until = begins + entry.seconds + self.overhead(entry.study)
+        for account in entry.accounts:
+            ends = self.ends(account)
+            if ends is not None and until > ends:
+                self.violated("P1", f"{entry.id} is for {until - ends}s past the end of {account}")
+
+    def _heard_of(self, entry: Reserve, looked: Looked) -> None:
+        """A run that has not answered its operator for long, since its node is lost, is not renewed."""
+        job = self.launched.get(entry.key)
+        if job is None or job.node is None or job.reachable or job.name not in looked.asked:
+            return
+        silent = looked.at - max(looked.asked[job.name], job.node.cut_at)
+        if silent > _SILENT:
+            self.violated("P5", f"{entry.id}: nothing was heard of it for {silent}s")
+
+    def overhead(self, study: str) -> int:
+        """Seconds that a pod may outlive its lease."""
+        lease = self.studies[study].spec.runtime.lease
+        return quantity.seconds(lease.grace_period) + quantity.seconds(lease.slack)
+
+    def _closed(self, attempt: Held, entry: Close) -> None:
+        """What is settled is over, and costs what it cost."""
+        job = self.launched.get(entry.key)
+        posted = sum(hold.posted or 0 for hold in attempt.holds)
+        held = sum(hold.amount for hold in attempt.holds)
+        if job is None or job.scheduled is None:
+            if job is not None and job.ended is None and not (job.started is None and job.deleted):
+                self.violated("P4", f"{entry.id}: it is settled and may still run")
+            elif posted:
+                self.violated("P7", f"{entry.id}: {posted} is posted for what never ran")
+        elif job.ended is None:
+            self.violated("P4", f"{entry.id}: it is settled and still runs")
+        else:
+            true = attempt.cost(job.scheduled, job.ended)
+            most = attempt.cost(job.started or 0, job.ended)
+            if self._confirmed(job) and not true <= posted <= most:
+                self.violated("P1", f"{entry.id}: {posted} is posted, it cost {true}")
+            elif not self._confirmed(job) and posted != held:
+                self.violated("P1", f"{entry.id}: {posted} is posted of {held}, and nobody saw it end")
+
+    def _confirmed(self, job: SimulatedJob) -> bool:
+        return job.reported and job.collected is None
+
+    def _was_declared(self, entry: Entry) -> None:
+        """Nobody may raise a ceiling or make up a price but people."""
+        if isinstance(entry, Ceiling):
+            wanted = {amount for one in self._recent() for amount in _amounts(one, entry.account)}
+            if wanted and entry.amount not in wanted:
+                self.violated("P1", f"{entry.id} is {entry.amount}, nobody asked for that")
+        if isinstance(entry, Price):
+            known = {to_micro(rate) for one in self.declared for rate in _rates(one)}
+            if unknown := set(entry.rates.values()) - known - {0}:
+                self.violated("P6", f"{entry.id} has rates that nobody declared: {sorted(unknown)}")
+
+    # -- the pods ------------------------------------------------------------------------------------------
+
+    def _running(self) -> Iterable[SimulatedJob]:
+        return [job for job in self.launched.values() if job.running]
+
+    def on_launch(self, job: SimulatedJob) -> None:
+        """A Job is created."""
+        attempt = self.fold.attempts.get(job.key)
+        if job.key in self.launched:
+            self.violated("P4", f"{job.name} runs twice")
+        if attempt is None or attempt.first.name != job.name:
+            self.violated("P2", f"{job.name} has no lease in the ledger")
+        elif attempt.closed is not None:
+            self.violated("P2", f"{job.name} is launched after its books were closed")
+        elif job.deadline > attempt.granted:
+            self.violated("P2", f"{job.name} may run {job.deadline}s and is granted {attempt.granted}s")
+        elif others := [o.name for o in self._running() if o.key[:2] == job.key[:2] and o is not job]:
+            self.violated("P4", f"{job.name} is launched while {others[0]} runs")
+        self.launched[job.key] = job
+
+    def on_action(self, action: Action) -> None:
+        """An action has taken effect."""
+        match action:
+            case todo.Extend(name) | todo.Grant(name) | todo.Release(name):
+                job = self.cluster.jobs.get(name)
+                attempt = self.fold.attempts.get(job.key) if job is not None else None
+                if job is None or attempt is None:
+                    return
+                if isinstance(action, todo.Release):
+                    if attempt.closed is None:
+                        self.violated("P7", f"{name} is released before its books are closed")
+                elif max(job.deadline, job.granted) > attempt.granted:
+                    self.violated("P2", f"{action} and the ledger grants {attempt.granted}s")
+                elif job.stop is None and job.granted > job.deadline:
+                    self.violated("P2", f"{name} is granted more than its Job's deadline")
+
+    def on_rest(self, who: str, clock: int) -> None:
+        """An operator that saw all there is found nothing to do, by its `clock`."""
+        for job in self.launched.values():
+            attempt = self.fold.attempts.get(job.key)
+            if job.ended is not None or job.stop is not None or attempt is None or attempt.closed is not None:
+                continue
+            if job.started is None:
+                for account in attempt.first.accounts:
+                    ends = self.ends(account)
+                    if ends is not None and clock + attempt.granted > ends:
+                        self.violated("P1", f"{who} lets {job.name} wait for a start past {account}")
+            elif job.name in self.cluster.jobs and min(job.deadline, job.granted) < attempt.granted:
+                self.violated("P5", f"{who} rests, and {job.name} is not told of its {attempt.granted}s")
+
+    def on_end(self, job: SimulatedJob) -> None:
+        """A pod has ended."""
+        if job.scheduled is not None:
+            self._pod(job)
+
+    def _pod(self, job: SimulatedJob) -> None:
+        """What it has cost and how long it has run are within what the books have for it."""
+        attempt = self.fold.attempts.get(job.key)
+        if attempt is None or job.scheduled is None:
+            return  # it was told at its launch
+        now = self.cluster.now if job.ended is None else job.ended
+        seconds = now - job.scheduled
+        allowed = attempt.granted + self.overhead(job.key[0])
+        if seconds > allowed:
+            self.violated("P2", f"{job.name} runs for {seconds}s, {allowed}s are covered")
+        if (cost := attempt.cost(job.scheduled, now)) > attempt.covered:
+            self.violated("P1", f"{job.name} has cost {cost}, {attempt.covered} is held")
+
+    def ends(self, account: str) -> int | None:
+        """When a period or a credit ends, in unix seconds; `None`: never."""
+        kind, name, *rest = account.split("/")
+        if kind != "budget" or rest[0] in {"total", "cap"}:
+            return None
+        zone = next(
+            (
+                b.spec.time_zone
+                for one in reversed(self.declared)
+                for b in one.budgets
+                if b.metadata.name == name
+            ),
+            "UTC",
+        )
+        day, length = rest[-1], timedelta(days=1)
+        if "W" in day:
+            day, length = f"{day}-1", timedelta(weeks=1)
+            begin = datetime.strptime(day, "%G-W%V-%u").replace(tzinfo=UTC)
+        else:
+            begin = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+        return int((begin + length).replace(tzinfo=ZoneInfo(zone)).timestamp())
+
+
+def _covering(one: Declared, uid: str) -> set[str]:
+    study = one.studies.get(uid)
+    if study is None:
+        return set()
+    labels = study.metadata.labels.items()
+    return {b.metadata.name for b in one.budgets if b.spec.selector.match_labels.items() <= labels}
+
+
+def _always(recent: list[Declared], names: Callable[[Declared], set[str]]) -> set[str]:
+    """The names that are in each of them."""
+    found = names(recent[-1])
+    for one in recent:
+        found &= names(one)
+    return found
+
+
+def _amounts(one: Declared, account: str) -> set[int]:
+    """What was asked for an account."""
+    kind, name, *rest = account.split("/")
+    if kind == "study":
+        study = one.studies.get(name)
+        return {to_micro(study.spec.ceilings.spend.amount)} if study else set()
+    found = set()
+    for budget in one.budgets:
+        if budget.metadata.name == name:
+            if rest[0] == "credit":
+                found.add(sum(to_micro(c.amount) for c in budget.spec.credits if c.until == rest[1]))
+            elif rest[0] == "cap":
+                found.add(to_micro(budget.spec.cap_per_study or "0"))
+            else:
+                found.add(to_micro(budget.spec.amount))
+    return found
+
+
+def _rates(one: Declared) -> Iterable[str]:
+    for prices in one.prices:
+        for node_class in prices.spec.node_classes:
+            for rates in (node_class.on_demand, node_class.cap, node_class.spot):
+                if rates is not None:
+                    yield from (rates.gpu, rates.cpu, rates.memory_gib)
+
+
+def _told(entry: Entry) -> str:
+    match entry:
+        case Reserve():
+            return f"{entry.id} {entry.amount} for {entry.seconds}s"
+        case Post() | Ceiling():
+            return f"{entry.id} {entry.amount}"
+        case Close():
+            return f"{entry.id} {entry.end} after {entry.seconds}s {entry.reason}"
+        case _:
+            return entry.id

@@ -1,0 +1,332 @@
+"""What people do to a namespace while its operators run."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from comptroller.simulation.convergence import audited
+from comptroller.simulation.process import NAMESPACE
+from comptroller.status import rfc3339
+from comptroller_api.budget import Budget
+from comptroller_api.pricelist import PriceList
+from comptroller_api.study import Study
+
+if TYPE_CHECKING:
+    from comptroller.simulation.run import Run
+
+_SPACE = {
+    "parameters": [
+        {"name": "model.width", "type": "Integer", "min": "4", "max": "64"},
+        {"name": "recipe.lr", "type": "Float", "min": "0.001", "max": "1", "scale": "Log"},
+    ]
+}
+
+
+@dataclass(frozen=True)
+class CreateStudy:
+    """Somebody applies a study."""
+
+    at: int
+    number: int
+    ceiling: str = "20.00"
+    trials: int = 2
+    parallel: int = 2
+    epochs: tuple[int, ...] = (1, 2)
+    lease: int = 60
+    grace: int = 10
+    slack: int = 5
+    renewal: str = "Renew"
+    longest: int = 600
+    capacity: str = "OnDemand"
+    cpu: str = "1"
+    team: str = "x"
+    retries: int = 2
+
+    def __str__(self) -> str:
+        return (
+            f"study s{self.number} is applied: {self.trials} trials, {self.parallel} at once, epochs"
+            f" {list(self.epochs)}, ceiling {self.ceiling}, leases of {self.lease}s ({self.renewal}),"
+            f" {self.cpu} cores {self.capacity}, team {self.team}"
+        )
+
+    def happen(self, run: "Run") -> None:
+        """Apply it, unless one of this name is there."""
+        if _study(run, self.number) is None:
+            made = sum(s.metadata.name == f"s{self.number}" for s in run.oracle.studies.values())
+            run.cluster.apply(self.study(f"{made:04d}-{self.number}"))
+        run.oracle.declare()
+
+    def study(self, uid: str) -> Study:
+        """The manifest."""
+        return _manifest(self, uid)
+
+
+@lru_cache(maxsize=64)
+def _manifest(one: CreateStudy, uid: str) -> Study:
+    spec: dict[str, Any] = {
+        "data": {"uri": "generated:mnist1d", "format": "MNIST1D"},
+        "space": _SPACE,
+        "baseline": {"model.width": "16", "recipe.lr": "0.1"},
+        "objectives": [{"metric": "accuracy"}],
+        "ceilings": {"spend": {"amount": one.ceiling, "currency": "USD"}},
+        "search": {
+            "engine": "Random",
+            "trials": one.trials,
+            "parallel": one.parallel,
+            "rungs": {"epochs": list(one.epochs)},
+        },
+        "runtime": {
+            "nodeClass": "small",
+            "capacity": one.capacity,
+            "resources": {"cpu": one.cpu},
+            "retries": one.retries,
+            "lease": {
+                "duration": f"{one.lease}s",
+                "gracePeriod": f"{one.grace}s",
+                "slack": f"{one.slack}s",
+                "renewal": one.renewal,
+                "longestAttempt": f"{one.longest}s",
+            },
+        },
+        "artifacts": {"uri": "s3://bucket/artifacts"},
+    }
+    meta = {"name": f"s{one.number}", "namespace": NAMESPACE, "uid": uid, "labels": {"team": one.team}}
+    return Study.model_validate({"metadata": meta, "spec": spec})
+
+
+def _study(run: "Run", number: int) -> Study | None:
+    found = (s for s in run.cluster.studies.values() if s.metadata.name == f"s{number}")
+    return next(found, None)
+
+
+@dataclass(frozen=True)
+class EditStudy:
+    """Somebody edits a study."""
+
+    at: int
+    number: int
+    ceiling: str | None = None
+    suspend: bool | None = None
+    team: str | None = None
+    parallel: int | None = None
+
+    def __str__(self) -> str:
+        changes = {
+            "ceiling": self.ceiling,
+            "suspend": self.suspend,
+            "team": self.team,
+            "parallel": self.parallel,
+        }
+        said = ", ".join(f"{name} {value}" for name, value in changes.items() if value is not None)
+        return f"study s{self.number} is edited: {said}"
+
+    def happen(self, run: "Run") -> None:
+        """Edit it, as far as the API server allows."""
+        study = _study(run, self.number)
+        if study is None or study.metadata.deletion_timestamp:
+            return
+        spec, meta = study.spec, study.metadata
+        spent = study.status.spent if study.status and study.status.spent else "0"
+        if self.ceiling is not None and float(self.ceiling) >= float(spent):
+            spend = spec.ceilings.spend.model_copy(update={"amount": self.ceiling})
+            ceilings = spec.ceilings.model_copy(update={"spend": spend})
+            spec = spec.model_copy(update={"ceilings": ceilings})
+        if self.suspend is not None:
+            spec = spec.model_copy(update={"suspend": self.suspend})
+        if self.parallel is not None:
+            search = spec.search.model_copy(update={"parallel": min(self.parallel, spec.search.trials)})
+            spec = spec.model_copy(update={"search": search})
+        if self.team is not None:
+            meta = meta.model_copy(update={"labels": {"team": self.team}})
+        run.cluster.apply(study.model_copy(update={"metadata": meta, "spec": spec}))
+        run.oracle.declare()
+
+
+@dataclass(frozen=True)
+class DeleteStudy:
+    """Somebody deletes a study."""
+
+    at: int
+    number: int
+    forced: bool = False
+    """Somebody takes its finalizer away, too."""
+    orphans: bool = False
+    """With `--cascade=orphan`: what it owns stays."""
+
+    def __str__(self) -> str:
+        forced = ", its finalizer taken away" if self.forced else ""
+        return f"study s{self.number} is deleted{forced}{', what it owns stays' if self.orphans else ''}"
+
+    def happen(self, run: "Run") -> None:
+        """Delete it, where it is there."""
+        study = _study(run, self.number)
+        if study is not None and not study.metadata.deletion_timestamp:
+            if self.orphans:
+                run.cluster.orphaning.add(study.metadata.uid)
+            if self.forced:
+                meta = study.metadata.model_copy(update={"finalizers": []})
+                run.cluster.studies[study.metadata.uid] = study.model_copy(update={"metadata": meta})
+            run.cluster.delete(study.metadata.uid)
+            run.oracle.declare()
+
+
+@dataclass(frozen=True)
+class DeleteTrial:
+    """Somebody deletes a trial by hand."""
+
+    at: int
+    pick: int
+
+    def __str__(self) -> str:
+        return f"trial {self.pick} of those there are is deleted by hand"
+
+    def happen(self, run: "Run") -> None:
+        """Delete one of those that are there."""
+        keys = sorted(run.cluster.trials)
+        if keys:
+            run.cluster.delete_trial(keys[self.pick % len(keys)])
+
+
+@dataclass(frozen=True)
+class DeleteJob:
+    """Somebody deletes a Job by hand."""
+
+    at: int
+    pick: int
+
+    def __str__(self) -> str:
+        return f"Job {self.pick} of those there are is deleted by hand"
+
+    def happen(self, run: "Run") -> None:
+        """Delete one, running ones first."""
+        jobs = sorted(run.cluster.jobs.values(), key=lambda job: (not job.running, job.name))
+        if jobs:
+            run.say("***", f"it is {jobs[self.pick % len(jobs)].name}")
+            run.cluster.delete_job(jobs[self.pick % len(jobs)])
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Somebody runs `comptroller ledger verify`."""
+
+    at: int
+
+    def __str__(self) -> str:
+        return "somebody verifies the ledger"
+
+    def happen(self, run: "Run") -> None:
+        """Do so, where there is a ledger."""
+        if run.batches:
+            audited(run)
+
+
+@dataclass(frozen=True)
+class SetBudget:
+    """Somebody creates or changes a budget."""
+
+    at: int
+    name: str
+    amount: str
+    period: str = "Total"
+    zone: str = "UTC"
+    team: str | None = None
+    credit: tuple[str, str] | None = None
+    """An amount and its last day."""
+    cap: str | None = None
+    exhausted: str = "Suspend"
+
+    def __str__(self) -> str:
+        who = f"team {self.team}" if self.team else "everybody"
+        more = f", credit {self.credit[0]} until {self.credit[1]}" if self.credit else ""
+        more += f", cap per study {self.cap}" if self.cap else ""
+        return f"budget {self.name} is {self.amount} {self.period} for {who}{more} ({self.exhausted})"
+
+    def happen(self, run: "Run") -> None:
+        """Apply it."""
+        old = next((b for b in run.cluster.budgets if b.metadata.name == self.name), None)
+        run.cluster.set_budget(_budget(self, old))
+        run.oracle.declare()
+
+
+def _budget(one: SetBudget, old: Budget | None) -> Budget:
+    spec: dict[str, Any] = {
+        "amount": one.amount,
+        "currency": "USD",
+        "period": one.period,
+        "timeZone": one.zone,
+        "selector": {"matchLabels": {"team": one.team}} if one.team else {},
+        "credits": [{"amount": one.credit[0], "until": one.credit[1]}] if one.credit else [],
+        "capPerStudy": one.cap,
+        "whenExhausted": one.exhausted,
+    }
+    generation = old.metadata.generation + 1 if old else 1
+    made = Budget.model_validate({"metadata": {"name": one.name, "generation": generation}, "spec": spec})
+    return made.model_copy(update={"status": old.status if old else None})
+
+
+@dataclass(frozen=True)
+class DeleteBudget:
+    """Somebody deletes a budget."""
+
+    at: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"budget {self.name} is deleted"
+
+    def happen(self, run: "Run") -> None:
+        """Delete it, where it is there."""
+        run.cluster.delete_budget(self.name)
+        run.oracle.declare()
+
+
+@dataclass(frozen=True)
+class SetPrices:
+    """The price list changes."""
+
+    at: int
+    now: str = "3.60"
+    spot: str = "1.20"
+    cap: str = "7.20"
+    age: int | None = None
+    """Seconds after which they are stale; `None`: never."""
+
+    def __str__(self) -> str:
+        stale = "" if self.age is None else f", stale after {self.age}s"
+        return f"a core costs {self.now}, spot {self.spot}, cap {self.cap}{stale}"
+
+    def happen(self, run: "Run") -> None:
+        """Apply it."""
+        run.cluster.set_prices((_prices(self, run.cluster.now),))
+        run.oracle.declare()
+
+
+def _prices(one: SetPrices, now: int) -> PriceList:
+    node_class = {
+        "name": "small",
+        "onDemand": {"cpu": one.now},
+        "spot": {"cpu": one.spot},
+        "cap": {"cpu": one.cap},
+    }
+    spec = {
+        "currency": "USD",
+        "asOf": rfc3339(now),
+        "nodeClasses": [node_class],
+        "maxAge": None if one.age is None else f"{one.age}s",
+    }
+    return PriceList.model_validate({"metadata": {"name": "list"}, "spec": spec})
+
+
+@dataclass(frozen=True)
+class DropPrices:
+    """The price list is gone."""
+
+    at: int
+
+    def __str__(self) -> str:
+        return "the price list is deleted"
+
+    def happen(self, run: "Run") -> None:
+        """Delete it."""
+        run.cluster.set_prices(())
+        run.oracle.declare()

@@ -1,0 +1,277 @@
+"""One run: a cluster, a ledger, its operators, what befalls them, and the oracle that watches."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from comptroller.actions import Action
+from comptroller.cluster.simulated import Simulated, SimulatedJob, Witness
+from comptroller.ledger.stores.memory import MemoryStore
+from comptroller.simulation.convergence import at_rest, unsettled
+from comptroller.simulation.oracle import Oracle, Violation
+from comptroller.simulation.process import NAMESPACE, Looked, Process
+from comptroller.simulation.schedule import Event, Schedule
+from comptroller.simulation.trace import Trace
+
+_CONVERGES_IN = 3 * 3600
+"""Virtual seconds after the last fault in which all must have come to rest."""
+_RESYNC, _RESYNC_CALM, _RESYNC_IDLE = 10, 15, 60
+"""Seconds between passes where nothing wakes an operator."""
+_MOST_PASSES = 3000
+
+
+@dataclass
+class Result:
+    """What one run came to."""
+
+    seed: int
+    violations: list[Violation]
+    digest: str
+    seconds: int
+    """Virtual."""
+    batches: int
+    launches: int
+    trace: list[str] = field(default_factory=list)
+
+
+class _Stored(MemoryStore):
+    """What is truly durable; the oracle sees every batch of it."""
+
+    def __init__(self, run: "Run") -> None:
+        super().__init__()
+        self._run = run
+
+    def create(self, key: str, data: bytes) -> None:
+        super().create(key, data)
+        self._run.stored(key, data)
+
+
+class Run(Witness):
+    """Everything in one run of the simulation."""
+
+    def __init__(self, schedule: Schedule, *, keep_trace: bool = False) -> None:
+        """Set the stage; nothing has happened yet."""
+        self.seed = schedule.seed
+        self.schedule = schedule
+        self.reports: dict[str, bytes] = {}
+        self.bad_reports: list[str] = []
+        """What becomes of the next reports: `lost`, `garbage` or `foreign`."""
+        self.cluster = Simulated(
+            schedule.seed,
+            self._put_report,
+            nodes=schedule.nodes,
+            milli_cores=schedule.milli_cores,
+            now=schedule.start,
+        )
+        self.cluster.witness = self
+        self.store: MemoryStore = _Stored(self)
+        self.oracle = Oracle(self.cluster, lag=schedule.lag)
+        self.trace = Trace(schedule.start, keep=keep_trace)
+        self.skews: dict[str, int] = {}
+        """By operator: seconds by which its clock is ahead."""
+        self.damaged: dict[int, bytes] = {}
+        """Snapshots that are not what was stored, by their batch."""
+        self.store_away = False
+        self.store_seconds = 0
+        """How long a call to S3 takes."""
+        self.watches_last = False
+        """While the API server is away, operators go on with what their watches brought."""
+        self.processes: dict[str, Process] = {}
+        self.looked: dict[bytes, Looked] = {}
+        """By what was to be stored: what its writer had looked at when it planned it."""
+        self.next_jobs: list[dict[str, object]] = []
+        """What is wrong with the next Jobs, as their fields."""
+        self.batches = self.actions = self.passes = 0
+        self.is_calm = False
+        self._generations: dict[str, int] = {}
+        self._rested = False
+
+    # -- running -------------------------------------------------------------------------------------------
+
+    def execute(self) -> Result:
+        """Run it to its end, or to the first violation."""
+        timeline, start = self.cluster.timeline, self.schedule.start
+        self.start_operator("a")
+        for event in self.schedule.events:
+            timeline.at(start + event.at, lambda e=event: self._happen(e))  # type: ignore[misc]
+        self._go_to(start + self.schedule.horizon)
+        if not self.oracle.violations:
+            self._calm_down()
+            self._converge()
+        return Result(
+            seed=self.seed,
+            violations=self.oracle.violations,
+            digest=self.trace.digest,
+            seconds=self.cluster.now - start,
+            batches=self.batches,
+            launches=len(self.cluster.launches),
+            trace=self.trace.lines,
+        )
+
+    def _go_to(self, until: int) -> bool:
+        """Let time pass to `until`; `False` where a violation or rest came first."""
+        timeline = self.cluster.timeline
+        while (due := timeline.next) is not None and due <= until:
+            timeline.run(due)
+            if self.oracle.violations or self._rested:
+                return False
+        timeline.run(until)
+        return True
+
+    def _converge(self) -> None:
+        """All comes to rest, and a new operator finds nothing to do."""
+        limit = self.cluster.now + _CONVERGES_IN
+        if self._go_to(limit):
+            self.oracle.violated(
+                "P5", f"not at rest after {_CONVERGES_IN}s without faults: {unsettled(self)}"
+            )
+        if self.oracle.violations:
+            return
+        self.say("---", "at rest; a new operator looks")
+        before = (self.actions, self.batches)
+        self._rested = False
+        self.stop_operators()
+        self.start_operator("z", delay=0)  # at this very moment: a second later another day may begin
+        if self._go_to(self.cluster.now + 5 * _RESYNC_IDLE):
+            self.oracle.violated("P5", "a new operator does not come to rest")
+        elif not self.oracle.violations and (self.actions, self.batches) != before:
+            self.oracle.violated(
+                "P5", "a new operator found something to do where the old one had found nothing"
+            )
+        at_rest(self)
+
+    def _happen(self, event: Event) -> None:
+        if not self.is_calm:
+            self.say("***", str(event))
+            event.happen(self)
+
+    def _calm_down(self) -> None:
+        """The faults are over; what is lost for ever stays lost."""
+        self.is_calm = True
+        self.say("---", "no more faults")
+        self.skews.clear()
+        self.store_away, self.store_seconds, self.watches_last = False, 0, False
+        self.bad_reports.clear()
+        self.next_jobs.clear()
+        self.cluster.pulls.clear()
+        for process in self.processes.values():
+            process.arrive()
+            process.calm()
+        self.stop_operator("b")
+        self.cluster.api_up = self.cluster.controllers_alive = True
+        for node in self.cluster.nodes:
+            if not node.forever:
+                self.cluster.cut(node, off=False)
+        if "a" not in self.processes:
+            self.start_operator("a")
+
+    # -- operators -----------------------------------------------------------------------------------------
+
+    @property
+    def crowded(self) -> bool:
+        """Several operators are alive."""
+        return len(self.processes) > 1
+
+    @property
+    def resync(self) -> int:
+        """Seconds to an operator's next pass."""
+        if not self.is_calm:
+            return _RESYNC
+        return _RESYNC_CALM if any(job.running for job in self.cluster.jobs.values()) else _RESYNC_IDLE
+
+    def start_operator(self, slot: str, delay: int = 1) -> None:
+        """Start one that remembers nothing, where none is alive in its place."""
+        if slot not in self.processes:
+            generation = self._generations[slot] = self._generations.get(slot, -1) + 1
+            self.processes[slot] = Process(self, slot, generation, delay)
+            self.say(f"{slot}{generation}", "starts")
+
+    def stop_operator(self, slot: str) -> None:
+        """Kill it, where it is alive."""
+        if (process := self.processes.pop(slot, None)) is not None:
+            process.kill()
+            self.say(process.name, "is killed")
+
+    def stop_operators(self) -> None:
+        """Kill all."""
+        for slot in list(self.processes):
+            self.stop_operator(slot)
+
+    def die(self, process: Process, down: int) -> None:
+        """It has died; another takes its place after `down` seconds."""
+        if self.processes.get(process.slot) is process:
+            del self.processes[process.slot]
+            self.cluster.timeline.after(down, lambda: self._succeed(process.slot))
+
+    def _succeed(self, slot: str) -> None:
+        if not self.is_calm or slot == "a":
+            self.start_operator(slot)
+
+    def rested(self, process: Process) -> None:
+        """An operator found nothing to do."""
+        if process.client.up_to_date and self.cluster.api_up and process.saw.batches == self.batches:
+            self.oracle.on_rest(process.name, process.saw.clock)
+        if self.is_calm and not unsettled(self):
+            self._rested = process.idle
+
+    def raised(self, process: Process, error: Exception) -> None:
+        """An operator raised what only a mistake of ours raises."""
+        self.oracle.violated("Error", f"{process.name} raised {type(error).__name__}: {error}")
+
+    def acted(self, process: Process, action: Action, what: str) -> None:
+        """An action took effect."""
+        self.actions += 1
+        self.say(process.name, what)
+        self.oracle.on_action(action)
+
+    # -- what truly happens --------------------------------------------------------------------------------
+
+    def say(self, who: str, what: str) -> None:
+        """Into the trace."""
+        self.trace.say(self.cluster.now, who, what)
+
+    def stored(self, key: str, data: bytes) -> None:
+        """An object is durable."""
+        self.trace.mark(data)
+        if key.startswith(f"ledger/{NAMESPACE}/journal/"):
+            self.batches += 1
+            for line in self.oracle.batch(data, self.looked.get(data)):
+                self.say("ledger", line)
+
+    def launched(self, job: SimulatedJob) -> None:
+        """`Witness`."""
+        for name, value in (self.next_jobs.pop(0) if self.next_jobs else {}).items():
+            setattr(job, name, value)
+        self.oracle.on_launch(job)
+
+    def ended(self, job: SimulatedJob) -> None:
+        """`Witness`."""
+        ran = self.cluster.now - job.scheduled if job.scheduled is not None else 0
+        self.say("pod", f"{job.name} ends after {ran}s: {_how(job)}")
+        self.oracle.on_end(job)
+
+    def changed(self) -> None:
+        """`Witness`."""
+        for process in self.processes.values():
+            process.wake()
+
+    def _put_report(self, uri: str, data: bytes) -> None:
+        how = self.bad_reports.pop(0) if self.bad_reports else ""
+        if how == "garbage":
+            data = data[: len(data) // 2]
+        elif how == "foreign":
+            data = data.replace(b'"attempt":', b'"attempt":9')
+        if how:
+            self.say("report", f"{how}: {uri.rsplit('/', 5)[-1]}")
+        if how != "lost":
+            self.reports[uri] = data
+
+
+def _how(job: SimulatedJob) -> str:
+    how = job.exit
+    parts: Iterable[str] = (
+        "" if how.code is None else f"exit {how.code}",
+        "deadline" if how.deadline else "",
+        how.disruption,
+        "" if job.reported else "nobody hears of it",
+    )
+    return ", ".join(part for part in parts if part) or "no word"

@@ -1,0 +1,42 @@
+"""A schedule: all that will be done to a run, drawn before it begins. To leave one out changes no other."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from comptroller.simulation.run import Run
+
+
+class Event(Protocol):
+    """One thing that people or faults do."""
+
+    @property
+    def at(self) -> int:
+        """Seconds after the start."""
+        ...
+
+    def happen(self, run: "Run") -> None:
+        """Do it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One run, before it is run."""
+
+    seed: int
+    start: int
+    """Unix seconds."""
+    events: tuple[Event, ...]
+    horizon: int = 600
+    """Seconds after which nothing befalls anybody any more."""
+    nodes: int = 2
+    milli_cores: int = 3000
+    """Of each node."""
+    lag: int = 30
+    """Seconds for which an operator may go on with what it saw."""
+
+    def only(self, kept: Iterable[int]) -> "Schedule":
+        """The same with some of its events, by their places."""
+        return replace(self, events=tuple(self.events[place] for place in sorted(kept)))

@@ -1,0 +1,51 @@
+"""Clusters for the tests: an API server alone, which is enough for what only it decides."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import apiserver
+import chart
+import realcluster
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
+    """An API server with the CRDs installed, and nothing else."""
+    directory: Path = tmp_path_factory.mktemp("apiserver")
+    with apiserver.running(directory) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def namespaces(api_server: apiserver.ApiServer) -> None:
+    """The release's namespace, as strict as a namespace can be, and two for studies."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    for name in (chart.NAMESPACE, "team-a", "team-b"):
+        meta = {"name": name, "labels": labels}
+        chart.applied(api_server, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}, dry=False)
+        account = {"name": "default", "namespace": name}
+        body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}
+        chart.applied(api_server, body, dry=False)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[realcluster.RealCluster]:
+    """A whole cluster: kubelet, pods, S3 and the project's images."""
+    with realcluster.running() as found:
+        yield found
+
+
+@pytest.fixture
+def operator(
+    cluster: realcluster.RealCluster, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[realcluster.OperatorProcess]:
+    """An operator for a namespace of the test's own."""
+    namespace = cluster.namespace(f"test-{request.node.name.replace('_', '-')[5:45].strip('-')}")
+    process = realcluster.OperatorProcess(cluster, tmp_path / "operator.log", namespace)
+    process.start()
+    yield process
+    process.kill()
+    sys.stderr.write((tmp_path / "operator.log").read_text()[-6000:])

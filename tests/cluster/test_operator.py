@@ -1,0 +1,163 @@
+"""Real studies on a real cluster: API server, scheduler, kubelet, pods, S3."""
+
+import json
+import random
+import subprocess
+import time
+
+import pytest
+
+from realcluster import PROGRAM, eventually, outcomes, running_pods, study
+
+STEP_S = 4
+
+
+@pytest.mark.timeout(600)
+def test_a_study_completes_and_its_books_agree(cluster, operator):
+    namespace = operator.namespace
+    cluster.apply(study("small", namespace))
+    cluster.kubectl(
+        "-n", namespace, "wait", "--for=condition=Complete", "study/small", "--timeout=170s", check=False
+    )
+    cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "study/small", "--timeout=170s")
+    assert set(outcomes(cluster, namespace).values()) == {"Succeeded"}
+    books = cluster.books(namespace)
+    assert books.open == {}
+    found = cluster.get("study/small", namespace)
+    assert found["status"]["spent"] != "0.00"
+    assert found["status"]["front"]
+    columns = cluster.kubectl("-n", namespace, "get", "studies").splitlines()[0].split()
+    assert [c for c in columns if c in {"TRIALS", "SPENT", "CEILING", "BEST", "AGE"}] == [
+        "TRIALS", "SPENT", "CEILING", "BEST", "AGE",
+    ]  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_the_ceiling_stops_a_study(cluster, operator):
+    namespace = operator.namespace
+    cluster.apply(study("poor", namespace, ceiling="0.06", search={"rungs": {"epochs": [2000]}}))
+    complete = eventually(
+        lambda: (c := cluster.conditions("poor", namespace).get("Complete")) and c["status"] == "True" and c,
+        400,
+        "the study is complete",
+    )
+    assert complete["reason"] == "CeilingReached"
+    assert "BudgetStopped" in outcomes(cluster, namespace).values()
+    cluster.books(namespace)
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_operator_changes_nothing(cluster, operator):
+    """Ten kills at random moments, one of them for longer than a lease."""
+    namespace, rng = operator.namespace, random.Random(7)
+    lease = {"duration": "30s", "gracePeriod": "15s", "slack": "15s"}
+    search = {"trials": 3, "rungs": {"epochs": [2000]}}
+    cluster.apply(study("hardy", namespace, search=search, runtime={"lease": lease}))
+    for kill in range(10):
+        time.sleep(rng.uniform(0, STEP_S))  # a moment that nobody chose
+        if kill == 3:
+            eventually(lambda: len(running_pods(cluster, namespace)) == 2, 60, "two pods run")
+        operator.kill()
+        if kill == 3:
+            eventually(
+                lambda: not running_pods(cluster, namespace), 180, "pods end at their lease by themselves"
+            )
+        operator.start()
+    eventually(
+        lambda: cluster.conditions("hardy", namespace).get("Complete", {}).get("status") == "True",
+        600,
+        "the study is complete",
+    )
+    assert outcomes(cluster, namespace) == {0: "Succeeded", 1: "Succeeded", 2: "Succeeded"}
+    books = cluster.books(namespace)
+    assert books.open == {}
+    attempts = [attempt for attempts in books.trials.values() for attempt in attempts]
+    names = [attempt.name for attempt in attempts]
+    assert len(names) == len(set(names))
+    assert sorted(job["metadata"]["name"] for job in cluster.get("jobs", namespace)["items"]) == sorted(names)
+    assert any(attempt.end == "LeaseExpired" for attempt in attempts)
+
+
+@pytest.mark.timeout(300)
+def test_a_suspended_study_stops_with_a_checkpoint_and_goes_on(cluster, operator):
+    namespace = operator.namespace
+    manifest = study("paused", namespace, search={"trials": 1, "parallel": 1, "rungs": {"epochs": [200]}})
+    cluster.apply(manifest)
+    eventually(lambda: running_pods(cluster, namespace), 60, "a pod")
+    patch = json.dumps({"spec": {"suspend": True}})
+    cluster.kubectl("-n", namespace, "patch", "study/paused", "--type=merge", "-p", patch)
+    eventually(lambda: not cluster.books(namespace).open, 90, "the books are closed")
+    assert not running_pods(cluster, namespace)
+    cluster.kubectl(
+        "-n",
+        namespace,
+        "patch",
+        "study/paused",
+        "--type=merge",
+        "-p",
+        json.dumps({"spec": {"suspend": False}}),
+    )
+    cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "study/paused", "--timeout=150s")
+    assert outcomes(cluster, namespace) == {0: "Succeeded"}
+
+
+@pytest.mark.timeout(200)
+def test_a_deleted_study_is_settled_and_leaves_nothing(cluster, operator):
+    namespace = operator.namespace
+    cluster.apply(study("gone", namespace, search={"rungs": {"epochs": [2000]}}))
+    eventually(lambda: running_pods(cluster, namespace), 60, "a pod")
+    cluster.kubectl("-n", namespace, "delete", "study/gone", "--timeout=120s")
+    eventually(lambda: not cluster.get("jobs,pods,trials", namespace)["items"], 90, "nothing is left")
+    assert cluster.books(namespace).open == {}
+
+
+@pytest.mark.timeout(300)
+def test_a_job_that_is_deleted_without_its_pod_is_stopped_billed_and_let_go(cluster, operator):
+    namespace = operator.namespace
+    search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [2000]}}
+    cluster.apply(study("orphaned", namespace, search=search))
+    (pod,) = eventually(lambda: running_pods(cluster, namespace), 60, "a pod")
+    (job,) = [one["metadata"]["name"] for one in cluster.get("jobs", namespace)["items"]]
+    bound = ("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=60s")
+    cluster.kubectl("-n", namespace, *bound)
+    cluster.kubectl("-n", namespace, "delete", f"job/{job}", "--cascade=orphan", "--wait=false")
+    jobs = lambda: [one["metadata"]["name"] for one in cluster.get("jobs", namespace)["items"]]  # noqa: E731
+    eventually(lambda: job not in jobs(), 90, "the Job is let go")
+    left = cluster.get(f"pod/{pod}", namespace)
+    assert left["status"]["phase"] == "Failed"
+    assert "finalizers" not in left["metadata"]
+    books = cluster.books(namespace)
+    first = next(one for own in books.trials.values() for one in own if one.name == job)
+    assert first.end == "Suspended"
+    assert first.spent > 0
+
+
+@pytest.mark.timeout(120)
+def test_no_price_no_launch(cluster, operator):
+    namespace = operator.namespace
+    cluster.apply(study("unpriced", namespace, runtime={"nodeClass": "unheard-of"}))
+    stalled = eventually(
+        lambda: (
+            (c := cluster.conditions("unpriced", namespace).get("Stalled")) and c["status"] == "True" and c
+        ),
+        60,
+        "the study is stalled",
+    )
+    assert stalled["reason"] == "NoPrice"
+    assert "unheard-of" in stalled["message"]
+    assert cluster.get("jobs", namespace)["items"] == []
+
+
+@pytest.mark.timeout(120)
+def test_a_study_that_asks_for_a_gpu_gets_a_node_with_one(cluster, operator):
+    subprocess.run([PROGRAM, "gpus", "2"], check=True)
+    namespace = operator.namespace
+    manifest = study(
+        "graphic", namespace, search={"trials": 1, "parallel": 1}, runtime={"resources": {"gpu": 1}}
+    )
+    cluster.apply(manifest)
+    pods = eventually(lambda: cluster.get("pods", namespace)["items"], 60, "a pod")
+    amounts = pods[0]["spec"]["containers"][0]["resources"]
+    assert amounts["limits"]["nvidia.com/gpu"] == "1"
+    bound = ("wait", "--for=condition=PodScheduled", f"pod/{pods[0]['metadata']['name']}", "--timeout=30s")
+    cluster.kubectl("-n", namespace, *bound)

@@ -1,0 +1,189 @@
+"""What must hold when a real API server, a real S3 server or an operator dies under real trials."""
+
+import random
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comptroller.ledger.balance import named_study
+from comptroller.ledger.books import Attempt
+from comptroller.ledger.store import StoreError
+from realcluster import (
+    PROGRAM,
+    OperatorProcess,
+    RealCluster,
+    eventually,
+    outcomes,
+    running_pods,
+    started_pods,
+    study,
+)
+
+LEASE = {"duration": "30s", "gracePeriod": "10s", "slack": "10s"}
+LONGER_THAN_A_LEASE = 75
+"""Seconds: the lease, the grace period, the slack, and what the kubelet takes."""
+DEAF = "localhost/comptroller-deaf:test"
+CHAOS = 300
+"""Seconds for which operators are killed."""
+
+
+def finished_at(cluster: RealCluster, namespace: str) -> dict[str, float]:
+    """When each pod's container ended, by the kubelet."""
+    found = {}
+    for pod in cluster.get("pods", namespace)["items"]:
+        for status in pod["status"].get("containerStatuses", []):
+            if (done := status["state"].get("terminated")) is not None:
+                found[pod["metadata"]["name"]] = datetime.fromisoformat(done["finishedAt"]).timestamp()
+    return found
+
+
+def attempts(cluster: RealCluster, namespace: str) -> list[Attempt]:
+    return [one for own in cluster.books(namespace).trials.values() for one in own]
+
+
+def complete(cluster: RealCluster, name: str, namespace: str) -> Callable[[], bool]:
+    return lambda: cluster.conditions(name, namespace).get("Complete", {}).get("status") == "True"
+
+
+@contextmanager
+def without_api_server() -> Iterator[None]:
+    subprocess.run([PROGRAM, "stop", "apiserver"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([PROGRAM, "start", "apiserver"], check=True)
+
+
+@contextmanager
+def without_s3(cluster: RealCluster) -> Iterator[None]:
+    scale = ("-n", "comptroller-s3", "scale", "deployment/s3")
+    cluster.kubectl(*scale, "--replicas=0")
+    try:
+        yield
+    finally:
+        cluster.kubectl(*scale, "--replicas=1")
+        cluster.kubectl("-n", "comptroller-s3", "rollout", "status", "deployment/s3", "--timeout=60s")
+
+
+@pytest.mark.timeout(600)
+def test_without_an_api_server_pods_end_at_their_lease_and_the_books_agree_afterwards(
+    cluster: RealCluster,
+    operator: OperatorProcess,
+) -> None:
+    namespace = operator.namespace
+    argv = ["import signal, time", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "time.sleep(1e6)"]
+    derive = ("derive", "comptroller-trainer", DEAF, "python", "-c", "; ".join(argv))
+    subprocess.run([PROGRAM, *derive], check=True)
+    search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [400]}}
+    never = {"lease": {**LEASE, "renewal": "Never"}, "image": DEAF, "retries": 0}
+    cluster.apply(
+        study("keeps", namespace, search=search, runtime={"lease": LEASE}),
+        study("deaf", namespace, ceiling="0.05", search=search, runtime=never),
+    )
+    eventually(lambda: len(started_pods(cluster, namespace)) == 2, 90, "both studies run")
+    with without_api_server():
+        time.sleep(LONGER_THAN_A_LEASE)  # there is nobody to ask
+        back = time.time()
+    eventually(lambda: len(finished_at(cluster, namespace)) >= 2, 180, "the kubelet tells of both")
+    ended = finished_at(cluster, namespace)
+    assert sum(at < back for at in ended.values()) >= 2, (ended, back)
+    eventually(complete(cluster, "keeps", namespace), 240, "the study goes on from its checkpoint")
+    eventually(complete(cluster, "deaf", namespace), 240, "the deaf one is stopped by its ceiling")
+    first = {named_study(one): one.end for one in attempts(cluster, namespace) if one.number == 0}
+    assert first == {"keeps": "LeaseExpired", "deaf": "LeaseExpired"}
+    assert cluster.books(namespace).open == {}
+    trials = cluster.get("trials", namespace)["items"]
+    (report,) = [trial["status"] for trial in trials if trial["spec"]["study"] == "keeps"]
+    assert report["outcome"] == "Succeeded"
+    assert len(report["attempts"]) >= 2
+
+
+@pytest.mark.timeout(600)
+def test_without_s3_pods_end_at_their_lease_nothing_is_launched_and_all_resumes(
+    cluster: RealCluster,
+    operator: OperatorProcess,
+) -> None:
+    namespace = operator.namespace
+    search = {"trials": 3, "rungs": {"epochs": [1500]}}
+    cluster.apply(study("patient", namespace, search=search, runtime={"lease": LEASE}))
+    eventually(lambda: len(started_pods(cluster, namespace)) == 2, 90, "two pods run")
+    eventually(lambda: len(cluster.books(namespace).open) == 2, 30, "both are in the books")
+    before = {job["metadata"]["name"] for job in cluster.get("jobs", namespace)["items"]}
+    with without_s3(cluster):
+        eventually(
+            lambda: not running_pods(cluster, namespace), LONGER_THAN_A_LEASE, "pods end at their lease"
+        )
+        jobs = {job["metadata"]["name"] for job in cluster.get("jobs", namespace)["items"]}
+        assert jobs == before
+        told = eventually(
+            lambda: (
+                cluster.conditions("patient", namespace).get("Stalled", {}).get("reason")
+                == "LedgerUnavailable"
+            ),
+            60,
+            "the study says why it stands still",
+        )
+        assert told
+    eventually(complete(cluster, "patient", namespace), 300, "the study completes")
+    assert outcomes(cluster, namespace) == {0: "Succeeded", 1: "Succeeded", 2: "Succeeded"}
+    assert cluster.books(namespace).open == {}
+
+
+@pytest.mark.timeout(CHAOS + 400)
+def test_two_operators_and_somebody_who_kills_them(cluster: RealCluster, tmp_path: Path) -> None:
+    namespace = cluster.namespace("test-two-operators")
+    logs = [tmp_path / f"operator-{i}.log" for i in range(2)]
+    operators = [OperatorProcess(cluster, log, namespace, 18081 + i) for i, log in enumerate(logs)]
+    search = {"trials": 60, "parallel": 3, "rungs": {"epochs": [20, 60]}}
+    small = {"lease": {**LEASE, "duration": "25s"}, "resources": {"cpu": "400m", "memory": "700Mi"}}
+    over = threading.Event()
+
+    def kill() -> None:
+        rng = random.Random(11)
+        while not over.wait(rng.uniform(1, 9)):
+            one = rng.choice(operators)
+            one.kill()
+            over.wait(rng.uniform(0, 3))
+            one.start()
+
+    killer = threading.Thread(target=kill)
+    for one in operators:
+        one.start()
+    cluster.apply(study("contested", namespace, ceiling="0.50", search=search, runtime=small))
+    killer.start()
+    try:
+        deadline, prefixes = time.monotonic() + CHAOS, 0
+        while time.monotonic() < deadline and not complete(cluster, "contested", namespace)():
+            prefixes = _whole(cluster, namespace)
+            time.sleep(2)
+    finally:
+        over.set()
+        killer.join()
+    try:
+        eventually(complete(cluster, "contested", namespace), 240, "the study completes")
+    finally:
+        for one in operators:
+            one.kill()
+    names = [one.name for one in attempts(cluster, namespace)]
+    assert len(names) == len(set(names)) > 10
+    assert cluster.books(namespace).open == {}
+    assert prefixes > 0
+    jobs = [job["metadata"]["name"] for job in cluster.get("jobs", namespace)["items"]]
+    assert len(jobs) == len(set(jobs))
+    assert set(jobs) <= set(names)
+
+
+def _whole(cluster: RealCluster, namespace: str) -> int:
+    """P1 in every prefix so far; the number of accounts."""
+    try:
+        books: Any = cluster.books(namespace)
+    except StoreError:
+        return 0
+    return len(books.accounts)

@@ -1,0 +1,253 @@
+"""The real cluster of `hack/cluster`, an operator process on it, and what tests ask of both."""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from comptroller.ledger.books import Books
+from comptroller.ledger.encoding import decode, journal_key
+from comptroller.ledger.stores import open_store
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ROOT / "hack" / "cluster" / "cluster"
+BUCKET = "tests"
+LEDGER = f"s3://{BUCKET}/books"
+RUN = uuid.uuid4().hex[:6]
+OURS = {"comptroller.dev/tests": "true"}
+PRICES = {
+    "apiVersion": "comptroller.dev/v1alpha1",
+    "kind": "PriceList",
+    "metadata": {"name": "tests"},
+    "spec": {
+        "currency": "USD",
+        "asOf": "2026-01-01T00:00:00Z",
+        "nodeClasses": [
+            {
+                "name": "test",
+                "nodeSelector": {"kubernetes.io/os": "linux"},
+                "onDemand": {"cpu": "3.60"},
+                "cap": {"cpu": "3.60"},
+            }
+        ],
+    },
+}
+"""A core costs 0.001 a second."""
+
+
+@dataclass
+class RealCluster:
+    """A running cluster, by its kubectl, its store and the images it has."""
+
+    images: dict[str, str]
+
+    def kubectl(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run kubectl; what it printed."""
+        done = subprocess.run(
+            ["kubectl", *words], input=stdin, text=True, capture_output=True, check=False, timeout=180
+        )
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {shlex.join(words)}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def apply(self, *manifests: dict[str, Any]) -> None:
+        """`kubectl apply`."""
+        items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(items))
+
+    def get(self, what: str, namespace: str, *words: str) -> Any:
+        """`kubectl get -o json`."""
+        return json.loads(self.kubectl("-n", namespace, "get", what, *words, "-o", "json"))
+
+    def namespace(self, name: str) -> str:
+        """A namespace with the store's credentials in it, which no earlier run had; its name."""
+        name = f"{name}-{RUN}"
+        keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "s3", "namespace": name},
+            "stringData": {key: os.environ[key] for key in keys},
+        }
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": OURS}})
+        self.apply(secret)
+        return name
+
+    def conditions(self, study: str, namespace: str) -> dict[str, dict[str, str]]:
+        """A study's conditions by type."""
+        status = self.get(f"study/{study}", namespace).get("status", {})
+        return {c["type"]: c for c in status.get("conditions", [])}
+
+    def books(self, namespace: str) -> Books:
+        """Fold the journal; P1 in every prefix."""
+        books, store, sequence = Books(), open_store(LEDGER), 0
+        while (data := store.get(journal_key(namespace, sequence))) is not None:
+            for entry in decode(data).entries:
+                assert books.apply(entry) is None, entry
+                for name, account in books.accounts.items():
+                    assert account.spent + account.held <= account.ceiling, (sequence, name)
+            sequence += 1
+        assert books.overruns == 0
+        return books
+
+
+def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Await a condition; what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.5)
+
+
+def study(name: str, namespace: str, ceiling: str = "100.00", **changes: Any) -> dict[str, Any]:
+    """A study of four short trials on MNIST-1D."""
+    spec: dict[str, Any] = {
+        "data": {"uri": "generated:mnist1d", "format": "MNIST1D"},
+        "space": {
+            "parameters": [
+                {"name": "model.width", "type": "Integer", "min": "8", "max": "32"},
+                {"name": "recipe.lr", "type": "Float", "min": "0.001", "max": "0.1", "scale": "Log"},
+            ]
+        },
+        "baseline": {
+            "model.family": "mlp",
+            "model.width": "16",
+            "recipe.lr": "0.01",
+            "compress.method": "none",
+        },
+        "objectives": [{"metric": "accuracy"}, {"metric": "artifact_bytes"}],
+        "ceilings": {"spend": {"amount": ceiling, "currency": "USD"}},
+        "search": {"engine": "Random", "trials": 4, "parallel": 2, "rungs": {"epochs": [2]}},
+        "runtime": {
+            "nodeClass": "test",
+            "resources": {"cpu": "500m", "memory": "1Gi"},
+            "lease": {"duration": "60s", "gracePeriod": "15s", "slack": "15s"},
+        },
+        "artifacts": {"uri": f"s3://{BUCKET}/artifacts", "credentialsSecret": "s3"},
+    }
+    for name_of, value in changes.items():
+        spec[name_of] = {**spec.get(name_of, {}), **value} if isinstance(value, dict) else value
+    return {
+        "apiVersion": "comptroller.dev/v1alpha1",
+        "kind": "Study",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def outcomes(cluster: RealCluster, namespace: str) -> dict[int, str]:
+    """Each trial's outcome."""
+    trials = cluster.get("trials", namespace)["items"]
+    return {t["spec"]["number"]: t.get("status", {}).get("outcome", "") for t in trials}
+
+
+def running_pods(cluster: RealCluster, namespace: str) -> list[str]:
+    """The names of pods that have not ended."""
+    pods = cluster.get("pods", namespace)["items"]
+    return [p["metadata"]["name"] for p in pods if p["status"].get("phase") in {"Pending", "Running"}]
+
+
+def started_pods(cluster: RealCluster, namespace: str) -> list[str]:
+    """The names of pods whose containers run: they have a node, and go on without an API server."""
+    pods = cluster.get("pods", namespace)["items"]
+    return [p["metadata"]["name"] for p in pods if p["status"].get("phase") == "Running"]
+
+
+@contextlib.contextmanager
+def running() -> Iterator[RealCluster]:
+    """The cluster, brought up where it is not; left up, since the next one wants it too."""
+    subprocess.run([PROGRAM, "up", "--images"], check=True, stdout=sys.stderr)
+    for line in subprocess.run(
+        [PROGRAM, "env"], check=True, text=True, capture_output=True
+    ).stdout.splitlines():
+        name, value = line.removeprefix("export ").split("=", 1)
+        os.environ[name] = os.path.expandvars("".join(shlex.split(value)))
+    images = json.loads((Path(os.environ["KUBECONFIG"]).parent / "images.json").read_text())
+    cluster = RealCluster(images)
+    # The demo's operator would keep other books of the same studies.
+    cluster.kubectl(
+        "-n", "comptroller-system", "scale", "deployment/comptroller", "--replicas=0", check=False
+    )
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
+    cluster.apply(PRICES)
+    store = boto3.client("s3")
+    with contextlib.suppress(ClientError):
+        store.create_bucket(Bucket=BUCKET)
+    _remove_namespaces(cluster)  # of a run that was interrupted: its pods would take this one's cores
+    _forget(store)
+    try:
+        yield cluster
+    finally:
+        _remove_namespaces(cluster)
+
+
+def _remove_namespaces(cluster: RealCluster) -> None:
+    """Let go of all that tests made, though no operator is there to settle it."""
+    selector = ",".join(f"{name}={value}" for name, value in OURS.items())
+    found = json.loads(cluster.kubectl("get", "namespaces", "-l", selector, "-o", "json"))["items"]
+    names = [body["metadata"]["name"] for body in found]
+    for name in names:
+        cluster.kubectl("delete", "namespace", name, "--wait=false", check=False)
+        for finalized in ("studies", "jobs", "pods"):
+            for body in cluster.get(finalized, name)["items"]:
+                patch = '{"metadata":{"finalizers":null}}'
+                where = f"{finalized}/{body['metadata']['name']}"
+                cluster.kubectl("-n", name, "patch", where, "--type=merge", "-p", patch, check=False)
+
+
+def _forget(store: Any) -> None:
+    """Empty the bucket: a run's journals are of no use to another."""
+    for page in store.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+        for found in page.get("Contents", []):
+            store.delete_object(Bucket=BUCKET, Key=found["Key"])
+
+
+class OperatorProcess:
+    """`comptroller operator` on this machine, as the cluster's administrator."""
+
+    def __init__(self, cluster: RealCluster, log: Path, namespace: str, port: int = 18080) -> None:
+        self.namespace = namespace
+        self._log = log
+        self._environment = os.environ | {
+            "COMPTROLLER_LEDGER_URI": LEDGER,
+            "COMPTROLLER_TRAINER_IMAGE": cluster.images["comptroller-trainer"],
+            "COMPTROLLER_POD_S3_ENDPOINT": os.environ["AWS_ENDPOINT_URL_S3"],
+            "COMPTROLLER_NAMESPACES": namespace,
+            "COMPTROLLER_RESYNC_SECONDS": "1",
+            "COMPTROLLER_SCRAPE_SECONDS": "1",
+            "COMPTROLLER_HEALTH_PORT": str(port),
+            "COMPTROLLER_METRICS_PORT": "0",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, or start it again."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [Path(sys.executable).parent / "comptroller", "operator"],
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+            )
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None

@@ -1,0 +1,316 @@
+"""What people and broken parts do to studies that run, and that it costs no more than it must."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from comptroller import plan as planning
+from comptroller.ledger.store import Unavailable
+from comptroller.world import Exit, Refused
+from comptroller_api.budget import Budget
+from comptroller_api.contract import Report
+
+
+def stalled(simulation, uid="0000-1"):
+    told = simulation.cluster.studies[uid].status.conditions
+    return next(c.reason for c in told if c.type == "Stalled" and c.status == "True")
+
+
+def step(simulation, times):
+    for _ in range(times):
+        simulation.reconcile()
+        simulation.cluster.advance(5)
+
+
+def seen_with(simulation, monkeypatch, **changes):
+    """Let observers see more than the cluster holds."""
+    observe = simulation.cluster.observe
+
+    async def changed(namespace, *, fresh=False):
+        return replace(await observe(namespace, fresh=fresh), **changes)
+
+    monkeypatch.setattr(simulation.cluster, "observe", changed)
+
+
+def test_a_deleted_trial_lets_go_of_its_money_and_its_number_is_not_given_again(simulate, make_study):
+    simulation = simulate()
+    simulation.cluster.apply(make_study())
+    step(simulation, 4)
+    (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 1]
+    before = simulation.cluster.trials.pop(job.key[:2]).spec.parameters
+    del simulation.cluster.jobs[job.name]
+    simulation.run()
+    books = simulation.check()
+    assert books.open == {}
+    assert books.attempts("0000-1", 1)[-1].reason == "its trial is gone"
+    assert len(books.attempts("0000-1", 1)) == 1
+    assert 1 not in simulation.outcomes()
+    assert len(simulation.outcomes()) == 5
+    assert before not in [t.spec.parameters for t in simulation.cluster.trials.values()]
+
+
+def test_the_pod_of_a_deleted_trial_is_stopped(simulate, make_study):
+    simulation = simulate()
+    simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
+    step(simulation, 4)
+    (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 1]
+    del simulation.cluster.trials[job.key[:2]]
+    step(simulation, 3)
+    assert job.ended is not None
+    assert simulation.check().attempts("0000-1", 1)[-1].spent < 60 * 1000
+
+
+def test_a_study_whose_trials_were_deleted_can_be_deleted(simulate, make_study):
+    simulation = simulate()
+    simulation.cluster.apply(make_study())
+    step(simulation, 4)
+    simulation.cluster.trials.clear()
+    simulation.cluster.jobs.clear()
+    simulation.cluster.delete("0000-1")
+    step(simulation, 4)
+    assert simulation.cluster.studies == {}
+    assert simulation.check().open == {}
+
+
+@pytest.mark.parametrize("change", [{"rung": 7}, {"trial": 5}, {"attempt": 3}, {"name": "x"}, {"epochs": 0}])
+def test_a_report_of_something_else_is_no_report(simulate, make_study, change):
+    simulation = simulate()
+    put = simulation._put
+
+    def meddle(uri, data):
+        report = Report.model_validate_json(data)
+        changed = report.model_copy(update=change if report.trial == 2 else {})
+        put(uri, changed.model_dump_json(by_alias=True).encode())
+
+    simulation.cluster._put = meddle
+    simulation.cluster.apply(make_study())
+    simulation.run()
+    simulation.check()
+    assert simulation.outcomes()[2] == "MetricsLost"
+    assert [n for n, outcome in simulation.outcomes().items() if outcome == "MetricsLost"] == [2]
+
+
+def test_reports_that_cannot_be_read_are_waited_for_and_stop_no_other_study(
+    simulate, make_study, monkeypatch
+):
+    simulation = simulate()
+    simulation.cluster.apply(make_study(uid="0000-1", artifacts={"uri": "s3://forbidden/x"}))
+    simulation.cluster.apply(make_study(uid="0000-2"))
+    get = simulation.get
+
+    def forbid(uri):
+        if "forbidden" in uri:
+            raise Unavailable("403")
+        return get(uri)
+
+    monkeypatch.setattr(simulation, "get", forbid)
+    step(simulation, 100)
+    assert stalled(simulation) == "ArtifactsUnavailable"
+    outcomes = {key: trial.status.outcome for key, trial in simulation.cluster.trials.items()}
+    assert {outcome for (uid, _), outcome in outcomes.items() if uid == "0000-1"} == {None}
+    assert None not in {outcome for (uid, _), outcome in outcomes.items() if uid == "0000-2"}
+    monkeypatch.undo()
+    simulation.run()
+    simulation.check()
+    assert simulation.over
+    assert "MetricsLost" not in simulation.outcomes().values()
+
+
+def test_a_mistake_of_ours_in_one_study_is_told_and_stops_no_other(simulate, make_study, monkeypatch):
+    run = planning.StudyPass.run
+
+    def mistaken(one):
+        if one.uid == "0000-1":
+            raise IndexError("list index out of range")
+        run(one)
+
+    monkeypatch.setattr(planning.StudyPass, "run", mistaken)
+    simulation = simulate()
+    simulation.cluster.apply(make_study(uid="0000-1"))
+    simulation.cluster.apply(make_study(uid="0000-2"))
+    step(simulation, 100)
+    assert stalled(simulation) == "InternalError"
+    told = simulation.cluster.studies["0000-1"].status.conditions[0].message
+    assert told.startswith("IndexError: list index out of range (test_interference.py:")
+    assert any(c.type == "Complete" for c in simulation.cluster.studies["0000-2"].status.conditions)
+    assert not simulation.reconcile()
+
+
+def test_a_deleted_job_is_stopped_and_its_trial_goes_on(simulate, make_study, monkeypatch):
+    simulation = simulate()
+    simulation.cluster.apply(make_study())
+    step(simulation, 4)
+    (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 1]
+    observe = simulation.cluster.observe
+
+    async def deleted(namespace, *, fresh=False):
+        snapshot = await observe(namespace, fresh=fresh)
+        runs = {key: replace(run, deleted=key == job.key) for key, run in snapshot.runs.items()}
+        return replace(snapshot, runs=runs)
+
+    monkeypatch.setattr(simulation.cluster, "observe", deleted)
+    simulation.run()
+    first, second = simulation.check().attempts("0000-1", 1)[:2]
+    assert (first.end, first.reason) == ("Suspended", "its Job was deleted")
+    assert second.number == 1
+    assert None not in simulation.outcomes().values()
+    assert job.released
+
+
+def test_a_job_deleted_before_it_began_is_closed_and_released(simulate, make_study, monkeypatch):
+    simulation = simulate()
+    simulation.cluster.controllers_alive = False
+    simulation.cluster.apply(make_study())
+    step(simulation, 3)
+    (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 0]
+    observe = simulation.cluster.observe
+
+    async def deleted(namespace, *, fresh=False):
+        snapshot = await observe(namespace, fresh=fresh)
+        runs = {key: replace(run, deleted=key == job.key) for key, run in snapshot.runs.items()}
+        return replace(snapshot, runs=runs)
+
+    monkeypatch.setattr(simulation.cluster, "observe", deleted)
+    step(simulation, 3)
+    assert not simulation.check().attempts("0000-1", 0)[0].open
+    assert job.released
+
+
+def test_a_run_on_a_lost_node_is_given_up_and_released_once_its_lease_is_surely_over(simulate, make_study):
+    simulation = simulate()
+    simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
+    step(simulation, 3)
+    job = simulation.cluster.jobs["s1-0000-1-0000-0"]
+    simulation.cluster._tick = lambda *_: None  # nothing is heard of anything any more
+    simulation.cluster.advance(200)
+    step(simulation, 3)
+    assert simulation.check().attempts("0000-1", 0)[0].end == "NodeLost"
+    assert job.released
+
+
+def test_a_budget_that_cannot_be_read_holds_the_studies(simulate, make_study, monkeypatch):
+    simulation = simulate()
+    seen_with(simulation, monkeypatch, refused=(Refused("Budget", "team", "u1", "spec.period: 'Hourly'"),))
+    simulation.cluster.apply(make_study())
+    step(simulation, 3)
+    assert stalled(simulation) == "BudgetRefused"
+    assert simulation.cluster.jobs == {}
+
+
+def test_a_study_that_can_no_longer_be_read_keeps_its_trials_to_the_end_of_their_leases(
+    simulate, make_study, monkeypatch
+):
+    simulation = simulate()
+    simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
+    step(simulation, 3)
+    refused = (Refused("Study", "s1", "0000-1", "spec.search: missing"),)
+    seen_with(simulation, monkeypatch, studies=(), refused=refused)
+    step(simulation, 2)
+    assert [job.stop for job in simulation.cluster.jobs.values()] == [None, None]
+    step(simulation, 30)
+    books = simulation.check()
+    assert books.open == {}
+    assert {attempt.end for own in books.trials.values() for attempt in own} == {"LeaseExpired"}
+
+
+def test_a_lease_is_not_launched_on_terms_that_were_edited_since(simulate, make_study):
+    simulation = simulate()
+    cluster = simulation.cluster
+    cluster.apply(make_study())
+    act = cluster.act
+
+    async def edit_between(namespace, action):
+        if type(action).__name__ == "Launch" and not cluster.launches:
+            cluster.apply(make_study(runtime={"resources": {"cpu": "4"}}))
+            cluster.act = act
+            return
+        await act(namespace, action)
+
+    cluster.act = edit_between
+    simulation.run()
+    books = simulation.check()
+    assert books.attempts("0000-1", 0)[0].started == 0
+    assert books.attempts("0000-1", 0)[1].resources.cpu == "4"
+    assert "s1-0000-1-0000-0" not in cluster.launches
+
+
+def test_a_budget_that_comes_back_in_another_currency_says_so(simulate, make_study):
+    simulation = simulate()
+    spec = {"amount": "50.00", "currency": "USD"}
+    simulation.cluster.budgets = (Budget.model_validate({"metadata": {"name": "b"}, "spec": spec}),)
+    simulation.cluster.apply(make_study())
+    step(simulation, 3)
+    other = Budget.model_validate({"metadata": {"name": "b"}, "spec": spec | {"currency": "EUR"}})
+    simulation.cluster.budgets = (other,)
+    step(simulation, 30)
+    assert stalled(simulation) == "CurrencyMismatch"
+    simulation.check()
+
+
+def test_passes_that_fail_are_told_and_taken_back(simulate, make_study):
+    simulation = simulate()
+    simulation.cluster.apply(make_study())
+    step(simulation, 3)
+    get, create = simulation.store.get, simulation.store.create
+
+    def away(*_):
+        raise Unavailable("request 7f3a: away")
+
+    simulation.store.get = simulation.store.create = away
+    step(simulation, 4)
+    assert stalled(simulation) == "LedgerUnavailable"
+    simulation.store.get, simulation.store.create = get, create
+    simulation.run()
+    simulation.check()
+    assert simulation.over
+
+
+def test_a_raised_ceiling_lets_a_study_that_had_stopped_at_it_go_on(simulate, make_study):
+    simulation = simulate()
+    simulation.cluster.apply(make_study(ceiling="0.25"))
+    simulation.run()
+    stopped = simulation.outcomes()
+    assert "BudgetStopped" in stopped.values()
+    simulation.cluster.apply(make_study(ceiling="50.00"))
+    simulation.reconcile()
+    simulation.run()
+    simulation.check()
+    assert len(stopped) < len(simulation.outcomes()) == 6
+    assert {n: simulation.outcomes()[n] for n in stopped} == stopped
+
+
+def test_pods_that_get_no_node_are_tried_again_later_and_later(simulate, make_study):
+    simulation = simulate()
+    simulation.cluster._milli_cores = 0
+    simulation.cluster.apply(make_study())
+    step(simulation, 400)
+    attempts = simulation.check().attempts("0000-1", 0)
+    pauses = [later.ended - earlier.ended for earlier, later in itertools.pairwise(attempts)]
+    assert len(attempts) < 12
+    assert pauses == sorted(pauses)
+    assert sum(attempt.spent for attempt in attempts) == 0
+
+
+@pytest.mark.parametrize(
+    "sign", [{"silent_seconds": 61}, {"exit": Exit(disruption="DeletionByTaintManager")}]
+)
+def test_an_attempt_on_a_lost_node_gets_no_more_leases(simulate, make_study, monkeypatch, sign):
+    simulation = simulate()
+    simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
+    step(simulation, 3)
+    observe = simulation.cluster.observe
+
+    async def lost(namespace, *, fresh=False):
+        snapshot = await observe(namespace, fresh=fresh)
+        runs = {key: replace(run, **sign) if run.ended is None else run for key, run in snapshot.runs.items()}
+        return replace(snapshot, runs=runs)
+
+    monkeypatch.setattr(simulation.cluster, "observe", lost)
+    step(simulation, 10)
+    leases = [one.leases for own in simulation.check().trials.values() for one in own]
+    assert {len(own) for own in leases} == {1}
+    if "silent_seconds" in sign:
+        assert {
+            t.status.reason for t in simulation.cluster.trials.values() if t.status.state == "Running"
+        } == {"no heartbeat comes from it, so its lease is not renewed"}

@@ -1,0 +1,318 @@
+"""Attempts as Jobs: what is built, and what is read back."""
+
+import pytest
+
+from comptroller.actions import Bury, Launch
+from comptroller.cluster import jobs, runs
+from comptroller.plan.settle import billed_seconds, classify
+from comptroller_api.contract import GRANT_ANNOTATION, Assignment
+from comptroller_api.meta import FINALIZER
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+STUDY = Study.model_validate(
+    {
+        "metadata": {"name": "s", "namespace": "team", "uid": "u1"},
+        "spec": {
+            "data": {"uri": "generated:mnist1d", "format": "MNIST1D"},
+            "space": {"parameters": [{"name": "model.width", "type": "Integer", "min": "4", "max": "64"}]},
+            "objectives": [{"metric": "accuracy"}],
+            "ceilings": {"spend": {"amount": "1.00", "currency": "USD"}},
+            "search": {"trials": 2, "rungs": {"epochs": [1]}},
+            "runtime": {"nodeClass": "small", "lease": {"duration": "60s", "longestAttempt": "2h"}},
+            "artifacts": {"uri": "s3://bucket/artifacts", "credentialsSecret": "s3"},
+        },
+    }
+)
+TRIAL = Trial.model_validate(
+    {
+        "metadata": {"name": "s-u1-0001", "namespace": "team", "uid": "t1"},
+        "spec": {
+            "study": "s",
+            "studyUid": "u1",
+            "number": 1,
+            "seed": 0,
+            "parameters": {},
+            "proposal": {"phase": "Search", "engine": "Random"},
+        },
+    }
+)
+LAUNCH = Launch(
+    STUDY,
+    TRIAL,
+    Assignment.model_validate(
+        {
+            "study": "s",
+            "namespace": "team",
+            "trial": 1,
+            "attempt": 0,
+            "name": "s-u1-0001-0",
+            "seed": 0,
+            "rung": 0,
+            "epochs": 1,
+            "totalEpochs": 1,
+            "data": STUDY.spec.data,
+            "artifacts": "s3://bucket/x",
+            "leaseSeconds": 60,
+            "graceSeconds": 30,
+        }
+    ),
+    "trainer:1",
+    STUDY.spec.runtime.resources,
+    {"class": "small"},
+)
+
+
+def made():
+    body = jobs.job(LAUNCH, jobs.PodSettings({"AWS_REGION": "r"}))
+    body["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    return body
+
+
+def pod(phase, *, bound="2026-01-01T00:00:10Z", terminated=None, **status):
+    conditions = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": bound}] if bound else []
+    statuses = [{"name": "trainer", "state": {"terminated": terminated} if terminated else {"running": {}}}]
+    return {
+        "metadata": {"annotations": {"comptroller.dev/lease-seconds": "90"}, "finalizers": [FINALIZER]},
+        "status": {"phase": phase, "containerStatuses": statuses, "conditions": conditions, **status},
+    }
+
+
+def test_the_deadline_of_the_job_is_the_lease_and_the_pods_own_is_the_longest_attempt():
+    spec = made()["spec"]
+    assert spec["activeDeadlineSeconds"] == 60
+    assert spec["template"]["spec"]["activeDeadlineSeconds"] == 7200
+    assert spec["backoffLimit"] == 0
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_a_lease_that_is_never_renewed_needs_nothing_of_the_image():
+    spec = STUDY.spec
+    lease = spec.runtime.lease.model_copy(update={"renewal": "Never"})
+    runtime = spec.runtime.model_copy(update={"lease": lease})
+    study = STUDY.model_copy(update={"spec": spec.model_copy(update={"runtime": runtime})})
+    launch = Launch(study, TRIAL, LAUNCH.assignment, "i", LAUNCH.resources, {})
+    body = jobs.job(launch, jobs.PodSettings({}))
+    assert body["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 60
+
+
+def test_a_trainer_pod_is_restricted_and_holds_no_token():
+    spec = made()["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
+def test_secrets_are_referred_to_and_never_copied():
+    (container,) = made()["spec"]["template"]["spec"]["containers"]
+    secret = next(e for e in container["env"] if e["name"] == "AWS_SECRET_ACCESS_KEY")
+    assert secret["valueFrom"] == {"secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}}
+
+
+def test_a_job_of_someone_else_is_no_run():
+    body = made()
+    body["metadata"]["labels"] = {}
+    assert runs.run(body, None) is None
+
+
+@pytest.mark.parametrize(
+    ("terminated", "extra", "end"),
+    [
+        ({"exitCode": 0}, {}, "Finished"),
+        ({"exitCode": 64, "message": "recipe.lr: 'x' is not a number"}, {}, "BadAssignment"),
+        ({"exitCode": 65, "message": "recipe.lr: '100' made training diverge"}, {}, "Diverged"),
+        ({"exitCode": 71}, {}, "OutOfMemory"),
+        ({"exitCode": 137, "reason": "OOMKilled"}, {}, "OutOfMemory"),
+        ({"exitCode": 75, "message": "the lease of 60 s is used up; stopped by SIGTERM"}, {}, "LeaseExpired"),
+        ({"exitCode": 137}, {"reason": "DeadlineExceeded"}, "LeaseExpired"),
+        ({"exitCode": 75}, {}, "Suspended"),
+        ({"exitCode": 1}, {}, "Error"),
+    ],
+)
+def test_how_a_container_ended_says_how_the_attempt_did(terminated, extra, end):
+    finished = pod("Failed", terminated=terminated | {"finishedAt": "2026-01-01T00:01:00Z"}, **extra)
+    run = runs.run(made(), finished)
+    assert classify(run)[0] == end
+    assert billed_seconds(run, run.ended) == 50
+
+
+def test_an_image_that_is_not_there_is_an_error_and_says_so():
+    body, stuck = made(), pod("Failed", reason="DeadlineExceeded")
+    stuck["status"]["containerStatuses"][0]["state"] = {
+        "waiting": {"reason": "ErrImagePull", "message": "no such image"}
+    }
+    end, reason = classify(runs.run(body, stuck))
+    assert (end, reason) == ("Error", "ErrImagePull: no such image")
+
+
+def test_a_disrupted_pod_is_preempted_or_lost():
+    for reason, end in (("PreemptionByScheduler", "Preempted"), ("DeletionByTaintManager", "NodeLost")):
+        gone = pod("Failed", terminated={"exitCode": 143, "finishedAt": "2026-01-01T00:01:00Z"})
+        gone["status"]["conditions"].append(
+            {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": reason,
+                "lastTransitionTime": "2026-01-01T00:00:59Z",
+            }
+        )
+        assert classify(runs.run(made(), gone))[0] == end
+
+
+def test_a_pod_that_is_still_terminating_is_not_over():
+    body = made()
+    failed = {
+        "type": "Failed",
+        "status": "True",
+        "reason": "DeadlineExceeded",
+        "lastTransitionTime": "2026-01-01T00:01:00Z",
+    }
+    body["status"] = {"startTime": "2026-01-01T00:00:05Z", "conditions": [failed]}
+    assert runs.run(body, pod("Running")).ended is None
+
+
+def test_a_pod_that_never_reached_a_node_costs_nothing():
+    waiting = pod("Pending", bound=None)
+    waiting["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+    run = runs.run(made(), waiting)
+    assert run.ended is not None
+    assert billed_seconds(run, run.ended) == 0
+
+
+def test_a_pod_that_nobody_saw_go_is_billed_from_the_jobs_start():
+    body = made()
+    failed = {
+        "type": "Failed",
+        "status": "True",
+        "reason": "DeadlineExceeded",
+        "lastTransitionTime": "2026-01-01T00:01:05Z",
+    }
+    body["status"] = {"startTime": "2026-01-01T00:00:05Z", "conditions": [failed], "failed": 1}
+    run = runs.run(body, None)
+    assert billed_seconds(run, run.ended) == 60
+
+
+def test_a_buried_name_never_runs_and_is_over_at_once():
+    body = jobs.tombstone(Bury(("u1", 1, 0), "s-u1-0001-0", "suspended", TRIAL), "team")
+    assert body["spec"]["suspend"] is True
+    assert body["spec"]["parallelism"] == 0
+    body["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    run = runs.run(body, None)
+    assert run.ended is not None
+    assert billed_seconds(run, run.ended) == 0
+    assert run.stop == "Suspended"
+
+
+def test_a_deleted_job_says_so_and_hides_no_stop():
+    body = made()
+    assert not runs.run(body, None).deleted
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+    assert (runs.run(body, None).deleted, runs.run(body, None).stop) == (True, None)
+    body["metadata"]["annotations"] = {jobs.STOP: "Suspended", jobs.STOP_REASON: "why"}
+    assert (runs.run(body, None).stop, runs.run(body, None).stop_reason) == ("Suspended", "why")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "copied"},
+        {"labels": {"comptroller.dev/trial": "01"}},
+        {"labels": {"comptroller.dev/attempt": "-1"}},
+        {"labels": {"comptroller.dev/trial": "2"}},
+        {"labels": {"comptroller.dev/study": "other"}},
+    ],
+)
+def test_a_job_that_only_carries_our_labels_is_not_an_attempt(change):
+    meta = made()["metadata"]
+    changed = {**meta, **change, "labels": {**meta["labels"], **change.get("labels", {})}}
+    assert runs.run({**made(), "metadata": changed}, None) is None
+
+
+def test_a_pod_without_a_node_says_why_and_its_lease_just_ends():
+    waiting = pod("Pending", bound=None)
+    waiting["status"]["conditions"] = [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+    ]
+    found = runs.run(made(), waiting)
+    assert (found.exit.message, found.ended) == ("Unschedulable: 0/3 nodes", None)
+    body = made()
+    over = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+    body["status"] = {"conditions": [{**over, "lastTransitionTime": "2026-01-01T00:02:00Z"}]}
+    waiting["metadata"]["deletionTimestamp"] = "2026-01-01T00:02:00Z"
+    ended = runs.run(body, waiting)
+    assert classify(ended) == ("LeaseExpired", "Unschedulable: 0/3 nodes")
+    assert billed_seconds(ended, ended.ended) == 0
+
+
+@pytest.mark.parametrize("reason", ["DeletionByPodGC", "DeletionByTaintManager"])
+def test_a_pod_that_was_given_up_on_a_lost_node_is_not_known_to_be_over(reason):
+    gone = pod("Failed")
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": reason}
+    gone["status"]["conditions"].append({**lost, "lastTransitionTime": "2026-01-01T00:00:59Z"})
+    assert runs.run(made(), gone).ended is None
+
+
+def test_what_is_billed_does_not_depend_on_the_clock_of_the_node():
+    for start, finished in (("00:00:11", "00:01:01"), ("03:00:11", "03:01:01"), ("00:00:00", "00:00:50")):
+        state = {"exitCode": 0, "finishedAt": f"2026-01-01T{finished}Z"}
+        done = pod("Succeeded", terminated=state, startTime=f"2026-01-01T{start}Z")
+        found = runs.run(made(), done)
+        assert billed_seconds(found, found.ended) == 50
+
+
+def test_a_tombstone_goes_with_what_is_left_of_its_owner():
+    for owner, kinds in ((TRIAL, ["Trial"]), (STUDY, ["Study"]), (None, [])):
+        body = jobs.tombstone(Bury(("u1", 1, 0), "s-u1-0001-0", "gone", owner), "team")
+        assert [one["kind"] for one in body["metadata"]["ownerReferences"]] == kinds
+        assert runs.run(
+            body | {"metadata": {**body["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z"}}, None
+        )
+
+
+@pytest.mark.parametrize("by", ["kubelet", "job"])
+def test_a_deadline_hides_no_exit_code(by):
+    body, failed = made(), pod("Failed", terminated={"exitCode": 1, "finishedAt": "2026-01-01T00:01:00Z"})
+    if by == "kubelet":
+        failed["status"]["reason"] = "DeadlineExceeded"
+    else:
+        over = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+        body["status"] = {"conditions": [over | {"lastTransitionTime": "2026-01-01T00:01:05Z"}]}
+    found = runs.run(body, failed)
+    assert (found.exit.code, found.exit.deadline) == (1, True)
+    assert classify(found)[0] == "Error"
+
+
+@pytest.mark.parametrize("text", ["soon", "-5", "1e9", "", "9" * 30])
+def test_what_somebody_wrote_over_a_grant_is_no_grant(text):
+    running = pod("Running")
+    running["metadata"]["annotations"][GRANT_ANNOTATION] = text
+    assert runs.run(made(), running).granted == 0
+
+
+def test_a_pod_that_still_waits_for_a_node_is_not_over_with_its_job():
+    """Such as one that `kubectl delete job --cascade=orphan` left: it may get a node yet."""
+    body, waiting = made(), pod("Pending", bound=None)
+    over = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+    body["status"] = {"conditions": [over | {"lastTransitionTime": "2026-01-01T00:01:05Z"}]}
+    assert runs.run(body, waiting).ended is None
+
+
+def test_a_deleted_job_whose_trainer_took_its_leave_was_stopped_from_outside():
+    body = made()
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z"
+    left = pod("Failed", terminated={"exitCode": 75, "finishedAt": "2026-01-01T00:01:00Z"})
+    assert classify(runs.run(body, left)) == ("Suspended", "stopped from outside")
+
+
+def test_a_pod_that_has_a_node_is_billed_whatever_its_conditions_say():
+    done = pod("Failed", bound=None, terminated={"exitCode": 137, "finishedAt": "2026-01-01T00:01:00Z"})
+    done["status"]["startTime"] = "2026-01-01T00:00:10Z"
+    done["spec"] = {"nodeName": "n"}
+    found = runs.run(made(), done)
+    assert billed_seconds(found, found.ended) == 50

@@ -1,0 +1,341 @@
+"""What the Kubernetes cluster makes of the objects that watches bring, and of its own writes."""
+
+import copy
+
+import pytest
+
+import manifests
+from comptroller.actions import Extend, Grant, RecordBudget, Release, Stop
+from comptroller.cluster import kubernetes
+from comptroller.cluster.api import Missing
+from comptroller.cluster.jobs import STOP, PodSettings
+from comptroller.cluster.kubernetes import Kubernetes
+from comptroller.handlers import Picture
+from comptroller.plan.settle import billed_seconds, classify
+from comptroller_api.budget import BudgetStatus
+from comptroller_api.contract import GRANT_ANNOTATION
+from comptroller_api.meta import FINALIZER
+
+LABELS = {
+    "app.kubernetes.io/managed-by": "comptroller",
+    "comptroller.dev/study": "s",
+    "comptroller.dev/study-uid": "s1",
+    "comptroller.dev/trial": "1",
+    "comptroller.dev/attempt": "0",
+}
+KEY, NAME = ("s1", 1, 0), "s-s1-0001-0"
+
+
+class Said:
+    """A pulse that gives back whom it was asked for."""
+
+    def heartbeat(self, job):
+        return job
+
+    def silent_seconds(self, _job):
+        return 0
+
+    def idle_seconds(self, _job, _threshold):
+        return 0
+
+
+class Server:
+    """The API server: what is there by path, and what it was asked to write."""
+
+    def __init__(self):
+        self.there, self.created, self.patches, self.meanwhile = {}, [], [], lambda _where: None
+
+    async def create(self, where, body):
+        if where.endswith("/events"):
+            self.created.append(body)
+            return body
+        raise AssertionError(where)
+
+    async def merge(self, where, patch):
+        if where not in self.there:
+            raise Missing(where)
+        self.patches.append((where.rsplit("/", 1)[1], patch))
+        meta = self.there[where]["metadata"]
+        asked = patch["metadata"].get("resourceVersion", meta["resourceVersion"])
+        if asked != meta["resourceVersion"]:
+            return None
+        changed = {**meta, **patch["metadata"], "resourceVersion": str(int(meta["resourceVersion"]) + 1)}
+        self.there[where] = {**self.there[where], "metadata": changed}
+        return self.there[where]
+
+    async def patch(self, where, _operations):
+        return await self.merge(where.removesuffix("/status"), {"metadata": {}})
+
+    async def objects(self, where, _selector=""):
+        found = [b for path, b in self.there.items() if path.rsplit("/", 1)[0] == where]
+        self.meanwhile(where)
+        return found, 1_000
+
+
+def seen(kind, uid, version="1", **changes):
+    body = copy.deepcopy(manifests.change(manifests.valid(kind), changes))
+    body["metadata"] |= {"uid": uid, "resourceVersion": version, "namespace": "team"}
+    return body
+
+
+def job(uid="j1", **meta):
+    own = {"name": NAME, "namespace": "team", "uid": uid, "resourceVersion": "1", "labels": LABELS}
+    own |= {"finalizers": [FINALIZER], "creationTimestamp": "2026-01-01T00:00:00Z"}
+    template = {"metadata": {"annotations": {GRANT_ANNOTATION: "60"}}}
+    spec = {"activeDeadlineSeconds": 60, "template": template}
+    return {"kind": "Job", "metadata": own | meta, "spec": spec, "status": {}}
+
+
+def pod(uid="p1", of="j1", phase="Running", **meta):
+    own = {"name": f"{NAME}-x7x7x", "namespace": "team", "uid": uid, "resourceVersion": "1"}
+    own |= {"labels": LABELS | {"batch.kubernetes.io/controller-uid": of or "j1"}, "finalizers": [FINALIZER]}
+    own |= {"creationTimestamp": "2026-01-01T00:00:01Z", "annotations": {GRANT_ANNOTATION: "60"}}
+    if of:
+        own["ownerReferences"] = [{"kind": "Job", "name": NAME, "uid": of, "controller": True}]
+    bound = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}
+    ended = {"exitCode": 75, "finishedAt": "2026-01-01T00:01:00Z"}
+    state = {"terminated": ended} if phase in {"Failed", "Succeeded"} else {"running": {}}
+    status = {"phase": phase, "conditions": [bound]}
+    return {
+        "kind": "Pod",
+        "metadata": own | meta,
+        "status": status | {"containerStatuses": [{"name": "trainer", "state": state}]},
+    }
+
+
+@pytest.fixture
+def cluster():
+    picture, server = Picture(), Server()
+    store = {"budgets": {"team": [seen("Budget", "b1")]}, "studies": {"team": [seen("Study", "s1")]}}
+    picture.attach(store)
+    found = Kubernetes(server, picture, Said(), PodSettings({}))
+    found.store, found.server, found.picture = store, server, picture
+
+    def has(*bodies, watched=True):
+        for body in bodies:
+            kind, meta = body["kind"], body["metadata"]
+            group = {"Job": "/apis/batch/v1", "Pod": "/api/v1"}.get(kind, "/apis/comptroller.dev/v1alpha1")
+            plural = {"Study": "studies"}.get(kind, f"{kind.lower()}s")
+            server.there[f"{group}/namespaces/team/{plural}/{meta['name']}"] = body
+            if watched:
+                store.setdefault(plural, {}).setdefault("team", []).append(body)
+
+    found.has = has
+    return found
+
+
+async def run_of(cluster):
+    return (await cluster.observe("team")).runs[KEY]
+
+
+# -- objects that do not parse -----------------------------------------------------------------------------
+
+
+async def test_an_object_that_does_not_parse_is_told_once_with_field_value_and_rule(cluster):
+    cluster.store["budgets"]["team"] = [seen("Budget", "b1", **{"spec.period": "Hourly"})]
+    for _ in range(3):
+        snapshot = await cluster.observe("team")
+    assert snapshot.budgets == ()
+    (refused,) = snapshot.refused
+    assert (refused.kind, refused.uid) == ("Budget", "b1")
+    assert refused.why.startswith("spec.period: 'Hourly': ")
+    (event,) = cluster.server.created
+    assert (event["message"], event["involvedObject"]["kind"]) == (refused.why, "Budget")
+    cluster.store["budgets"]["team"] = [seen("Budget", "b1", "2", **{"spec.period": "Hourly"})]
+    await cluster.observe("team")
+    assert len(cluster.server.created) == 2
+
+
+async def test_a_long_value_does_not_hide_the_rule(cluster):
+    cluster.store["budgets"]["team"] = [seen("Budget", "b1", **{"spec.period": "long" * 1000})]
+    (refused,) = (await cluster.observe("team")).refused
+    assert len(refused.why) <= 512
+    assert "Input should be" in refused.why
+
+
+async def test_a_refused_price_list_is_told_of_where_events_of_no_namespace_go(cluster):
+    body = seen("PriceList", "l1", **{"spec.currency": 7})
+    del body["metadata"]["namespace"]
+    cluster.store["pricelists"] = {"": [body]}
+    assert [one.kind for one in (await cluster.observe("team")).refused] == ["PriceList"]
+    (event,) = cluster.server.created
+    assert event["metadata"]["namespace"] == "default"
+    assert "namespace" not in event["involvedObject"]
+
+
+async def test_an_event_that_cannot_be_told_stops_nothing(cluster):
+    async def refuse(*_):
+        raise OSError
+
+    cluster.server.create = refuse
+    cluster.store["budgets"]["team"] = [seen("Budget", "b1", **{"spec.period": "Hourly"})]
+    assert (await cluster.observe("team")).refused
+
+
+async def test_a_version_is_parsed_once(cluster):
+    first, again = await cluster.observe("team"), await cluster.observe("team")
+    assert first.studies[0] is again.studies[0]
+    cluster.store["studies"]["team"] = [seen("Study", "s1", version="2")]
+    assert (await cluster.observe("team")).studies[0] is not first.studies[0]
+    cluster.store["studies"]["team"] = []
+    await cluster.observe("team")
+    assert cluster._parsed["studies", "team"] == {}
+
+
+# -- what watches missed -----------------------------------------------------------------------------------
+
+
+async def test_what_went_unseen_is_hidden(cluster):
+    cluster.picture.hide("budgets", ["b1"])
+    assert (await cluster.observe("team")).budgets == ()
+    assert list(cluster.picture.everywhere("budgets")) == []
+    cluster.store["budgets"]["team"].append(seen("Budget", "b2"))
+    assert [b.metadata.uid for b in (await cluster.observe("team")).budgets] == ["b2"]
+
+
+async def test_what_a_watch_tells_of_is_there(cluster):
+    cluster.picture.hide("budgets", ["b1"])
+    cluster.picture.show("budgets", "b1")
+    assert [b.metadata.uid for b in (await cluster.observe("team")).budgets] == ["b1"]
+
+
+@pytest.mark.parametrize("action", [Extend(NAME, 90), Stop(NAME, "Suspended", "why"), Release(NAME)])
+async def test_a_job_that_a_write_does_not_find_is_gone(cluster, action):
+    cluster.store["jobs"] = {"team": [job()]}
+    assert KEY in (await cluster.observe("team")).runs
+    await cluster.act("team", action)
+    assert (await cluster.observe("team")).runs == {}
+
+
+async def test_a_budget_that_a_write_does_not_find_is_gone(cluster):
+    (budget,) = (await cluster.observe("team")).budgets
+    await cluster.act("team", RecordBudget(budget, BudgetStatus()))
+    assert (await cluster.observe("team")).budgets == ()
+
+
+async def test_a_fresh_look_sees_what_watches_have_not_brought_and_lets_go_of_what_is_gone(cluster):
+    cluster.has(job(), watched=False)
+    snapshot = await cluster.observe("team", fresh=True)
+    assert (list(snapshot.runs), snapshot.budgets, snapshot.now) == ([KEY], (), 1_000)
+
+
+async def test_what_comes_while_a_fresh_look_lists_is_not_gone(cluster):
+    cluster.has(job(), seen("Study", "s1"))
+
+    def brought(where):
+        if where.endswith("/pods"):
+            cluster.store["pods"] = {"team": [pod()]}
+
+    cluster.server.meanwhile = brought
+    await cluster.observe("team", fresh=True)
+    assert (await run_of(cluster)).scheduled is not None
+
+
+# -- our own writes ----------------------------------------------------------------------------------------
+
+
+async def test_a_job_is_changed_only_as_it_was_observed(cluster):
+    cluster.has(job())
+    await run_of(cluster)
+    changed = job(resourceVersion="5", annotations={STOP: "Suspended"})
+    cluster.store["jobs"]["team"] = []
+    cluster.has(changed)
+    await cluster.act("team", Extend(NAME, 90))
+    ((_, patch),) = cluster.server.patches
+    assert patch["metadata"]["resourceVersion"] == "1"
+    assert cluster._written == {}
+
+
+async def test_a_pass_may_write_to_one_job_twice(cluster):
+    cluster.has(job(), pod())
+    await run_of(cluster)
+    await cluster.act("team", Extend(NAME, 90))
+    await cluster.act("team", Stop(NAME, "Suspended", "why"))
+    assert [patch["metadata"]["resourceVersion"] for _, patch in cluster.server.patches] == ["1", "2"]
+    assert (await run_of(cluster)).stop == "Suspended"
+
+
+async def test_the_write_that_is_dropped_is_the_oldest(cluster, monkeypatch):
+    monkeypatch.setattr(kubernetes, "_LIMIT", 2)
+    for uid in ("a", "b", "a", "c"):
+        cluster._wrote("jobs", job(uid))
+    assert [uid for _, uid in cluster._written] == ["a", "c"]
+
+
+async def test_a_write_that_takes_the_last_finalizer_leaves_nothing_laid_over(cluster):
+    cluster._wrote("jobs", job())
+    cluster._wrote("jobs", job(resourceVersion="2", deletionTimestamp="2026-01-01T00:01:00Z", finalizers=[]))
+    assert (await cluster.observe("team")).runs == {}
+
+
+# -- whose a pod is ----------------------------------------------------------------------------------------
+
+
+async def test_a_pod_that_only_carries_our_labels_is_not_the_attempts(cluster):
+    cluster.has(job(), pod(of="somebody"))
+    assert (await run_of(cluster)).scheduled is None
+    await cluster.act("team", Grant(NAME, 90))
+    assert cluster.server.patches == []
+
+
+async def test_what_an_attempt_says_is_asked_for_by_its_jobs_uid(cluster):
+    cluster.has(job("j7"))
+    assert (await run_of(cluster)).heartbeat == "j7"
+
+
+async def test_a_pod_that_was_orphaned_is_billed_and_stopped_with_its_job(cluster):
+    cluster.has(job(deletionTimestamp="2026-01-01T00:00:30Z"), pod(of=None))
+    run = await run_of(cluster)
+    assert (run.deleted, run.stop, run.scheduled is not None, run.ended) == (True, None, True, None)
+    await cluster.act("team", Stop(NAME, "Suspended", "its Job was deleted"))
+    stopped = {name: patch["spec"]["activeDeadlineSeconds"] for name, patch in cluster.server.patches}
+    assert stopped == {NAME: 1, f"{NAME}-x7x7x": 1}
+    assert (await run_of(cluster)).stop == "Suspended"
+
+
+@pytest.mark.parametrize(
+    "left", [pod(of=None), pod(deletionTimestamp="2026-01-01T00:00:30Z")], ids=["orphaned", "collected"]
+)
+async def test_a_job_whose_finalizers_were_taken_away_leaves_a_pod_that_is_billed_and_released(cluster, left):
+    cluster.has(left)
+    run = await run_of(cluster)
+    assert (run.name, run.deleted, run.ended, run.released) == (NAME, True, None, False)
+    await cluster.act("team", Stop(NAME, "Suspended", "its Job was deleted"))
+    assert (await run_of(cluster)).stop == "Suspended"
+    over = {**pod(phase="Failed"), "metadata": left["metadata"] | {"resourceVersion": "3"}}
+    cluster.store["pods"]["team"] = []
+    cluster.has(over)
+    run = await run_of(cluster)
+    assert (billed_seconds(run, run.ended), classify(run)) == (50, ("Suspended", "stopped from outside"))
+    await cluster.act("team", Release(NAME))
+    assert (await cluster.observe("team")).runs == {}
+
+
+async def test_a_name_that_was_taken_does_not_hide_the_pod_that_still_runs_under_it(cluster):
+    taken = job("j2")
+    taken["spec"]["parallelism"] = 0
+    cluster.has(taken, pod(of=None))
+    assert (await run_of(cluster)).ended is None
+
+
+async def test_a_pod_whose_job_is_only_not_seen_yet_tells_nothing_of_it(cluster):
+    cluster.has(pod())
+    assert (await cluster.observe("team")).runs == {}
+
+
+async def test_somebodys_copy_of_a_pod_is_no_attempt(cluster):
+    cluster.has(pod(of=None, name="mine"))
+    assert (await cluster.observe("team")).runs == {}
+
+
+async def test_of_two_pods_of_one_job_the_one_that_runs_counts_and_both_are_released(cluster):
+    over = pod("p2", phase="Failed", name=f"{NAME}-aaaaa")
+    cluster.has(job(), over, pod("p1"))
+    assert (await run_of(cluster)).ended is None
+    cluster.store["pods"]["team"] = []
+    cluster.has(over, pod("p1", phase="Failed", resourceVersion="2"))
+    for _ in range(2):
+        await run_of(cluster)
+        await cluster.act("team", Release(NAME))
+    assert (await run_of(cluster)).released
+    assert {name for name, _ in cluster.server.patches} == {NAME, f"{NAME}-x7x7x", f"{NAME}-aaaaa"}

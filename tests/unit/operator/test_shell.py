@@ -1,0 +1,171 @@
+"""The shell: what a sweep lets go of, what is watched, and what the API's answers mean."""
+
+import json
+
+import kopf
+import prometheus_client
+import pytest
+from kubernetes.aio.client.exceptions import ApiException
+
+from comptroller import metrics
+from comptroller.cluster.api import Api, Missing
+from comptroller.handlers import Operator, watch_ours
+from comptroller.ledger.books import Books
+from comptroller.settings import Settings
+from comptroller.world import World
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+
+class Lists:
+    """An API server that only lists."""
+
+    def __init__(self):
+        self.asked, self.there, self.meanwhile = [], set(), lambda: None
+
+    async def uids(self, where, selector=""):
+        self.asked.append((where, selector))
+        found = set(self.there)
+        self.meanwhile()
+        return found
+
+
+def body(uid, namespace="team"):
+    return {"metadata": {"uid": uid, "namespace": namespace, "resourceVersion": "1", "finalizers": []}}
+
+
+def operator(tmp_path, namespaces=""):
+    found = Operator(Settings(ledger_uri=f"file://{tmp_path}", namespaces=namespaces), Lists(), "cluster")
+    found.woken = []
+    found.wake = found.woken.append
+    return found
+
+
+def uids(found, resource):
+    return {one["metadata"]["uid"] for one in found.picture.everywhere(resource)}
+
+
+async def test_a_sweep_lets_go_of_what_is_gone_and_wakes_its_namespace(tmp_path):
+    found = operator(tmp_path)
+    found.picture.attach({"jobs": {"team": [body("a"), body("b")], "other": [body("c", "other")]}})
+    found.cluster._wrote("jobs", body("laid over"))
+    found._api.there = {"a", "c"}
+    await found.sweep("jobs", {"app": "ours"})
+    assert uids(found, "jobs") == {"a", "c"}
+    assert found.cluster.overlaid("jobs") == {}
+    assert found.woken == ["team", "team"]
+    assert found._api.asked == [("/apis/batch/v1/jobs", "app=ours")]
+
+
+async def test_what_is_made_while_a_sweep_lists_is_not_let_go_of(tmp_path):
+    found = operator(tmp_path)
+    index = {"team": [body("a")]}
+    found.picture.attach({"jobs": index})
+    found._api.there = {"a"}
+    found._api.meanwhile = lambda: index["team"].append(body("young"))
+    await found.sweep("jobs", {})
+    assert uids(found, "jobs") == {"a", "young"}
+
+
+async def test_a_sweep_asks_only_for_the_namespaces_that_are_watched(tmp_path):
+    found = operator(tmp_path, "a,b")
+    await found.sweep("studies", {})
+    await found.sweep("pricelists", {})
+    api = "/apis/comptroller.dev/v1alpha1"
+    assert [where for where, _ in found._api.asked] == [
+        f"{api}/namespaces/a/studies",
+        f"{api}/namespaces/b/studies",
+        f"{api}/pricelists",
+    ]
+
+
+def test_only_our_jobs_and_pods_are_brought_to_us():
+    settings = kopf.OperatorSettings()
+    watch_ours(settings)
+    ours = "app.kubernetes.io/managed-by=comptroller"
+    assert settings.watching.label_selectors["batch", "v1", "jobs"] == ours
+    assert settings.watching.label_selectors["", "v1", "pods"] == ours
+    assert len(settings.watching.label_selectors) == 2
+
+
+# -- the API -----------------------------------------------------------------------------------------------
+
+
+class Answers:
+    """A transport that gives prepared answers and remembers what it was asked."""
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), []
+
+    async def param_serialize(self, **request):
+        self.asked.append(request)
+        return ()
+
+    async def call_api(self, *_, **__):
+        status, said = self.answers.pop(0)
+
+        class Answer:
+            reason = ""
+
+            async def read(self):
+                return said.encode() if isinstance(said, str) else json.dumps(said).encode()
+
+            def getheader(self, _name):
+                return DATE
+
+        found = Answer()
+        found.status = status
+        return found
+
+
+def page(*uids, token=""):
+    return 200, {"items": [{"metadata": {"uid": uid}} for uid in uids], "metadata": {"continue": token}}
+
+
+async def test_a_list_of_uids_is_read_to_its_last_page_and_brings_metadata_only():
+    transport = Answers(page("a", token="t"), page("b"))
+    assert await Api(transport).uids("/api/v1/pods", "app=ours") == {"a", "b"}
+    first, second = (dict(asked["query_params"]) for asked in transport.asked)
+    assert (first["labelSelector"], second["labelSelector"], second["continue"]) == (
+        "app=ours",
+        "app=ours",
+        "t",
+    )
+    assert "PartialObjectMetadataList" in transport.asked[0]["header_params"]["Accept"]
+
+
+NOT_FOUND = 404, {"reason": "NotFound", "details": {"name": "x", "kind": "jobs"}}
+NOT_SERVED = 404, "404 page not found\n"
+
+
+@pytest.mark.parametrize("verb", ["merge", "patch"])
+async def test_what_is_gone_and_what_has_changed_are_told_apart(verb):
+    change = {"merge": {}, "patch": []}[verb]
+    with pytest.raises(Missing):
+        await getattr(Api(Answers(NOT_FOUND)), verb)("/x", change)
+    with pytest.raises(ApiException):  # the kind is not served just now: nothing is known of the object
+        await getattr(Api(Answers(NOT_SERVED)), verb)("/x", change)
+    assert await getattr(Api(Answers((409, {}))), verb)("/x", change) is None
+
+
+# -- metrics -----------------------------------------------------------------------------------------------
+
+
+def told(namespace):
+    families = {family.name: family for family in prometheus_client.REGISTRY.collect()}
+    samples = families["comptroller_trials"].samples
+    return {s.labels["state"]: s.value for s in samples if s.labels["namespace"] == namespace}
+
+
+def test_a_state_that_the_last_trial_has_left_is_told_of_no_more():
+    study = Study.model_construct(metadata=Study.model_fields["metadata"].annotation(name="s", uid="u"))
+    pending = Trial.model_construct(status=None)
+    world = World(now=0, namespace="metered", books=Books(), studies=(study,), trials={"u": (pending,)})
+    metrics.observe("metered", world, [])
+    assert told("metered") == {"Pending": 1}
+    metrics.observe("elsewhere", World(now=0, namespace="elsewhere", books=Books()), [])
+    assert told("metered") == {"Pending": 1}
+    metrics.observe("metered", World(now=0, namespace="metered", books=Books()), [])
+    assert told("metered") == {}

@@ -1,0 +1,242 @@
+"""Asking AWS and OpenCost: with which words, how much at most, and what is kept when they fail."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
+from moto import mock_aws
+
+from comptroller import feeds
+from comptroller.feeds import Boto, Feeds
+from comptroller.pricing import Fed, PriceBook, Quote, Unfed
+from comptroller.pricing.fed import FeedError
+from comptroller_api.pricelist import PriceList
+
+HERE = Path(__file__).parent
+OFFER = (HERE / "get-products.json").read_text()
+ASSETS = (HERE / "assets.json").read_bytes()
+NOW = int(datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp())
+CAP = {"gpu": "20", "cpu": "0.1", "memoryGiB": "0.02"}
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+
+
+def from_aws(name: str = "aws", **node_class: Any) -> PriceList:
+    one = {"name": "p5", "instanceType": "p5.48xlarge", "cap": CAP, **node_class}
+    spec = {
+        "currency": "USD",
+        "source": "AWS",
+        "maxAge": "1h",
+        "aws": {"region": "eu-central-1"},
+        "nodeClasses": [one],
+    }
+    return PriceList.model_validate({"metadata": {"name": name}, "spec": spec})
+
+
+def from_opencost(url: str = "http://opencost:9003/") -> PriceList:
+    selector = {"nvidia.com/gpu.product": "NVIDIA-A10G"}
+    classes = [
+        {"name": "a10g", "nodeSelector": selector, "cap": CAP},
+        {"name": "t4", "nodeSelector": {"nvidia.com/gpu.product": "T4"}, "cap": CAP},
+    ]
+    spec = {
+        "currency": "USD",
+        "source": "OpenCost",
+        "maxAge": "1h",
+        "openCost": {"url": url, "window": "24h"},
+        "nodeClasses": classes,
+    }
+    return PriceList.model_validate({"metadata": {"name": "opencost"}, "spec": spec})
+
+
+class Aws:
+    """AWS, or its failure."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.failure = failure
+
+    def products(self, _: str, __: str) -> Iterable[str]:
+        if self.failure:
+            raise self.failure
+        return [OFFER]
+
+    def spot_history(self, _: str, __: str, start: datetime) -> Iterable[Mapping[str, Any]]:
+        yield {"AvailabilityZone": "eu-central-1a", "SpotPrice": "35.5", "Timestamp": start}
+
+
+DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetProducts")
+
+
+def test_a_list_of_aws_gets_both_prices_and_the_plan_can_quote_them() -> None:
+    found = Feeds(lambda: NOW, Aws())
+    found.refresh([from_aws()])
+    book = PriceBook([from_aws()], NOW, found.feed)
+    firm, spot = (book.quote("p5", capacity, "USD") for capacity in ("OnDemand", "Spot"))
+    assert isinstance(firm, Quote)
+    assert isinstance(spot, Quote)
+    assert 0 < spot.rates.gpu < firm.rates.gpu < firm.cap.gpu
+    assert spot.spread[-1] == (100, 100)
+
+
+def test_static_lists_are_not_asked() -> None:
+    found = Feeds(lambda: NOW, Aws(AssertionError("asked")))
+    spec = {"currency": "USD", "asOf": "2026-11-01T00:00:00Z", "nodeClasses": [{"name": "a", "cap": CAP}]}
+    found.refresh([PriceList.model_validate({"metadata": {"name": "static"}, "spec": spec})])
+    assert found.feed == {}
+
+
+def test_a_failure_keeps_the_last_price_which_grows_old() -> None:
+    now, source = [NOW], Aws()
+    found = Feeds(lambda: now[0], source)
+    found.refresh([from_aws()])
+    source.failure, now[0] = DENIED, NOW + 1800
+    found.refresh([from_aws()])
+    kept = found.feed["aws", "p5"]
+    assert isinstance(kept, Fed)
+    assert kept.as_of == NOW
+    assert isinstance(PriceBook([from_aws()], NOW + 3600, found.feed).quote("p5", "OnDemand", "USD"), Quote)
+    late = PriceBook([from_aws()], NOW + 3601, found.feed).quote("p5", "OnDemand", "USD")
+    assert not isinstance(late, Quote)
+    assert late.reason == "StalePrice"
+
+
+def test_a_price_of_other_terms_is_not_kept() -> None:
+    source = Aws()
+    found = Feeds(lambda: NOW, source)
+    found.refresh([from_aws()])
+    source.failure = DENIED
+    found.refresh([from_aws(instanceType="p4d.24xlarge")])
+    assert isinstance(found.feed["aws", "p5"], Unfed)
+
+
+def test_a_list_that_is_gone_leaves_nothing_behind() -> None:
+    found = Feeds(lambda: NOW, Aws())
+    found.refresh([from_aws()])
+    found.refresh([])
+    assert found.feed == {}
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (DENIED, "it cannot be asked: ClientError: An error occurred (AccessDeniedException)"),
+        (FeedError("there is no offer in USD"), "there is no offer in USD"),
+        (httpx.ConnectError("refused"), "it cannot be asked: ConnectError: refused"),
+    ],
+)
+def test_why_nothing_is_known_is_told(failure: Exception, says: str) -> None:
+    found = Feeds(lambda: NOW, Aws(failure))
+    found.refresh([from_aws()])
+    answer = found.feed["aws", "p5"]
+    assert isinstance(answer, Unfed)
+    assert says in answer.why
+
+
+def test_opencost_is_asked_once_for_all_classes_of_a_list() -> None:
+    asked: list[tuple[str, Mapping[str, str]]] = []
+
+    def fetch(url: str, query: Mapping[str, str]) -> bytes:
+        asked.append((url, query))
+        return ASSETS
+
+    found = Feeds(lambda: NOW, Aws(), fetch)
+    found.refresh([from_opencost()])
+    window = "2026-11-23T12:00:00Z,2026-11-24T12:00:00Z"
+    assert asked == [("http://opencost:9003/assets", {"window": window, "filter": 'assetType:"node"'})]
+    assert isinstance(found.feed["opencost", "a10g"], Fed)
+    missing = found.feed["opencost", "t4"]
+    assert isinstance(missing, Unfed)
+    assert "no node was there" in missing.why
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda _: httpx.Response(503), "it cannot be asked: HTTPStatusError"),
+        (lambda _: httpx.Response(200, text="<html>"), "its answer is not JSON"),
+        (lambda _: httpx.Response(200, content=b"\xff"), "its answer is not JSON"),
+        (lambda _: httpx.Response(200, json={"code": 400, "message": "bad window"}), "it answers 400: bad"),
+        (lambda _: httpx.Response(200, content=b" " * 2000), "it answers more than 1000 bytes"),
+    ],
+)
+def test_an_answer_that_is_none_prices_nothing(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response], says: str
+) -> None:
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    monkeypatch.setattr(feeds, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(httpx, "stream", client.stream)
+    found = Feeds(lambda: NOW)
+    found.refresh([from_opencost()])
+    for name in ("a10g", "t4"):
+        told = found.feed["opencost", name]
+        assert isinstance(told, Unfed)
+        assert says in told.why
+
+
+# -- boto3 -------------------------------------------------------------------------------------------------
+
+
+@mock_aws
+def test_spot_prices_come_from_ec2() -> None:
+    history = list(Boto().spot_history("us-east-1", "m5.large", datetime(2006, 1, 1, tzinfo=UTC)))
+    assert len(history) > 2
+    assert {item["InstanceType"] for item in history} == {"m5.large"}
+    assert {"AvailabilityZone", "SpotPrice", "Timestamp"} <= history[0].keys()
+
+
+@pytest.fixture
+def pricing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    """The Price List API, which must be asked for exactly what is expected, in its one region."""
+    client = boto3.client("pricing", region_name="us-east-1")  # type: ignore[call-overload]
+    regions: list[str] = []
+    monkeypatch.setattr(
+        boto3, "client", lambda _, region_name, **__: (regions.append(region_name), client)[1]
+    )
+    with Stubber(client) as stub:
+        yield stub
+    assert regions == ["us-east-1"]
+
+
+WANTED = {
+    "ServiceCode": "AmazonEC2",
+    "Filters": [
+        {"Type": "TERM_MATCH", "Field": field, "Value": value}
+        for field, value in {
+            "operatingSystem": "Linux",
+            "tenancy": "Shared",
+            "capacitystatus": "Used",
+            "preInstalledSw": "NA",
+            "licenseModel": "No License required",
+            "marketoption": "OnDemand",
+            "instanceType": "p5.48xlarge",
+            "regionCode": "eu-central-1",
+        }.items()
+    ],
+}
+
+
+def test_offers_come_from_the_price_list_page_by_page(pricing: Stubber) -> None:
+    pricing.add_response("get_products", {"PriceList": [OFFER], "NextToken": "more"}, WANTED)
+    pricing.add_response("get_products", {"PriceList": []}, {**WANTED, "NextToken": "more"})
+    assert list(Boto().products("eu-central-1", "p5.48xlarge")) == [OFFER]
+    pricing.assert_no_pending_responses()
+
+
+def test_more_than_can_be_held_is_refused_and_not_cut(
+    pricing: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "_MOST_ITEMS", 1)
+    pricing.add_response("get_products", {"PriceList": [OFFER, OFFER]}, WANTED)
+    with pytest.raises(FeedError, match="more than 1 prices"):
+        list(Boto().products("eu-central-1", "p5.48xlarge"))

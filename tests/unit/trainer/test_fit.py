@@ -1,0 +1,352 @@
+"""The loop: what a recipe asks for is what happens, and ends exactly where it would have without a stop."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from comptroller_trainer import recipe as recipes
+from comptroller_trainer.checkpoint import Checkpoints
+from comptroller_trainer.data.samples import Dataset, Samples
+from comptroller_trainer.distributed import Peers
+from comptroller_trainer.errors import AssignmentError, Suspended
+from comptroller_trainer.fit import Fit, feed, growth
+from comptroller_trainer.fit.recompute import recomputed
+from comptroller_trainer.fit.step import Step
+from comptroller_trainer.loss import criterion
+from comptroller_trainer.models.base import Classifier
+from comptroller_trainer.progress import Progress
+from comptroller_trainer.recipe import Training
+from comptroller_trainer.remembered import Remembered
+from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters
+from comptroller_trainer.stages import Context
+from comptroller_trainer.stop import Stop
+from comptroller_trainer.store import open_store
+from comptroller_trainer.target import Rescale
+
+from .conftest import StopAfter
+
+COUNT, SHAPE = 96, (1, 8, 8)
+SIZE = {"model.width": "4", "model.depth": "2", "recipe.batch_size": "16"}
+
+
+class Watcher(Selector[SelectorParameters]):
+    """Picks the hardest half of each step's candidates, and in each epoch the samples it saw lose most."""
+
+    varies = watches = True
+    candidates = 2
+
+    def fit(self, samples: Samples, context: Context) -> Self:
+        del context
+        self.seen = torch.zeros(len(samples))
+        return self
+
+    def select(self, epoch: int) -> Selection:
+        del epoch
+        order = self.seen.argsort(descending=True, stable=True)
+        return Selection(order[:64].sort().values, torch.linspace(0.5, 1.5, 64))
+
+    def pick(self, index: Tensor, losses: Tensor, count: int) -> Tensor:
+        del index
+        return losses.argsort(descending=True, stable=True)[:count]
+
+    def observe(self, index: Tensor, losses: Tensor) -> None:
+        self.seen[index] = losses
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.seen = state["seen"].clone()
+
+
+def data(classes: int = 3, shape: tuple[int, ...] = SHAPE) -> Dataset:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(COUNT + 48) % 3
+    inputs = torch.randn(COUNT + 48, *shape, generator=generator) + labels.view(-1, *[1] * len(shape))
+    targets = labels if classes else 1000.0 + 50 * labels.float()
+    train, held = Samples(inputs[:COUNT], targets[:COUNT]), Samples(inputs[COUNT:], targets[COUNT:])
+    return Dataset(train, held, classes, torch.arange(COUNT))
+
+
+class Trained:
+    """One fit in this process; called again, it resumes what is in its directory."""
+
+    def __init__(self, directory: Path, progress: Progress) -> None:
+        self.directory, self.progress = directory, progress
+
+    def __call__(
+        self, parameters: dict[str, str] | None = None, *, classes: int = 3, stop_after: int | None = None,
+        selector: Selector[Any] | None = None, epochs: int = 2, place: str = "trial", shape: Any = SHAPE,
+    ) -> tuple[Fit, nn.Module]:  # fmt: skip
+        dataset = data(classes, shape)
+        store = open_store(f"file://{self.directory}/{place}")
+        context = Context(
+            5, 2, classes, shape, torch.device("cpu"), self.directory, Remembered(store, "f" * 16, Peers())
+        )
+        recipe = recipes.parse(SIZE | (parameters or {}))
+        if selector is not None:
+            recipe = recipes.Recipe(
+                recipe.family, selector, recipe.augmentation, recipe.compressor, recipe.training, recipe.names
+            )
+        recipe.selector.fit(dataset.train, context)
+        recipe.augmentation.fit(dataset.train, context)
+        torch.manual_seed(1)
+        body = recipe.family.build(shape, context.outputs)
+        if not classes:
+            body = nn.Sequential(body, Rescale(dataset.train.labels))
+        model = Classifier(body, *dataset.moments(), shape)
+        self.progress.step = 0
+        stop = Stop() if stop_after is None else StopAfter(self.progress, stop_after)
+        fit = Fit(model, dataset, recipe, context, Checkpoints(store, "f", 0), stop, self.progress)
+        return fit, fit.run(epochs)
+
+    def weights(self, parameters: dict[str, str] | None = None, **options: Any) -> dict[str, Tensor]:
+        fit, model = self(parameters, **options)
+        return {k: v.clone() for k, v in model.state_dict().items()} | {
+            "loss": torch.tensor([entry["loss"] for entry in fit.place.history])
+        }
+
+
+@pytest.fixture
+def trained(tmp_path: Path, progress: Progress) -> Trained:
+    return Trained(tmp_path, progress)
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+RESUMED: dict[str, dict[str, str]] = {
+    "muon, ema, plateau": {
+        "recipe.optimizer": "muon", "recipe.ema": "0.9", "recipe.schedule": "plateau",
+        "recipe.plateau_patience": "1",
+    },
+    "rmsprop, clip, l1, micro": {
+        "recipe.optimizer": "rmsprop", "recipe.lr": "0.001", "recipe.clip_norm": "1", "recipe.l1": "0.001",
+        "recipe.microbatch": "5",
+    },
+    "mixing, focal": {"augment.policy": "mixup", "recipe.loss": "focal", "recipe.label_smoothing": "0.1"},
+    "growth": {
+        "recipe.resolution_start": "0.5", "recipe.batch_start": "0.5", "recipe.subset_start": "0.5",
+    },
+    "fp16": {"recipe.precision": "fp16", "model.family": "mlp"},
+    "recomputed": {"recipe.gradient_checkpointing": "true", "model.dropout": "0.3"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_resume_is_exact(trained: Trained, name: str) -> None:
+    whole = trained.weights(RESUMED[name], place="whole")
+    for stop_after in (3, 8):
+        with pytest.raises(Suspended):
+            trained(RESUMED[name], stop_after=stop_after)
+    assert same(whole, trained.weights(RESUMED[name]))
+
+
+def test_a_watching_selector_resumes_exactly_in_the_middle_of_an_epoch(trained: Trained) -> None:
+    params = SelectorParameters()
+    whole = trained.weights(selector=Watcher(params), place="whole")
+    for stop_after in (1, 3):
+        with pytest.raises(Suspended):
+            trained(selector=Watcher(params), stop_after=stop_after)
+    assert same(whole, trained.weights(selector=Watcher(params)))
+    kept = [open_store(f"file://{trained.directory}/{place}") for place in ("whole", "trial")]
+    records = [[s.get(key) for key in s.list("remembered/")] for s in kept]
+    assert records[0] == records[1]
+    assert len(records[0]) == 2
+
+
+def test_recomputing_changes_no_weight_and_counts_no_batch_twice(trained: Trained) -> None:
+    plain = trained.weights({"model.dropout": "0.3"}, place="plain")
+    assert same(plain, trained.weights({"model.dropout": "0.3", "recipe.gradient_checkpointing": "true"}))
+
+
+def test_a_model_without_blocks_cannot_be_recomputed() -> None:
+    with pytest.raises(AssignmentError, match="needs a model whose blocks are in sequence"):
+        recomputed(nn.Linear(2, 2))
+
+
+def test_accumulation_keeps_the_effective_batch(trained: Trained) -> None:
+    # Without norms, whose statistics are of what is in memory at once.
+    plain = trained.weights({"model.family": "mlp"}, place="plain")
+    parts = trained.weights({"model.family": "mlp", "recipe.microbatch": "3"})
+    assert all(torch.allclose(plain[name], parts[name], atol=1e-4) for name in plain)
+
+
+@contextmanager
+def memory_for(samples: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    asked: list[int] = []
+    forward = Classifier.forward
+
+    def limited(self: Classifier, inputs: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            asked.append(len(inputs))
+            if len(inputs) > samples:
+                forward(self, inputs)  # what a norm saw before memory ran out must not stay
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return forward(self, inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "forward", limited)
+        yield asked
+
+
+def test_out_of_memory_halves_what_is_in_memory_and_nothing_else(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = trained.weights({"recipe.microbatch": "4"}, place="wanted")
+    with memory_for(5, monkeypatch) as asked:
+        fit, _ = trained()
+        assert fit.microbatch == 4
+        assert asked[:3] == [16, 8, 4]
+        assert max(asked[3:]) == 4
+        found = trained.weights()
+    assert same(wanted, found)
+
+
+def test_a_sample_that_does_not_fit_is_an_error(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    with memory_for(0, monkeypatch), pytest.raises(torch.OutOfMemoryError):
+        trained({"model.family": "mlp"})
+
+
+def test_a_regression_learns_in_the_targets_units(trained: Trained) -> None:
+    for loss in ("mse", "huber"):
+        fit, model = trained({"recipe.loss": loss, "recipe.lr": "0.1"}, classes=0, place=loss)
+        assert fit.place.history[-1]["rmse"] < 35  # a deviation is 41
+        held = data(0).validation
+        assert model(held.inputs).mean().item() == pytest.approx(1050, abs=30)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "classes", "said"),
+    [
+        ({"recipe.loss": "mse"}, 3, "recipe.loss: 'mse' needs numbers"),
+        ({"recipe.loss": "focal"}, 0, "recipe.loss: 'focal' needs classes"),
+        ({"recipe.class_weights": "balanced"}, 0, "recipe.class_weights: 'balanced' needs classes"),
+        ({"recipe.label_smoothing": "0.1"}, 0, "recipe.label_smoothing: 0.1 needs classes"),
+        ({"recipe.monitor": "rmse"}, 3, "recipe.monitor: 'rmse' is not measured here"),
+        (
+            {"recipe.resolution_start": "0.5", "model.family": "mlp"}, 3,
+            "recipe.resolution_start: '0.5' needs a model that takes images of any size",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_task_is_refused(
+    trained: Trained, parameters: dict[str, str], classes: int, said: str
+) -> None:
+    with pytest.raises(AssignmentError) as caught:
+        trained(parameters, classes=classes)
+    assert said in str(caught.value)
+
+
+def test_the_average_is_what_is_shipped_and_validated(trained: Trained) -> None:
+    plain = trained.weights(place="plain")
+    averaged = trained.weights({"recipe.ema": "0.9"})
+    assert not same(plain, averaged)
+    kept = Checkpoints(open_store(f"file://{trained.directory}/trial"), "f", 0).newest()
+    assert kept is not None
+    assert torch.equal(kept.tensors["average/body.0.weight"], averaged["body.0.weight"])
+    assert torch.equal(kept.tensors["model/body.0.weight"], plain["body.0.weight"])
+
+
+def test_a_plateau_lowers_the_rate(trained: Trained) -> None:
+    fit, _ = trained(
+        {"recipe.lr": "1e-30", "recipe.schedule": "plateau", "recipe.plateau_patience": "1"}, epochs=2
+    )
+    assert fit.place.dropped == 1
+    assert fit._judge.factor == pytest.approx(0.3)
+
+
+def test_no_epoch_begins_that_would_pass_the_limit(trained: Trained) -> None:
+    fit, _ = trained({"recipe.max_seconds": "1e-6"})
+    assert (fit.place.epoch, fit.place.stopped) == (1, "recipe.max_seconds")
+
+
+def test_images_grow_to_their_own_size() -> None:
+    sides = [growth.side(28, 0.5, step / 20) for step in range(21)]
+    assert sides == sorted(sides)
+    assert (sides[0], sides[-1]) == (16, 28)
+    assert sides[15:] == [28] * 6
+    assert growth.shrunk(torch.ones(2, 1, 28, 24), 0.5, 0.0).shape == (2, 1, 16, 12)
+
+
+def test_the_subset_and_the_batch_grow(trained: Trained) -> None:
+    assert [growth.grown(0.5, epoch, 3) for epoch in range(3)] == [0.5, 0.75, 1.0]
+    fit, _ = trained({"recipe.subset_start": "0.5"}, place="subset")
+    assert fit.place.steps == 3 + 6
+    fit, _ = trained({"recipe.batch_start": "0.5"}, place="batch")
+    assert fit.place.steps == 12 + 6
+
+
+def test_batches_gathered_ahead_are_the_same_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = data().train
+    indices = [torch.randperm(COUNT)[:8] for _ in range(9)]
+    plain = list(feed.Feed(samples, torch.device("cpu")).batches(indices))
+    monkeypatch.setattr(feed, "_LARGE", 0)
+    ahead = list(feed.Feed(samples, torch.device("cpu")).batches(indices))
+    assert len(plain) == len(ahead) == 9
+    for (x, y), (a, b) in zip(plain, ahead, strict=True):
+        assert torch.equal(x, a)
+        assert torch.equal(y, b)
+
+
+def test_a_compiler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    context = Context(0, 1, 2, (4,), torch.device("cpu"), Path())
+    with pytest.raises(AssignmentError, match=r"recipe.compile: 'true' needs a C\+\+ compiler"):
+        Step(nn.Linear(4, 2), lambda a, _: a.sum(1), Training(compile=True), context, Peers())
+
+
+def test_what_is_remembered_is_made_once(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, Tensor]:
+        made.append(1)
+        return {"a": torch.arange(3)}
+
+    keep = Remembered(open_store(f"file://{tmp_path}"), "f" * 16, Peers())
+    assert torch.equal(keep("signals", make)["a"], keep("signals", make)["a"])
+    assert len(made) == 1
+    (path,) = tmp_path.rglob("signals.safetensors")
+    path.write_bytes(path.read_bytes()[:-3])
+    keep("signals", make)
+    assert len(made) == 2
+    Remembered(open_store(f"file://{tmp_path}"), "e" * 16, Peers())("signals", make)
+    assert len(made) == 3
+    with pytest.raises(ValueError, match="not a name"):
+        keep("../x", make)
+
+
+def test_class_weights_make_the_rare_class_count() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    context = Context(0, 1, 2, (4,), torch.device("cpu"), Path())
+    loss = criterion(Training(class_weights="balanced"), labels, context)
+    per_sample = loss(torch.zeros(2, 2), torch.tensor([0, 1]))
+    assert per_sample[1] / per_sample[0] == pytest.approx(9, rel=1e-3)
+    assert loss(torch.zeros(100, 2), labels).mean().item() == pytest.approx(np.log(2), rel=1e-4)
+
+
+def test_the_focal_loss_without_focus_is_the_cross_entropy() -> None:
+    context = Context(0, 1, 3, (4,), torch.device("cpu"), Path())
+    logits, labels = torch.randn(20, 3), torch.arange(20) % 3
+
+    def of(**recipe: Any) -> Callable[[Tensor, Tensor], Tensor]:
+        return criterion(Training(**recipe), labels, context)
+
+    for smoothing in (0.0, 0.2):
+        plain, focal = (
+            of(label_smoothing=smoothing),
+            of(loss="focal", focal_gamma=0, label_smoothing=smoothing),
+        )
+        assert torch.allclose(plain(logits, labels), focal(logits, labels), atol=1e-6)
+        mixed = nn.functional.one_hot(labels, 3).float()
+        assert torch.allclose(plain(logits, mixed), plain(logits, labels), atol=1e-6)
+    sure = torch.tensor([[8.0, 0, 0]])
+    assert of(loss="focal")(sure, labels[:1]) < 0.01 * of()(sure, labels[:1])

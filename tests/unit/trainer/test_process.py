@@ -1,0 +1,162 @@
+"""The trainer as it runs in a container: guard, worker, heartbeat, signals, report."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from comptroller_api.contract import Assignment, Heartbeat, Report
+from comptroller_trainer import heartbeat, protocol, worker
+from comptroller_trainer.meter import meter
+from comptroller_trainer.progress import Progress
+from comptroller_trainer.store import open_store
+
+Environment = Callable[..., dict[str, str]]
+TRAINER = [sys.executable, "-m", "comptroller_trainer"]
+
+
+def get(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        body: bytes = answer.read()
+        return body.decode()
+
+
+def beat(port: int) -> Heartbeat:
+    return Heartbeat.model_validate_json(get(port, "/heartbeat"))
+
+
+def awaited(holds: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("did not happen")
+
+
+def test_sigterm_gives_a_checkpoint_and_75_and_the_next_attempt_ends_as_if_nothing_had_been(
+    as_env: Environment, attempt: Callable[..., Report], weights: Callable[..., Any], tmp_path: Path
+) -> None:
+    long = {"epochs": 40, "totalEpochs": 40}
+    process = subprocess.Popen(TRAINER, env=as_env(**long))
+    try:
+        port = int(awaited(lambda: (tmp_path / "port").exists() and (tmp_path / "port").read_text()))
+        assert beat(port).name == "study-3-0"
+        running = awaited(lambda: (b := beat(port)).step > 20 and b)
+        assert running.phase == "fit"
+        assert running.metrics["accuracy"] > 0
+        assert running.utilization.source == "process"
+        assert running.lease_seconds == 300
+        assert 'comptroller_trainer_metric{metric="accuracy"}' in get(port, "/metrics")
+        process.terminate()
+        assert process.wait(60) == protocol.EXIT_SUSPENDED
+    finally:
+        process.kill()
+        process.wait()
+    assert list((tmp_path / "artifacts/checkpoints").glob("*.json"))
+    assert not (tmp_path / "artifacts/attempts/0/report.json").exists()
+    assert "SIGTERM" in (tmp_path / "termination-log").read_text()
+
+    second = subprocess.run(TRAINER, env=as_env(attempt=1, name="study-3-1", **long), check=False)
+    assert second.returncode == 0
+    report = Report.model_validate_json((tmp_path / "artifacts/attempts/1/report.json").read_bytes())
+    whole = attempt(artifacts=f"file://{tmp_path}/whole", **long)
+    ours, theirs = weights(report), weights(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_report_is_written_once_and_a_repeat_ends_well(as_env: Environment, tmp_path: Path) -> None:
+    # The worker alone, to look at what it had imported in the end.
+    code = (
+        "import sys; from comptroller_trainer.worker import main; code = main([]);"
+        "slow = {'torch', 'torch._dynamo', 'onnxscript', 'sklearn', 'torchvision', 'boto3'};"
+        "print(*sorted(slow & set(sys.modules)));"
+        "sys.exit(code)"
+    )
+    run = [sys.executable, "-c", code]
+    first = subprocess.run(run, env=as_env(), check=False, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    # torch.optim and the exporter would bring in the compiler, at 4 s a pod.
+    assert first.stdout.split() == ["torch"]
+    report = tmp_path / "artifacts/attempts/0/report.json"
+    before = report.read_bytes()
+    repeat = subprocess.run(run, env=as_env(), check=False, capture_output=True, text=True)
+    assert (repeat.returncode, repeat.stdout.split()) == (0, [])
+    assert report.read_bytes() == before
+    other = subprocess.run(run, env=as_env(name="another"), check=False, capture_output=True, text=True)
+    assert other.returncode == protocol.EXIT_ERROR
+    assert "is of study-3-0, not of another" in (tmp_path / "termination-log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"parameters": {"model.family": "none"}}, "model.family: 'none' is not known; known: "),
+        ({"leaseSeconds": "soon"}, "leaseSeconds: 'soon'"),
+    ],
+)
+def test_a_bad_assignment_gives_64_and_says_why(
+    as_env: Environment, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    environment = as_env()
+    assignment = json.loads(environment["COMPTROLLER_ASSIGNMENT"]) | change
+    environment["COMPTROLLER_ASSIGNMENT"] = json.dumps(assignment)
+    done = subprocess.run(TRAINER, env=environment, check=False, capture_output=True)
+    assert done.returncode == protocol.EXIT_BAD_ASSIGNMENT
+    assert said in (tmp_path / "termination-log").read_text()
+
+
+def test_an_idle_process_is_seen_to_be_idle_soon(progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meter, "_WINDOW", 1.5)
+    progress.meter.start()
+    end = time.process_time() + 0.7
+    while time.process_time() < end:
+        pass
+    awaited(lambda: progress.meter.utilization().percent > 10)
+    # A mean since the beginning would still be over 5 percent at the end of this.
+    awaited(lambda: progress.meter.utilization().percent < 4, 8)
+
+
+def test_the_first_report_stands(described: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    assignment = Assignment.model_validate(described())
+    store = open_store(assignment.artifacts)
+    first = Report(
+        name=assignment.name, trial=3, attempt=0, rung=0, epochs=2, metrics={"accuracy": 0.5}, seconds=1
+    )
+    worker._publish(store, assignment, first)
+    worker._publish(store, assignment, first.model_copy(update={"metrics": {"accuracy": 0.9}}))
+    found = Report.model_validate_json((tmp_path / "artifacts/attempts/0/report.json").read_bytes())
+    assert found.metrics == {"accuracy": 0.5}
+
+
+def test_heartbeats_are_served_on_the_asked_port_and_nothing_else_is(progress: Progress) -> None:
+    server = heartbeat.HeartbeatServer(progress, 0)
+    server.start()
+    try:
+        assert beat(server.port).phase == "start"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            get(server.port, "/etc/passwd")
+        caught.value.close()
+        assert caught.value.code == 404
+    finally:
+        server.close()
+
+
+def test_the_heartbeat_shows_the_granted_lease_growing(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(protocol.GRANT_FILE_ENV, str(tmp_path / "grant"))
+    seen = []
+    for text in ("", "600", "nonsense", "500", "900"):
+        (tmp_path / "grant").write_text(text)
+        seen.append(progress.heartbeat().lease_seconds)
+    assert seen == [300, 600, 600, 600, 900]

@@ -1,0 +1,1 @@
+"""Changes to training inputs that keep their label: entry points `comptroller.augmentations`."""

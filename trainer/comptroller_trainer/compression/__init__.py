@@ -1,0 +1,1 @@
+"""Making the model smaller or faster: entry points `comptroller.compressors`."""

@@ -1,0 +1,8 @@
+"""No compression."""
+
+from comptroller_trainer.compression.base import Compressor
+from comptroller_trainer.stages import Parameters
+
+
+class Uncompressed(Compressor[Parameters]):
+    """`none`: the model as trained, in fp32."""

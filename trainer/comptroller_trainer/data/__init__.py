@@ -1,0 +1,1 @@
+"""Data sets: where they are, how they are split, what a trial sees of them."""

@@ -1,0 +1,125 @@
+"""From `data` to what is to be split: one source, or the sources of a mixture one after another."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from comptroller_api.data import Data
+from comptroller_trainer.data import formats
+from comptroller_trainer.data.manifest import SourceRecord, array_file
+from comptroller_trainer.data.source import DataError, Files, Numbers, Raw, Stored
+from comptroller_trainer.errors import MissingError
+from comptroller_trainer.store import open_store
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Rows
+
+_GENERATED = "generated:"
+
+
+def read(data: Data, cache: Path) -> tuple[Raw, list[SourceRecord]]:
+    """The samples, and where they are from.
+
+    Raises:
+        DataError, MissingError: they cannot be used.
+        StoreError: the store does not answer.
+    """
+    if (data.uri is None) == (data.sources is None):
+        raise DataError("either uri or sources are needed")
+    if data.format in {"MNIST1D", "Bundled"}:
+        return _generated(data)
+    places = {s.name: s.uri for s in data.sources} if data.sources else {"": data.uri or ""}
+    for uri in places.values():
+        if uri.startswith(_GENERATED):
+            raise DataError(f"needs files, and data.uri is {uri}", "format", data.format)
+    sources = {name: Files(open_store(uri), cache) for name, uri in places.items()}
+    raw, counts = (_arrays if data.format in {"IDX", "NPZ"} else _columns)(data, sources, cache)
+    if data.sources:
+        raw = replace(raw, source=np.repeat(np.arange(len(counts)), counts))
+    records = [
+        SourceRecord(name=name, uri=places[name], samples=count, training=0, files=files.hashed())
+        for (name, files), count in zip(sources.items(), counts, strict=True)
+    ]
+    return raw, records
+
+
+def _generated(data: Data) -> tuple[Raw, list[SourceRecord]]:
+    uri = data.uri or ""
+    if data.format == "MNIST1D":
+        raw = formats.read_mnist1d()
+    else:
+        raw = formats.read_bundled(uri.removeprefix(_GENERATED))
+    if (raw.labels.dtype == np.float32) != (data.task == "Regression"):
+        raise DataError(f"is not what the labels of {raw.name} are for", "task", data.task)
+    made = raw.inputs.array if isinstance(raw.inputs, Stored) else raw.labels
+    record = SourceRecord(
+        name="", uri=uri, samples=len(raw.labels), training=0, files=[array_file(raw.name, made, raw.labels)]
+    )
+    return raw, [record]
+
+
+def _arrays(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw, list[int]]:
+    del cache
+    parts: list[Raw] = []
+    arrays: list[Numbers] = []
+    for name, files in sources.items():
+        with _blamed(name):
+            if data.format == "IDX":
+                part = formats.read_idx(files)
+            else:
+                part = formats.read_npz(files, regression=data.task == "Regression")
+            array = part.inputs.array if isinstance(part.inputs, Stored) else None
+            if array is None or len(array) != len(part.labels):
+                raise DataError(f"{part.name}: {len(part.inputs)} samples and {len(part.labels)} labels")
+            if arrays and (array.shape[1:], array.dtype) != (arrays[0].shape[1:], arrays[0].dtype):
+                raise DataError(
+                    f"{part.name}: samples of {array.dtype} {array.shape[1:]}, and those of the first source"
+                    f" are {arrays[0].dtype} {arrays[0].shape[1:]}"
+                )
+            parts.append(part)
+            arrays.append(array)
+    labels = np.concatenate([part.labels for part in parts])
+    whole = arrays[0] if len(arrays) == 1 else cast("Numbers", np.concatenate(arrays))
+    return Raw(parts[0].name, Stored(whole), labels), [len(part.labels) for part in parts]
+
+
+def _columns(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw, list[int]]:
+    from comptroller_trainer.data import columns, rows  # noqa: PLC0415  # `datasets` takes seconds
+
+    parts: list[Rows] = []
+    for name, files in sources.items():
+        with _blamed(name):
+            match data.format:
+                case "Parquet":
+                    part = rows.read_parquet(files, cache)
+                case "ImageFolder":
+                    part = rows.read_image_folder(files, cache, by_directory=data.label is None)
+                case "WebDataset":
+                    part = rows.read_webdataset(files, cache)
+                case _:
+                    part = rows.read_saved(files)
+            if len(part) == 0:
+                raise DataError(f"{files.uri}: no samples")
+            parts.append(part)
+    whole = rows.together(parts, [files.uri for files in sources.values()])
+    content = "".join(file.sha256 for files in sources.values() for file in files.hashed())
+    raw = columns.interpret(
+        whole, data, next(iter(sources.values())).uri, hashlib.sha256(content.encode()).hexdigest()
+    )
+    return raw, [len(part) for part in parts]
+
+
+@contextmanager
+def _blamed(source: str) -> Iterator[None]:
+    """Says which source of a mixture it was."""
+    try:
+        yield
+    except (DataError, MissingError) as error:
+        if not source or (isinstance(error, DataError) and error.field != "uri"):
+            raise
+        raise DataError(f"cannot be used: {error}", "sources", source) from error

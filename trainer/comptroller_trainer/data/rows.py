@@ -1,0 +1,164 @@
+"""Readers of formats with columns, on Hugging Face `datasets`: no hub, no pickles, no test split (P8)."""
+
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comptroller_trainer.data.source import DataError, Files
+from comptroller_trainer.errors import StoreError
+
+if TYPE_CHECKING:
+    from datasets import Dataset as Rows
+
+_NOT_TRAINING = frozenset({"test", "tests", "testing", "t10k", "validation", "valid", "val", "dev", "eval"})
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_END_OF_TAR = bytes(1024)
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+
+def library() -> Any:
+    """`datasets`, which takes seconds to import, kept from asking its hub and from drawing bars."""
+    os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    import datasets  # noqa: PLC0415
+
+    datasets.disable_progress_bars()
+    return datasets
+
+
+@contextmanager
+def damaged(name: str) -> Iterator[None]:
+    """What a parser says of a broken file, as a `DataError` that names it."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    parser = library().exceptions.DatasetGenerationError
+    try:
+        yield
+    except (parser, pa.ArrowException, OSError, ValueError, KeyError, TypeError, EOFError,
+            SyntaxError, tarfile.TarError) as error:  # fmt: skip
+        reason = error.__cause__ if isinstance(error, parser) and error.__cause__ else error
+        if isinstance(reason, OSError) and reason.errno:  # the machine's, not the file's
+            raise StoreError(f"{name}: {reason}") from error
+        text = " ".join(str(reason).split()) or type(reason).__name__
+        raise DataError(f"{name}: cannot be read: {text[:300]}") from error
+
+
+def read_parquet(files: Files, cache: Path) -> "Rows":
+    """Every .parquet file of the training split."""
+    library()
+    keys = training([key for key in files.keys() if key.endswith(".parquet")])  # noqa: SIM118
+    root = files.tree(keys)
+    return together([_parquet(root / key, key, cache) for key in keys], keys)
+
+
+def read_image_folder(files: Files, cache: Path, *, by_directory: bool) -> "Rows":
+    """Images; their directories as `label` where `by_directory`, and the columns of metadata.csv."""
+    found = [k for k in files.keys() if k.lower().endswith((*_IMAGES, *_METADATA))]  # noqa: SIM118
+    keys = training(found, whole_path=False)
+    root = files.tree(keys)
+    with damaged(files.uri):
+        rows: Rows = library().load_dataset(
+            "imagefolder", data_files={"train": [str(root / key) for key in keys]}, split="train",
+            cache_dir=str(cache / "rows"), drop_labels=not by_directory,
+        )  # fmt: skip
+    return rows
+
+
+def read_webdataset(files: Files, cache: Path) -> "Rows":
+    """Every .tar shard of the training split; members by their extension, `json` members taken apart."""
+    keys = training([key for key in files.keys() if key.endswith(".tar")])  # noqa: SIM118
+    root = files.tree(keys)
+    shards = [_shard(root / key, key, cache) for key in keys]
+    return _flat(together(shards, keys)).remove_columns(["__key__", "__url__"])
+
+
+def read_saved(files: Files) -> "Rows":
+    """What `datasets` saved to disk: one split, or the `train` split of several."""
+    keys = files.keys()
+    prefix = "train/" if "dataset_dict.json" in keys else ""
+    keys = [key for key in keys if key.startswith(prefix)]
+    if f"{prefix}state.json" not in keys:
+        raise DataError(f"{files.uri}: no {prefix}state.json, so not a directory that `datasets` saved")
+    root = files.tree(keys)
+    with damaged(f"{prefix}state.json"):
+        state = json.loads((root / f"{prefix}state.json").read_text(encoding="utf-8"))
+        named = [f"{prefix}{entry['filename']}" for entry in state["_data_files"]]
+    for name in named:
+        if name not in keys:
+            raise DataError(f"{prefix}state.json: names {name}, which is not there")
+    with damaged(root.name + "/" + prefix):
+        rows: Rows = library().load_from_disk(str(root / prefix))
+    for name, batch in ((n, b) for n in named for b in _batches(root / n, n)):
+        with damaged(name):
+            batch.validate(full=True)  # else a flipped byte may end the process
+    return rows
+
+
+def training(keys: Sequence[str], *, whole_path: bool = True) -> list[str]:
+    """Those of `keys` that are not of a test or validation split by name; those of `train`, if any are.
+
+    Without `whole_path` only directories count, and of them the first, since others may name classes.
+    """
+
+    def words(key: str) -> set[str]:
+        parts = key.split("/")
+        named = parts if whole_path else parts[:1] if len(parts) > 1 else []
+        return set(re.split(r"[^a-z0-9]+", "/".join(named).lower()))
+
+    left = [key for key in keys if not words(key) & _NOT_TRAINING]
+    return [key for key in left if words(key) & {"train", "training"}] or left
+
+
+def _parquet(path: Path, key: str, cache: Path) -> "Rows":
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    with damaged(key):
+        if pq.read_metadata(path).num_rows == 0:
+            raise DataError(f"{key}: no samples")
+        rows: Rows = library().Dataset.from_parquet(str(path), cache_dir=str(cache / "rows"))
+    return rows
+
+
+def _shard(path: Path, key: str, cache: Path) -> "Rows":
+    with damaged(key):
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - len(_END_OF_TAR)))
+            if file.read() != _END_OF_TAR:  # a shard cut between two members reads as a smaller one
+                raise DataError(f"{key}: cannot be read: not a whole tar file")
+        rows: Rows = library().load_dataset(
+            "webdataset", data_files={"train": [str(path)]}, split="train", cache_dir=str(cache / "rows")
+        )
+    return rows
+
+
+def together(parts: "list[Rows]", names: Sequence[str]) -> "Rows":
+    """`parts`, known by `names`, one after another; their columns are the same."""
+    for part, name in zip(parts, names, strict=True):
+        if part.features.keys() != parts[0].features.keys():
+            odd = sorted(part.features.keys() ^ parts[0].features.keys())
+            raise DataError(f"{name}: its columns are not those of {names[0]}: {', '.join(odd)}")
+    with damaged(names[0]):
+        rows: Rows = library().concatenate_datasets(parts)
+    return rows
+
+
+def _flat(rows: "Rows") -> "Rows":
+    """Columns that are records as a column a field, named `<column>.<field>`."""
+    for column, feature in list(rows.features.items()):
+        if isinstance(feature, dict):
+            records = rows.data.column(column).combine_chunks()
+            for name in feature:
+                rows = rows.add_column(f"{column}.{name}", records.field(name))
+            rows = rows.remove_columns(column)
+    return rows
+
+
+def _batches(path: Path, name: str) -> Iterator[Any]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    with damaged(name), pa.memory_map(str(path)) as file:
+        yield from pa.ipc.open_stream(file)

@@ -1,0 +1,78 @@
+"""Samples in memory, and the splits that a trial sees."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from comptroller_trainer.data.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Inputs and their labels, in the same order."""
+
+    inputs: Tensor
+    """(n, *shape), uint8 or float32; kept as it came, since bytes are a quarter of floats.
+    May be a mapped file."""
+    labels: Tensor
+    """(n,), int64 classes or float32 numbers."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> "Samples":
+        """The samples at `index`, (k,) int64, in its order."""
+        return Samples(self.inputs[index], self.labels[index])
+
+    def to(self, device: torch.device) -> "Samples":
+        """The samples on `device`."""
+        return Samples(self.inputs.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What search may see: the test split is not here, and not read (P8)."""
+
+    train: Samples
+    validation: Samples
+    classes: int
+    """0: regression."""
+    train_index: Tensor
+    """(len(train),), int64: each training sample's place in the source's training file, or in the sources'
+    one after another."""
+    group: Tensor | None = None
+    """(len(train),), int64: the code of each training sample's slice, or else of its group."""
+    source: Tensor | None = None
+    """(len(train),), int64: which source of a mixture each training sample is from."""
+    slices: Tensor | None = None
+    """(len(validation),), int64: the code of each validation sample's slice."""
+    slice_names: tuple[str, ...] = ()
+    manifest: Manifest | None = None
+    """None only where a data set was not loaded but made."""
+
+    @property
+    def outputs(self) -> int:
+        """Of a model: a logit a class, or one number."""
+        return self.classes or 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+        return tuple(self.train.inputs.shape[1:])
+
+    def moments(self, chunk: int = 4096) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training split per channel (or feature), each float32 (c,).
+
+        A channel that never varies has deviation 1.
+        """
+        count = 0
+        total = squares = torch.zeros(self.shape[0], dtype=torch.float64)
+        for part in torch.split(self.train.inputs, chunk):
+            values = part.float().transpose(0, 1).flatten(1)  # (c, samples * positions)
+            count += values.shape[1]
+            total = total + values.sum(1, dtype=torch.float64)
+            squares = squares + values.square().sum(1, dtype=torch.float64)
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+        return mean.float(), torch.where(deviation < 1e-6, 1.0, deviation).float()  # noqa: PLR2004

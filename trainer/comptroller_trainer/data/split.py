@@ -1,0 +1,123 @@
+"""What is held out for validation: fixed by the data and a seed alone, for ever."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comptroller_trainer.seeds import derive
+
+Index = NDArray[np.int64]
+_STRATA = 10
+
+
+def words(count: int, key: int) -> NDArray[np.uint64]:
+    """`count` random words for `key`, the same for ever."""
+    # Philox is specified and stable across numpy's versions, as the order of `permutation` is not promised
+    # to be: sorting raw words is.
+    return np.random.Philox(key=key).random_raw(count)
+
+
+def stratified(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
+    """Indices for training and for validation, each ascending; every class is in both.
+
+    Args:
+        labels: (n,).
+        fraction: of each class, held out for validation, 0 to 1.
+        seed: decides which; the same labels and seed give the same split for ever.
+
+    Raises:
+        ValueError: a class has fewer than two samples.
+    """
+    _none_alone(labels)
+    held = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        drawn = words(len(members), derive(seed, "split", int(label)))
+        count = min(max(1, round(len(members) * fraction)), len(members) - 1)
+        held.append(members[np.argsort(drawn, kind="stable")[:count]])
+    return _sides(np.concatenate(held), len(labels))
+
+
+def strata(labels: NDArray[np.float32]) -> Index:
+    """(n,): in which tenth of the numbers each one is, so that `stratified` is for a regression too."""
+    ranks = np.argsort(np.argsort(labels, kind="stable"), kind="stable")
+    count = max(1, min(_STRATA, len(labels) // 2))
+    return (ranks * count // len(labels)).astype(np.int64)
+
+
+def at_random(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
+    """As `stratified`, but whatever the label; every class is in training.
+
+    Raises:
+        ValueError: a class is in validation alone, or has fewer than two samples.
+    """
+    _none_alone(labels)
+    order = np.argsort(words(len(labels), derive(seed, "split")), kind="stable")
+    held = order[: min(max(1, round(len(labels) * fraction)), len(labels) - 1)]
+    return _every_class_is_learned(labels, _sides(held, len(labels)))
+
+
+def by_group(labels: Index, fraction: float, seed: int, group: Index) -> tuple[Index, Index]:
+    """Whole groups, drawn while they fit; one without which training lacks a class stays.
+
+    Args:
+        labels: (n,); all 0 for a regression.
+        fraction: of the samples, held out at most, but one group at least.
+        seed: decides which.
+        group: (n,), codes from 0.
+
+    Raises:
+        ValueError: no group can be held out, or a class has fewer than two samples.
+    """
+    _none_alone(labels)
+    target = max(1, round(len(labels) * fraction))
+    table = np.zeros((int(group.max()) + 1, int(labels.max()) + 1), np.int64)
+    np.add.at(table, (group, labels), 1)
+    left = table.sum(0)
+    held: list[int] = []
+    taken = 0
+    for code in np.argsort(words(len(table), derive(seed, "split", "group")), kind="stable"):
+        row = table[code]
+        fits = taken + row.sum() <= target or not held
+        if row.any() and fits and ((left > row) | (row == 0)).all():
+            held.append(int(code))
+            left, taken = left - row, taken + int(row.sum())
+    if not held:
+        raise ValueError("cannot be held out: without any one group, training would lack a class")
+    return _sides(np.flatnonzero(np.isin(group, held)), len(labels))
+
+
+def by_time(labels: Index, fraction: float, time: NDArray[np.float64] | Index) -> tuple[Index, Index]:
+    """The latest samples; those taken at the same moment are on one side.
+
+    Raises:
+        ValueError: all were taken at once, or a class is in validation alone.
+    """
+    ordered = np.sort(time)
+    count = min(max(1, round(len(time) * fraction)), len(time) - 1)
+    last = ordered[len(time) - count - 1]
+    if last == ordered[-1]:  # more than `count` at the last moment: fewer are left for training
+        earlier = ordered[ordered < last]
+        if not len(earlier):
+            raise ValueError("cannot be held out by time: all samples have the same")
+        last = earlier[-1]
+    return _every_class_is_learned(labels, _sides(np.flatnonzero(time > last), len(labels)))
+
+
+def _none_alone(labels: Index) -> None:
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:  # noqa: PLR2004
+        raise ValueError(f"cannot be held out: class {classes[counts.argmin()]} has a single sample")
+
+
+def _sides(held: Index, samples: int) -> tuple[Index, Index]:
+    validation = np.sort(held).astype(np.int64)
+    train = np.setdiff1d(np.arange(samples, dtype=np.int64), validation, assume_unique=True)
+    return train, validation
+
+
+def _every_class_is_learned(labels: Index, sides: tuple[Index, Index]) -> tuple[Index, Index]:
+    _none_alone(labels)
+    unlearned = np.setdiff1d(labels, labels[sides[0]])
+    if len(unlearned):
+        raise ValueError(f"cannot be held out so: class {unlearned[0]} would be in validation alone")
+    return sides

@@ -1,0 +1,48 @@
+"""What can end an attempt, by the exit code it leads to."""
+
+
+class AssignmentError(Exception):
+    """The assignment is wrong; trying again cannot help (exit 64).
+
+    Args:
+        field: the assignment's field or the parameter, by its full name.
+        value: what was given.
+        rule: what it breaks, as a phrase that follows the value.
+    """
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        self.field, self.value, self.rule = field, value, rule
+        super().__init__(f"{field}: {value!r} {rule}" if value is not None else f"{field}: {rule}")
+
+
+class DivergedError(AssignmentError):
+    """Training left the finite numbers, and would again: the same seed gives the same steps (exit 65)."""
+
+
+class Suspended(BaseException):
+    """SIGTERM was honoured (exit 75).
+
+    Not an `Exception`, since libraries swallow those, and an exporter that falls back to its next
+    strategy is not what was asked for.
+    """
+
+
+class StoreError(Exception):
+    """Object storage refused or did not answer, after the client's own retries."""
+
+
+class MissingError(StoreError):
+    """There is no such object."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed; without importing torch for it: if it raised, it is there."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError)
+        or "OutOfMemoryError" in names
+        or "can't allocate memory" in text
+        or "cannot allocate memory" in text
+        or "cuda out of memory" in text
+    )

@@ -1,0 +1,317 @@
+"""The training loop, which can end at any step and go on from there as if it had not.
+
+All that decides a step's numbers is the weights, the optimizer's tensors, what a watching selector has
+seen, and the place (epoch, step): the batch, the augmentation, the dropout and the learning rate are
+functions of the place and the seed.
+"""
+
+import math
+import time
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor, nn
+
+from comptroller_trainer import schedule, seeds
+from comptroller_trainer.augment.base import Batch
+from comptroller_trainer.checkpoint import Checkpoint, Checkpoints
+from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.distributed import Peers
+from comptroller_trainer.errors import AssignmentError, DivergedError, StoreError, Suspended
+from comptroller_trainer.evaluate import validated
+from comptroller_trainer.fit import growth
+from comptroller_trainer.fit.average import Average
+from comptroller_trainer.fit.feed import Feed
+from comptroller_trainer.fit.judge import Judge
+from comptroller_trainer.fit.place import COSTS, Place
+from comptroller_trainer.fit.recompute import recomputed
+from comptroller_trainer.fit.step import Step
+from comptroller_trainer.loss import criterion
+from comptroller_trainer.optimizers import NamedOptimizer
+from comptroller_trainer.progress import Progress
+from comptroller_trainer.recipe import Recipe
+from comptroller_trainer.selection.base import Selection
+from comptroller_trainer.stages import Context
+from comptroller_trainer.stop import Stop
+
+_SAVE_EVERY = 120.0
+"""Seconds of work that the loss of a node can cost."""
+_log = structlog.get_logger("fit")
+
+
+class Fit:
+    """Trains a model to the end of a rung.
+
+    Args:
+        model: on the trial's device.
+        dataset: as `feed.resident` gave it.
+        recipe: its selector is fitted.
+        context: the trial.
+        checkpoints: where to resume from and save to.
+        stop: ends training at the next step.
+        progress: is kept up to date.
+        peers: who train with this process.
+    """
+
+    def __init__(
+        self, model: nn.Module, dataset: Dataset, recipe: Recipe, context: Context,
+        checkpoints: Checkpoints, stop: Stop, progress: Progress, peers: Peers | None = None,
+    ) -> None:  # fmt: skip
+        self.place = Place()
+        self.checkpoint = ""
+        """Address of the latest."""
+        self._model = model
+        self._dataset = dataset
+        self._recipe = recipe
+        self._training = training = recipe.training
+        self._context = context
+        self._checkpoints = checkpoints
+        self._stop = stop
+        self._progress = progress
+        self._peers = peers or Peers()
+        growth.check(training, model, context)
+        self._body = model.get_submodule("body")
+        if training.gradient_checkpointing:
+            model.body = recomputed(self._body)
+        loss = criterion(training, dataset.train.labels, context)
+        self._feed = Feed(dataset.train, context.device)
+        self._pass = Step(model, loss, training, context, self._peers)
+        self._optimizer = NamedOptimizer(model, training)
+        self._average = Average(model, training.ema)
+        self._judge = Judge(training, self.place)
+        self._loss = torch.zeros((), dtype=torch.float64, device=context.device)
+        self._best: dict[str, Tensor] = {}
+        self._selection: Selection | None = None
+        self._picked: list[Tensor] = []
+        self._saved: tuple[int, int] | None = None
+        self._saved_at = self._counted_at = time.monotonic()
+        self._joules = progress.meter.joules()
+
+    @property
+    def microbatch(self) -> int:
+        """Samples that were in memory at once."""
+        return self._pass.microbatch or self._training.batch_size
+
+    def run(self, epochs: int) -> nn.Module:
+        """Train until `epochs` are behind in all, or early stopping; the model with the weights to ship.
+
+        Raises:
+            Suspended: told to stop; a checkpoint of the last step is written.
+            DivergedError: the loss is not finite.
+        """
+        with self._stop.deferred():
+            found = self._checkpoints.newest()
+            if found is not None:
+                self._resume(found)
+            self._peers.agree("resume", {"step": self.place.steps, "epoch": self.place.epoch}, self._stop)
+            while self.place.epoch < epochs and not self.place.stopped:
+                self._epoch()
+            self._save()
+        if self._best:
+            self._model.load_state_dict(self._best)
+        elif self._training.ema:
+            self._model.load_state_dict(self._average.tensors)
+        self._model.body = self._body
+        return self._model.eval()
+
+    def _epoch(self) -> None:
+        place, selector = self.place, self._recipe.selector
+        if self._selection is None:
+            self._selection = selector.select(place.epoch)
+        total = self._context.total_epochs
+        share = growth.grown(self._training.batch_start, place.epoch, total)
+        size = max(2, round(self._training.batch_size * share))
+        order, weights = self._order(
+            self._selection, growth.grown(self._training.subset_start, place.epoch, total)
+        )
+        wide = size * selector.candidates
+        # The last, smaller batch is left out, another one in each epoch: steps are equal, as norms want them.
+        count = max(1, len(order) // wide)
+        fewest = min(size, len(order) // selector.candidates)
+        if fewest < self._peers.size:
+            raise AssignmentError(
+                "recipe.batch_size", size, f"leaves a batch of {fewest} to {self._peers.size} processes"
+            )
+        began, waited = time.perf_counter(), 0.0
+        self._model.train()
+        parts = torch.split(order, wide)[place.step : count]
+        shares = [None] * count if weights is None else torch.split(weights, wide)
+        batches = self._feed.batches(part[self._peers.share(len(part))] for part in parts)
+        for part in parts:
+            asked = time.perf_counter()
+            inputs, labels = next(batches)
+            waited += time.perf_counter() - asked
+            waited += self._step(part, shares[place.step], inputs, labels, place.step / count)
+            place.step += 1
+            place.steps += 1
+            self._average.update(self._model, place.steps)
+            self._progress.step = place.steps
+            if self._peers.stopping(self._stop.requested):
+                summed = self._peers.total(self._loss)
+                self._loss.fill_(summed if self._peers.first else 0.0)
+                self._save()
+                raise Suspended
+            if time.monotonic() - self._saved_at > _SAVE_EVERY:
+                self._save_if_possible()
+        train_loss = self._peers.total(self._loss) / count  # waits for the device: the seconds are true
+        self._progress.loader_share = waited / (time.perf_counter() - began) if parts else None
+        self._validate(train_loss)
+
+    def _order(self, selection: Selection, share: float) -> tuple[Tensor, Tensor | None]:
+        """The epoch's samples in the order of its batches: a function of the seed and the epoch.
+
+        Returns:
+            Their places in the training split and their weights, each (k,), on the device.
+        """
+        count = len(selection.indices)
+        shuffled = torch.randperm(count, generator=self._context.generator("order", self.place.epoch))
+        shuffled = shuffled[: max(1, round(count * share))]
+        weights = None if selection.weights is None else selection.weights[shuffled].to(self._context.device)
+        return selection.indices[shuffled].to(self._context.device), weights
+
+    def _step(
+        self, part: Tensor, weights: Tensor | None, inputs: Tensor, labels: Tensor, behind: float
+    ) -> float:
+        """Train on one batch; the seconds that were spent on its input."""
+        place, training, selector, peers = self.place, self._training, self._recipe.selector, self._peers
+        progress = (place.epoch + behind) / self._context.total_epochs
+        if selector.candidates > 1:
+            losses = peers.gathered(self._pass.losses(inputs, labels), len(part))
+            chosen = selector.pick(part.cpu(), losses, max(1, len(part) // selector.candidates))
+            chosen = chosen.to(part.device)
+            part, weights = part[chosen], None if weights is None else weights[chosen]
+            self._picked.append(part.cpu())
+            inputs, labels = self._feed.take(part[peers.share(len(part))])
+        mine = () if peers.size == 1 else (peers.rank,)
+        began = time.perf_counter()
+        drawn = self._context.generator("augment", place.epoch, place.step, *mine)
+        batch = self._recipe.augmentation(Batch(inputs, labels), drawn, progress)
+        inputs = growth.shrunk(batch.inputs.float(), training.resolution_start, progress)
+        spent = time.perf_counter() - began
+        seed = seeds.derive(self._context.seed, "step", place.epoch, place.step, *mine)
+        seeds.set_global(seed, self._context.device)
+        own = None if weights is None else weights[peers.share(len(part))]
+        losses = self._pass.gradients(inputs, batch.targets, own, len(part))
+        rate = schedule.rate(training.schedule, progress, training.warmup)
+        self._optimizer.step(training.lr * rate * self._judge.factor, self._pass.scaler)
+        self._loss += (losses if own is None else losses * own).sum() / len(part)
+        if selector.watches:
+            selector.observe(part.cpu(), peers.gathered(losses, len(part)))
+        return spent
+
+    def _validate(self, train_loss: float) -> None:
+        place = self.place
+        self._finite("the loss of", train_loss)
+        with self._average.applied(self._model):
+            self._peers.align(b for b in self._model.buffers())
+            metrics = validated(self._model, self._dataset.validation, self._context.device, self._peers)
+            self._finite("the model's outputs after", metrics["loss"])
+            if self._judge.better(metrics) and self._training.patience:
+                self._best = {name: value.clone() for name, value in self._model.state_dict().items()}
+        self._record()
+        self._loss.zero_()
+        place.epoch, place.step = place.epoch + 1, 0
+        self._selection = None
+        costs = self._count()
+        place.history.append({"epoch": place.epoch, "train_loss": train_loss, **metrics, **costs})
+        if self._peers.any(self._judge.too_long()):
+            place.stopped = place.stopped or "recipe.max_seconds"
+        self._progress.epoch = place.epoch
+        self._progress.metrics = metrics
+        _log.info("epoch", **{k: round(v, 4) for k, v in place.history[-1].items()})
+
+    def _record(self) -> None:
+        """Keep which samples the epoch was trained on, where that cannot be asked for again."""
+        selector, selection = self._recipe.selector, self._selection
+        if selection is None or not (selector.watches or selector.candidates > 1):
+            return
+        indices = torch.cat(self._picked) if self._picked else selection.indices
+        made = {"indices": indices}
+        if selection.weights is not None and not self._picked:
+            made["weights"] = selection.weights
+        self._context.remember(f"trained-{self.place.epoch:05d}", lambda: made)
+        self._picked = []
+
+    def _finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise DivergedError(
+                "recipe.lr", f"{self._training.lr:g}",
+                f"made training diverge: {what} epoch {self.place.epoch + 1} is not finite",
+            )  # fmt: skip
+
+    def _count(self) -> dict[str, float]:
+        """Add to the place what was spent since the last time; all that was."""
+        now, joules, place = time.monotonic(), self._progress.meter.joules(), self.place
+        place.seconds += now - self._counted_at
+        if joules is not None:
+            place.joules = (place.joules or 0.0) + max(0.0, joules - (self._joules or 0.0))
+        self._counted_at, self._joules = now, joules
+        spent = {"seconds": place.seconds, "memory_bytes": float(self._progress.meter.peak_memory_bytes())}
+        return spent if place.joules is None else spent | {"energy_joules": place.joules}
+
+    def _save(self) -> None:
+        if (self.place.epoch, self.place.steps) == self._saved:
+            return  # nothing has happened since
+        self._count()
+        self.place.microbatch = self._pass.microbatch
+        self.place.scaler = self._pass.scaler.state_dict() if self._pass.scaler else None
+        if self._peers.first:
+            state = asdict(self.place) | {"augmentation": self._recipe.augmentation.configuration()}
+            self.checkpoint = self._checkpoints.save(self._tensors(), state, self.place.steps)
+        self._mark()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = {f"model/{k}": v for k, v in self._model.state_dict().items()}
+        tensors |= {f"best/{k}": v for k, v in self._best.items()}
+        tensors |= {f"average/{k}": v for k, v in self._average.tensors.items()}
+        tensors |= {f"optimizer/{k}": v for k, v in self._optimizer.tensors().items()}
+        tensors |= {f"selector/{k}": v for k, v in self._recipe.selector.state_dict().items()}
+        if self._recipe.selector.watches and self._selection is not None:
+            tensors["selection/indices"] = self._selection.indices
+            if self._selection.weights is not None:
+                tensors["selection/weights"] = self._selection.weights
+        if self._picked:
+            tensors["picked"] = torch.cat(self._picked)
+        tensors["loss"] = self._loss
+        return tensors
+
+    def _save_if_possible(self) -> None:
+        """A checkpoint that only saves repeating work: without it training goes on."""
+        try:
+            self._save()
+        except StoreError as error:
+            _log.warning("no checkpoint", reason=str(error))
+            self._saved_at = time.monotonic()
+
+    def _resume(self, found: Checkpoint) -> None:
+        def part(name: str) -> dict[str, Tensor]:
+            prefix = name + "/"
+            return {k.removeprefix(prefix): v for k, v in found.tensors.items() if k.startswith(prefix)}
+
+        state: dict[str, Any] = {k: v for k, v in found.state.items() if k != "augmentation"}
+        self.place = Place(**state)
+        self._judge.place = self.place
+        self._model.load_state_dict(part("model"))
+        self._best = {k: v.to(self._context.device) for k, v in part("best").items()}
+        self._average.restore(part("average"))
+        self._optimizer.restore(part("optimizer"))
+        self._recipe.selector.load_state_dict(part("selector"))
+        chosen = part("selection")
+        self._selection = Selection(chosen["indices"], chosen.get("weights")) if chosen else None
+        self._picked = [found.tensors["picked"]] if "picked" in found.tensors else []
+        self._pass.microbatch = self.place.microbatch
+        if self._pass.scaler and self.place.scaler:
+            self._pass.scaler.load_state_dict(self.place.scaler)
+        self._loss.copy_(found.tensors["loss"] * self._peers.first)
+        self.checkpoint = found.uri
+        self._mark()
+        self._progress.epoch, self._progress.step = self.place.epoch, self.place.steps
+        if self.place.history:
+            self._progress.metrics = {k: v for k, v in self.place.history[-1].items() if k not in COSTS}
+        _log.info("resumed", checkpoint=found.uri, epoch=self.place.epoch, step=self.place.step)
+
+    def _mark(self) -> None:
+        self._saved = (self.place.epoch, self.place.steps)
+        self._saved_at = time.monotonic()

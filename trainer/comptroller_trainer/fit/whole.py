@@ -1,0 +1,61 @@
+"""Models that are trained at once, without the loop."""
+
+import time
+from typing import Any
+
+from torch import nn
+
+from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.distributed import Peers
+from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.evaluate import validated
+from comptroller_trainer.fit.place import Place
+from comptroller_trainer.loss import class_weights_of
+from comptroller_trainer.models.base import WholeFamily
+from comptroller_trainer.progress import Progress
+from comptroller_trainer.recipe import Recipe
+from comptroller_trainer.stages import Context
+
+
+def train_whole(
+    family: WholeFamily[Any], dataset: Dataset, recipe: Recipe, context: Context,
+    epochs: int, progress: Progress, peers: Peers,
+) -> tuple[nn.Module, Place]:  # fmt: skip
+    """The model as it is after `epochs` of the last rung's, and where that is.
+
+    A rung is trained anew: what it takes is what its epochs take, and there is nothing to resume from.
+
+    Raises:
+        AssignmentError: the recipe asks for what only the loop does.
+    """
+    name = recipe.names["model"]
+    if recipe.selector.watches or recipe.selector.candidates > 1:
+        raise AssignmentError(
+            "data.selector",
+            recipe.names["data"],
+            f"chooses while training goes on, and {name} is trained at once",
+        )
+    if recipe.names["augment"] != "none":
+        raise AssignmentError(
+            "augment.policy", recipe.names["augment"], f"has no batches to change with {name}"
+        )
+    if peers.size > 1:
+        raise AssignmentError("WORLD_SIZE", peers.size, f"is more than 1, and one process trains {name}")
+    began, joules = time.monotonic(), progress.meter.joules()
+    selection = recipe.selector.select(0)
+    samples = dataset.train.take(selection.indices)
+    weights = selection.weights
+    if context.classes:
+        balance = class_weights_of(recipe.training.class_weights, dataset.train.labels, context)
+        if balance is not None:
+            balance = balance[samples.labels]
+            weights = balance if weights is None else weights * balance
+    model = family.train(samples, weights, epochs / context.total_epochs, context).to(context.device).eval()
+    metrics = validated(model, dataset.validation, context.device, peers)
+    seconds = time.monotonic() - began
+    costs = {"seconds": seconds, "memory_bytes": float(progress.meter.peak_memory_bytes())}
+    used = progress.meter.joules()
+    if joules is not None and used is not None:
+        costs["energy_joules"] = used - joules
+    progress.epoch, progress.metrics = epochs, metrics
+    return model, Place(epoch=epochs, seconds=seconds, history=[{"epoch": epochs, **metrics, **costs}])

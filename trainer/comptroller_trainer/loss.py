@@ -1,0 +1,92 @@
+"""What training minimises: a number a sample, so that selectors can weigh and watch it."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.recipe import Training
+from comptroller_trainer.stages import Context
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""Losses (n,) of outputs (n, outputs) float32 against targets (n,), or (n, classes) once mixed."""
+_OF_NUMBERS = {"mse", "huber"}
+
+
+def criterion(training: Training, labels: Tensor, context: Context) -> Criterion:
+    """The loss that `training` names.
+
+    Args:
+        training: the recipe.
+        labels: (n,), of the training split: class weights and the targets' deviation are theirs.
+        context: the trial.
+
+    Raises:
+        AssignmentError: the loss, the class weights or the smoothing do not fit the task.
+    """
+    if context.classes:
+        if training.loss in _OF_NUMBERS:
+            raise AssignmentError("recipe.loss", training.loss, "needs numbers to predict, not classes")
+        return _of_classes(training, labels, context)
+    for field in ("loss", "class_weights", "label_smoothing"):
+        value = getattr(training, field)
+        if value in {"cross_entropy", "focal", "balanced", "effective"} or value not in {
+            "auto", "none", 0.0, *_OF_NUMBERS,
+        }:  # fmt: skip
+            raise AssignmentError(f"recipe.{field}", value, "needs classes, not numbers to predict")
+    deviation = deviation_of(labels)
+    delta = training.huber_delta
+
+    # In deviations of the target, so that one learning rate suits grams and tons.
+    def of_numbers(outputs: Tensor, targets: Tensor) -> Tensor:
+        error = (outputs.squeeze(1) - targets) / deviation
+        if training.loss == "huber":
+            return functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
+        return error.square()
+
+    return of_numbers
+
+
+def deviation_of(labels: Tensor) -> float:
+    """The targets' standard deviation; 1 where they do not vary."""
+    return float(labels.double().std(correction=0)) or 1.0
+
+
+def _of_classes(training: Training, labels: Tensor, context: Context) -> Criterion:
+    weights = class_weights_of(training.class_weights, labels, context)
+    smoothing = training.label_smoothing
+
+    def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction="none")
+
+    def focal(outputs: Tensor, targets: Tensor) -> Tensor:
+        log = outputs.log_softmax(1)
+        if targets.ndim == 1:
+            targets = functional.one_hot(targets, context.classes).float()
+        targets = targets * (1 - smoothing) + smoothing / context.classes
+        return -(targets * (1 - log.exp()).pow(training.focal_gamma) * log).sum(1)
+
+    plain = focal if training.loss == "focal" else cross_entropy
+    if weights is None:
+        return plain
+
+    def weighted(outputs: Tensor, targets: Tensor) -> Tensor:
+        share = weights[targets] if targets.ndim == 1 else targets @ weights
+        return plain(outputs, targets) * share
+
+    return weighted
+
+
+def class_weights_of(
+    method: Literal["none", "balanced", "effective"], labels: Tensor, context: Context
+) -> Tensor | None:
+    """(classes,), scaled so that the training samples' mean is 1: the learning rate keeps its meaning."""
+    if method == "none":
+        return None
+    from comptroller_trainer.selection.imbalance import class_weights  # noqa: PLC0415
+
+    weights = class_weights(labels.cpu(), context.classes, method).to(context.device, torch.float32)
+    return weights / weights[labels].mean()

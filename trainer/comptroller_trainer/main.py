@@ -1,0 +1,24 @@
+"""The command: without arguments the guard and its worker; `parameters` prints what a trial can be told."""
+
+import sys
+from collections.abc import Sequence
+
+_USAGE = "usage: comptroller-trainer [parameters]"
+_EXIT_USAGE = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one attempt, or print the table of parameters."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        # Imported here, like all else in this package: what is not needed yet is not waited for.
+        from comptroller_trainer.guard import main as guard  # noqa: PLC0415
+
+        return guard()
+    if arguments == ["parameters"]:
+        from comptroller_trainer.parameters import page  # noqa: PLC0415
+
+        sys.stdout.write(page())
+        return 0
+    sys.stderr.write(_USAGE + "\n")
+    return _EXIT_USAGE

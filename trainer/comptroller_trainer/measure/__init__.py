@@ -1,0 +1,1 @@
+"""What the exported artifact is worth: quality, latency, memory, size (P9)."""

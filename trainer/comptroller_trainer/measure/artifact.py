@@ -1,0 +1,63 @@
+"""The exported artifact, measured as it would be served."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from comptroller_api.study import Latency
+from comptroller_trainer.data.samples import Samples
+from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.measure.quality import quality
+from comptroller_trainer.measure.session import open_session
+from comptroller_trainer.stages import Context
+
+_BATCH = 256
+_SERVED = ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "peak_memory_bytes")
+
+
+def measure(
+    graph: Path, validation: Samples, latency: Latency, threads: int, context: Context
+) -> dict[str, float]:
+    """Every metric of the artifact, on the validation split and the declared device (P8, P9).
+
+    Args:
+        graph: the ONNX file.
+        validation: the split to judge it by.
+        latency: device, batch and threads to serve with.
+        threads: for judging quality, which is not timed.
+        context: the trial.
+
+    Raises:
+        AssignmentError: the declared device is not here.
+    """
+    try:
+        session = open_session(graph, latency.device, threads)
+    except LookupError as error:
+        raise AssignmentError("latency.device", latency.device, f"cannot be measured: {error}") from error
+    name = session.get_inputs()[0].name
+    logits = [
+        session.run(None, {name: part.float().cpu().numpy()})[0]
+        for part in torch.split(validation.inputs, _BATCH)
+    ]
+    metrics = quality(np.concatenate(logits), validation.labels.cpu().numpy())
+    metrics["artifact_bytes"] = float(graph.stat().st_size)
+    served = _serve(graph, validation, latency, context)
+    return metrics | {key: float(served[key]) for key in _SERVED}
+
+
+def _serve(graph: Path, validation: Samples, latency: Latency, context: Context) -> dict[str, float]:
+    batch: NDArray[np.float32] = validation.inputs[: latency.batch].float().cpu().numpy()
+    inputs = context.directory / "inputs.npy"
+    np.save(inputs, np.resize(batch, (latency.batch, *context.shape)), allow_pickle=False)
+    command = [sys.executable, "-m", "comptroller_trainer.measure.serve"]
+    arguments = [str(graph), str(inputs), latency.device, str(latency.threads)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"serving the artifact failed: {done.stderr.strip()[-300:]}")
+    served: dict[str, float] = json.loads(done.stdout)
+    return served

@@ -1,0 +1,1 @@
+"""Model families: entry points `comptroller.models`."""

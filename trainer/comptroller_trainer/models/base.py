@@ -1,0 +1,91 @@
+"""What a model family is, and what every model has in common."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from comptroller_trainer.data.samples import Samples
+from comptroller_trainer.stages import Context, P, Stage
+
+
+class Family(Stage[P]):
+    """Builds untrained networks of one kind."""
+
+    @abstractmethod
+    def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """A network from standardised float32 inputs (n, *shape) to (n, outputs).
+
+        Those are logits, one a class; for regression the value, `outputs` being 1.
+
+        The caller has seeded torch's global generator: initial weights depend on the trial's seed alone.
+
+        Raises:
+            AssignmentError: the family has no network for samples of this shape.
+        """
+
+
+class WholeFamily(Family[P]):
+    """Models that are not trained by gradients: fitted at once, and torch modules from then on."""
+
+    def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        del shape, outputs
+        raise TypeError(f"{type(self).__name__} is trained, not built")
+
+    @abstractmethod
+    def train(self, samples: Samples, weights: Tensor | None, share: float, context: Context) -> nn.Module:
+        """A fitted model, in eval mode, of float32 inputs (n, *shape) as they are stored to (n, outputs).
+
+        Args:
+            samples: the selected part of the training split.
+            weights: (len(samples),) of each one's loss; None: all 1.
+            share: of the last rung's epochs that this rung has, more than 0 and at most 1: the same share
+                of whatever the family does round by round.
+            context: the trial.
+
+        Raises:
+            AssignmentError: the family has no model for such samples.
+        """
+
+
+class Classifier(nn.Module):
+    """A network that takes the data as it is stored and standardises it itself.
+
+    So the exported model has no preprocessing that a server could get wrong.
+
+    Args:
+        body: what a family built.
+        mean: (c,), of the training split.
+        deviation: (c,), more than zero.
+        shape: of one sample, channels or features first.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, body: nn.Module, mean: Tensor, deviation: Tensor, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        broad = (-1,) + (1,) * (len(shape) - 1)
+        self.register_buffer("mean", mean.view(broad))
+        self.register_buffer("scale", (1 / deviation).view(broad))
+        self.body = body
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(n, outputs) of inputs (n, *shape), which are float32 (bytes: 0 to 255)."""
+        logits: Tensor = self.body((inputs - self.mean) * self.scale)
+        return logits
+
+
+def parameter_count(model: nn.Module) -> int:
+    """All weights, frozen ones too: they are shipped."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def initialise(model: nn.Module) -> nn.Module:
+    """He's initialisation (2015) for layers that a ReLU follows; biases zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+    return model

@@ -1,0 +1,1 @@
+"""Which training samples an epoch sees: entry points `comptroller.selectors`."""

@@ -1,0 +1,79 @@
+"""Few labels: which of them to buy."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from comptroller_trainer.selection import proxy
+from comptroller_trainer.selection.base import best, drawn
+from comptroller_trainer.selection.signals import uncertainty
+from comptroller_trainer.selection.static import StaticParameters, StaticSelector
+from comptroller_trainer.stages import Context
+
+
+class ActiveParameters(StaticParameters):
+    """`data.*` of `active`."""
+
+    keep: float = Field(
+        0.1, gt=0, le=1, description="Fraction of the samples whose labels are bought, 0 to 1."
+    )
+    rounds: int = Field(4, ge=1, le=100, description="Of buying an equal part; the first is random.")
+    acquire: Literal["margin", "entropy", "least_confidence", "k_center"] = Field(
+        "margin", description="What is bought next: the least certain, or the farthest from all bought."
+    )
+
+    @field_validator("clean")
+    @classmethod
+    def _unread(cls, clean: bool) -> bool:
+        if clean:
+            raise ValueError(
+                "contradicts data.selector active, which does not read the labels it has not bought"
+            )
+        return clean
+
+
+class Active(StaticSelector[ActiveParameters]):
+    """`active`: pool-based active learning (Settles, 2009); labels that were not bought are not read.
+
+    In each round a proxy trains on the labels bought, and says which to buy next.
+    """
+
+    Parameters = ActiveParameters
+    name = "active"
+    classifies = True
+
+    def _choose(self, inputs: Tensor, labels: Tensor, count: int, context: Context) -> tuple[Tensor, None]:
+        p, size = self.parameters, len(labels)
+        bought = torch.zeros(size, dtype=torch.bool)
+        bought[drawn(-(-count // p.rounds), size, context.generator("select"))] = True
+        for number in range(1, p.rounds):
+            wanted = -(-count * (number + 1) // p.rounds) - int(bought.sum())
+            if not wanted:
+                continue
+            *_, trained = proxy.train(
+                inputs[bought], labels[bought], context, p.proxy_epochs, "active", number
+            )
+            outputs = list(proxy.outputs_of(trained, inputs))
+            if p.acquire == "k_center":
+                bought[_farthest(torch.cat([e for _, e in outputs]), bought, wanted)] = True
+            else:
+                scores = uncertainty(torch.cat([logits for logits, _ in outputs]))[p.acquire]
+                bought[best(scores.masked_fill(bought, -torch.inf), wanted)] = True
+        return bought.nonzero().flatten(), None
+
+
+def _farthest(points: Tensor, bought: Tensor, count: int) -> Tensor:
+    """The next `count` of a greedy k-center that begins with `bought`; takes n (bought + count) distances."""
+    nearest = torch.full((len(points),), torch.inf)
+    for part in torch.split(points[bought], 256):
+        nearest = torch.minimum(nearest, torch.cdist(points, part).amin(1))
+    nearest[bought] = -torch.inf
+    found = []
+    for _ in range(count):
+        place = nearest.argmax()
+        found.append(place)
+        nearest = torch.minimum(nearest, (points - points[place]).norm(dim=1))
+        nearest[place] = -torch.inf
+    return torch.stack(found)

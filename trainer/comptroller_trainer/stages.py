@@ -1,0 +1,81 @@
+"""What the stages found by name have in common: typed parameters, and a place in the trial."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from comptroller_trainer import seeds
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Make = Callable[[], "dict[str, Tensor]"]
+Keep = Callable[[str, Make], "dict[str, Tensor]"]
+
+
+class Parameters(BaseModel):
+    """Base of a stage's parameters: each field is `<lever>.<field>` in the search space.
+
+    Give each field a default, bounds and a description: the reference table is made from them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Stage(Generic[P]):
+    """Base of what an entry point names.
+
+    A subclass sets `Parameters` to its own class of parameters. As in scikit-learn, what is learned by
+    `fit` has a trailing underscore.
+    """
+
+    Parameters: Any = Parameters  # a subclass's is narrower, which a typed class variable could not say
+
+    def __init__(self, parameters: P) -> None:
+        self.parameters = parameters
+
+
+def _anew(_name: str, make: Make) -> "dict[str, Tensor]":
+    return make()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The trial around a stage."""
+
+    seed: int
+    total_epochs: int
+    classes: int
+    """0: a regression."""
+    shape: tuple[int, ...]
+    """Of one sample: (channels, height, width), (channels, length) or (features,)."""
+    device: "torch.device"
+    directory: Path
+    """Scratch space; gone when the attempt ends."""
+    keep: Keep = _anew
+    """What `remember` asks; without a store, everything is made anew."""
+
+    @property
+    def outputs(self) -> int:
+        """Of the model, for each sample: a logit a class, or one number."""
+        return self.classes or 1
+
+    def generator(self, *place: str | int) -> "torch.Generator":
+        """A generator that depends on the trial's seed and on `place` alone."""
+        return seeds.generator(self.seed, *place)
+
+    def remember(self, name: str, make: Make) -> "dict[str, Tensor]":
+        """The tensors that `make` gives, made once in this trial: a later attempt reads what this one made.
+
+        Args:
+            name: of what is made; letters, digits, `-` and `_`.
+            make: a function of the trial's seed, data and parameters alone.
+        """
+        return self.keep(name, make)

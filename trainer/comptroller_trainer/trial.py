@@ -1,0 +1,268 @@
+"""One trial to the end of a rung.
+
+data → select → augment → build → fit → compress → finalize → measure → report
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from comptroller_api.contract import Artifact, Assignment, Report
+from comptroller_trainer import environment, export, seeds
+from comptroller_trainer.checkpoint import Checkpoints
+from comptroller_trainer.data.load import load
+from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.distributed import Peers
+from comptroller_trainer.fit import Fit
+from comptroller_trainer.fit.feed import resident
+from comptroller_trainer.fit.place import Place
+from comptroller_trainer.fit.whole import train_whole
+from comptroller_trainer.line import Line
+from comptroller_trainer.measure.artifact import measure
+from comptroller_trainer.models.adapters import merge
+from comptroller_trainer.models.base import Classifier, WholeFamily
+from comptroller_trainer.models.profile import profile
+from comptroller_trainer.recipe import Recipe
+from comptroller_trainer.remembered import Remembered
+from comptroller_trainer.stages import Context
+from comptroller_trainer.store import Store
+from comptroller_trainer.target import Rescale
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitted:
+    model: nn.Module
+    place: Place
+    checkpoint: str = ""
+    microbatch: int = 0
+
+
+class Trial:
+    """The line of stages.
+
+    Args:
+        assignment: what to do.
+        recipe: its parameters, as stages.
+        store: its prefix.
+        line: times the stages.
+        threads: CPU threads for all but the latency measurement, which has its own.
+        directory: scratch space.
+        peers: who train with this process.
+    """
+
+    def __init__(
+        self, assignment: Assignment, recipe: Recipe, store: Store, line: Line, threads: int,
+        directory: Path, peers: Peers | None = None,
+    ) -> None:  # fmt: skip
+        self._assignment = assignment
+        self._recipe = recipe
+        self._store = store
+        self._line = line
+        self._threads = threads
+        self._directory = directory
+        self._peers = peers or Peers()
+        self._fingerprint = fingerprint(assignment)
+        cuda = torch.cuda.is_available()
+        self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+
+    def run(self) -> Report | None:
+        """Bring the trial to the end of its rung; its artifacts are stored, its report is returned.
+
+        None on a process that only trained with another: that one has the model too, and reports.
+        """
+        assignment, recipe, stage = self._assignment, self._recipe, self._line.stage
+        with stage("data"):
+            dataset = load(assignment.data, self._directory / "data")
+            context = self._context(dataset)
+        with stage("select"):
+            if recipe.training.oversample != "none":
+                dataset = _oversampled(dataset, context)
+            recipe.selector.fit(dataset.train, context)
+        with stage("augment"):
+            recipe.augmentation.fit(dataset.train, context)
+        with stage("build"):
+            model = self._build(dataset, context)
+        with stage("fit"):
+            fitted = self._fit(model, dataset, context)
+            model = fitted.model
+        if not self._peers.first:
+            return None
+        with stage("compress"):
+            model = recipe.compressor.fit(merge(model), dataset, context).model_
+        with stage("finalize"):
+            graph, exporter = export.export(model, context)
+            export.check_parity(model, graph, dataset.validation.inputs[:64])
+            graph = recipe.compressor.finish(graph, context)
+        with stage("measure"):
+            metrics = measure(graph, dataset.validation, assignment.latency, self._threads, context)
+            size = profile(model, context.shape)
+            metrics["parameters"] = float(size.parameters)
+            metrics["macs"], metrics["activation_bytes"] = float(size.macs), float(size.activation_bytes)
+        with stage("report"):
+            artifacts = self._ship(model, graph, fitted.place, dataset, context)
+        return self._report(fitted, metrics, artifacts, exporter)
+
+    def _context(self, dataset: Dataset) -> Context:
+        a = self._assignment
+        keep = Remembered(self._store, self._fingerprint, self._peers)
+        return Context(
+            a.seed, a.total_epochs, dataset.classes, dataset.shape, self._device, self._directory, keep
+        )
+
+    def _build(self, dataset: Dataset, context: Context) -> nn.Module | None:
+        """The untrained model on the device; None where building and training are one."""
+        if isinstance(self._recipe.family, WholeFamily):
+            return None
+        torch.manual_seed(seeds.derive(context.seed, "build"))
+        body = self._recipe.family.build(context.shape, context.outputs)
+        if not context.classes:
+            body = nn.Sequential(body, Rescale(dataset.train.labels))
+        model = Classifier(body, *dataset.moments(), context.shape).to(self._device)
+        # Convolutions run 1.6 times as fast with channels last, on CPUs too.
+        images = len(context.shape) == 3  # noqa: PLR2004
+        return model.to(memory_format=torch.channels_last) if images else model
+
+    def _fit(self, model: nn.Module | None, dataset: Dataset, context: Context) -> _Fitted:
+        a, family = self._assignment, self._recipe.family
+        if isinstance(family, WholeFamily):
+            return _Fitted(
+                *train_whole(
+                    family, dataset, self._recipe, context, a.epochs, self._line.progress, self._peers
+                )
+            )
+        assert model is not None  # noqa: S101  # `_build` has it for every other family
+        near = dataclasses.replace(
+            dataset,
+            train=resident(dataset.train, self._device),
+            validation=resident(dataset.validation, self._device),
+        )
+        fit = Fit(
+            model, near, self._recipe, context, Checkpoints(self._store, self._fingerprint, a.attempt),
+            self._line.stop, self._line.progress, self._peers,
+        )  # fmt: skip
+        return _Fitted(fit.run(a.epochs), fit.place, fit.checkpoint, fit.microbatch)
+
+    def _ship(
+        self, model: nn.Module, graph: Path, place: Place, dataset: Dataset, context: Context
+    ) -> list[Artifact]:
+        """Store what the rung leaves, below `rungs/<rung>/`."""
+        recipe = self._recipe
+        files = {"model.onnx": graph}
+        parameters = recipe.family.parameters.model_dump()
+        for path in export.save_weights(model, recipe.names["model"], parameters, context):
+            files[path.name] = path
+        files["selection.npz"] = self._selection(place.epoch, dataset, context)
+        trained = {
+            "stages": recipe.names,
+            "recipe": recipe.training.model_dump(),
+            "data": recipe.selector.parameters.model_dump(),
+            "augmentation": recipe.augmentation.configuration(),
+        }
+        written = {
+            "history.json": place.history,
+            "recipe.json": trained,
+            "data.json": dataset.manifest.model_dump(mode="json") if dataset.manifest else None,
+        }
+        for name, content in written.items():
+            files[name] = self._directory / name
+            files[name].write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        return [self._upload(name, path) for name, path in files.items()]
+
+    def _selection(self, epochs: int, dataset: Dataset, context: Context) -> Path:
+        """The samples trained on, for each epoch that differs: places in the source's file, -1 if made up."""
+        selector = self._recipe.selector
+        arrays: dict[str, Any] = {}
+        for epoch in range(epochs if selector.varies or selector.candidates > 1 else 1):
+            indices, weights = self._trained_on(epoch, context)
+            arrays[f"epoch_{epoch:05d}"] = dataset.train_index[indices].numpy().astype(np.int32)
+            if weights is not None:
+                arrays[f"weights_{epoch:05d}"] = weights.numpy()
+        path = self._directory / "selection.npz"
+        np.savez_compressed(path, **arrays)
+        return path
+
+    def _trained_on(self, epoch: int, context: Context) -> tuple[Tensor, Tensor | None]:
+        selector = self._recipe.selector
+        if selector.watches or selector.candidates > 1:
+            kept = context.remember(f"trained-{epoch:05d}", _absent)
+            return kept["indices"], kept.get("weights")
+        selection = selector.select(epoch)
+        return selection.indices, selection.weights
+
+    def _upload(self, name: str, path: Path) -> Artifact:
+        key = f"rungs/{self._assignment.rung}/{name}"
+        self._store.upload(key, path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Artifact(name=name, uri=self._store.uri_of(key), sha256=digest, size=path.stat().st_size)
+
+    def _report(
+        self, fitted: _Fitted, metrics: dict[str, float], artifacts: list[Artifact], exporter: str
+    ) -> Report:
+        a, meter = self._assignment, self._line.progress.meter
+        joules = meter.joules()
+        if joules is not None:
+            metrics["energy_joules"] = joules
+        facts = {
+            "exporter": exporter,
+            "processes": str(self._peers.size),
+            "microbatch": str(fitted.microbatch),
+            "stopped": fitted.place.stopped,
+        }
+        return Report(
+            name=a.name, trial=a.trial, attempt=a.attempt, rung=a.rung,
+            epochs=fitted.place.epoch,
+            metrics=metrics,
+            stages=self._line.stages,
+            artifacts=artifacts,
+            checkpoint=fitted.checkpoint,
+            seconds=self._line.progress.seconds(),
+            energy_joules=joules,
+            energy_source=meter.energy_source,
+            environment=environment.describe(self._device, self._threads) | facts,
+        )  # fmt: skip
+
+
+def fingerprint(assignment: Assignment) -> str:
+    """Of all in the assignment that decides the numbers of training; not the attempt, nor the rung."""
+    decides = {
+        "seed": assignment.seed,
+        "parameters": dict(sorted(assignment.parameters.items())),
+        "total_epochs": assignment.total_epochs,
+        "data": assignment.data.to_json(),
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def agreed_on(assignment: Assignment) -> dict[str, object]:
+    """What processes that train one model must have in common, by names that a person knows."""
+    data = {f"data.{name}": value for name, value in assignment.data.to_json().items()}
+    common: dict[str, object] = {
+        "name": assignment.name, "artifacts": assignment.artifacts, "seed": assignment.seed,
+        "epochs": assignment.epochs, "totalEpochs": assignment.total_epochs, "torch": torch.__version__,
+    }  # fmt: skip
+    return common | dict(assignment.parameters) | data
+
+
+def _oversampled(dataset: Dataset, context: Context) -> Dataset:
+    """The data set with synthetic training samples at the end, whose place and origin is -1."""
+    from comptroller_trainer.selection.imbalance import oversample  # noqa: PLC0415
+
+    samples = oversample(dataset.train, context).samples
+    made = torch.full((len(samples) - len(dataset.train),), -1)
+    group, source = (
+        None if codes is None else torch.cat([codes, made]) for codes in (dataset.group, dataset.source)
+    )
+    index = torch.cat([dataset.train_index, made])
+    return dataclasses.replace(dataset, train=samples, train_index=index, group=group, source=source)
+
+
+def _absent() -> dict[str, Tensor]:
+    raise RuntimeError("the record of an epoch's samples is gone from the trial's store")

@@ -1,0 +1,153 @@
+"""The worker: does the assignment, and says by its exit code how that went.
+
+`python -m comptroller_trainer.worker --started SECONDS`, under the guard. What is slow to import comes
+after the heartbeat is up and SIGTERM is heard.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+import structlog
+
+from comptroller_api.contract import Assignment, Report, report_key
+from comptroller_trainer import assignment as assignments
+from comptroller_trainer import cpus, protocol
+from comptroller_trainer.errors import (
+    AssignmentError,
+    DivergedError,
+    MissingError,
+    StoreError,
+    Suspended,
+    out_of_memory,
+)
+from comptroller_trainer.heartbeat import HeartbeatServer
+from comptroller_trainer.line import Line
+from comptroller_trainer.meter import Meter
+from comptroller_trainer.progress import Progress
+from comptroller_trainer.stop import Stop
+from comptroller_trainer.store import Store, open_store
+
+_log = structlog.get_logger("worker")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do the assignment in the environment; the exit code."""
+    parser = argparse.ArgumentParser(prog="comptroller_trainer.worker")
+    parser.add_argument("--started", type=float, default=time.monotonic(), help="the guard's monotonic start")
+    started = parser.parse_args(argv).started
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.add_log_level,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    stop = Stop()
+    try:
+        stop.listen()
+        _attempt(assignments.read(os.environ), stop, started)
+    except Suspended:
+        return _end(protocol.EXIT_SUSPENDED, "stopped by SIGTERM")
+    except AssignmentError as error:
+        diverged = isinstance(error, DivergedError)
+        return _end(protocol.EXIT_DIVERGED if diverged else protocol.EXIT_BAD_ASSIGNMENT, str(error))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the reason goes where the operator reads it
+        traceback.print_exc()
+        if out_of_memory(error):
+            return _end(protocol.EXIT_OUT_OF_MEMORY, f"out of memory: {_first_line(error)}")
+        return _end(protocol.EXIT_ERROR, f"{type(error).__name__}: {_first_line(error)}")
+    return protocol.EXIT_FINISHED
+
+
+def _attempt(assignment: Assignment, stop: Stop, started: float) -> None:
+    requested = cpus.requested()
+    meter = Meter(requested)
+    progress = Progress(assignment.name, started, assignment.lease_seconds, meter)
+    server = HeartbeatServer(progress, assignment.heartbeat_port)
+    meter.start()
+    server.start()
+    try:
+        store = open_store(assignment.artifacts)
+        if _reported(store, assignment):
+            _log.info("already reported", name=assignment.name)
+            return
+        with tempfile.TemporaryDirectory(prefix="comptroller-") as directory:
+            report = _run(assignment, store, Line(progress, stop), Path(directory))
+            if report is None:
+                return  # another process has the model too, and reports
+            with stop.deferred():  # the work is done: a report takes less time than doing it again
+                _publish(store, assignment, report)
+    finally:
+        server.close()
+        meter.close()
+
+
+def _run(assignment: Assignment, store: Store, line: Line, directory: Path) -> Report | None:
+    threads = cpus.threads()
+    # Read when torch's libraries load. Threads that wait must not spin: it burns the CPU share of a pod that
+    # has neighbours (six times the seconds, measured on two busy cores), and makes idleness look like work.
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from comptroller_trainer import recipe  # noqa: PLC0415
+
+    parsed = recipe.parse(assignment.parameters)
+    import torch  # noqa: PLC0415  # three seconds
+
+    from comptroller_trainer import distributed  # noqa: PLC0415
+    from comptroller_trainer.trial import Trial, agreed_on  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    # Not use_deterministic_algorithms: on CPUs all that we use is deterministic, and it imports the compiler
+    # (4 s) and fills every fresh tensor (a fifth of a step).
+    torch.backends.cudnn.deterministic = True
+    peers = distributed.join(os.environ, agreed_on(assignment), line.stop)
+    try:
+        return Trial(assignment, parsed, store, line, threads, directory, peers).run()
+    finally:
+        peers.close()
+
+
+def _reported(store: Store, assignment: Assignment) -> bool:
+    """Whether this very attempt has left its report: a container that is started again has nothing to do.
+
+    Raises:
+        StoreError: the report there is another's.
+    """
+    key = report_key(assignment.attempt)
+    try:
+        found = Report.model_validate_json(store.get(key))
+    except MissingError:
+        return False
+    except ValueError as error:
+        raise StoreError(f"{store.uri_of(key)} is not a report: {error}") from error
+    if found.name != assignment.name:
+        raise StoreError(f"{store.uri_of(key)} is of {found.name}, not of {assignment.name}")
+    return True
+
+
+def _publish(store: Store, assignment: Assignment, report: Report) -> None:
+    """The report, before exit 0 (P3); the first one written stands."""
+    key = report_key(assignment.attempt)
+    if not store.create(key, report.model_dump_json(by_alias=True, exclude_none=True).encode()):
+        _reported(store, assignment)
+    _log.info("reported", uri=store.uri_of(key))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:500]
+
+
+def _end(code: int, reason: str) -> int:
+    protocol.say_why(reason)
+    _log.info("ending", exit=code, reason=reason)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
