@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import ClientError
@@ -70,6 +71,12 @@ class RealCluster:
     def get(self, what: str, namespace: str, *words: str) -> Any:
         """`kubectl get -o json`."""
         return json.loads(self.kubectl("-n", namespace, "get", what, *words, "-o", "json"))
+
+    def read(self, uri: str) -> Any:
+        """The JSON at an S3 address."""
+        where = urlsplit(uri)
+        body = boto3.client("s3").get_object(Bucket=where.netloc, Key=where.path.lstrip("/"))["Body"]
+        return json.loads(body.read())
 
     def namespace(self, name: str) -> str:
         """A namespace with the store's credentials in it, which no earlier run had; its name."""
@@ -166,6 +173,14 @@ def started_pods(cluster: RealCluster, namespace: str) -> list[str]:
     """The names of pods whose containers run: they have a node, and go on without an API server."""
     pods = cluster.get("pods", namespace)["items"]
     return [p["metadata"]["name"] for p in pods if p["status"].get("phase") == "Running"]
+
+
+def phases(cluster: RealCluster, namespace: str) -> list[str]:
+    """What the heartbeats of running pods say they do."""
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    asked = [f"{pods}/{pod}:9464/proxy/heartbeat" for pod in started_pods(cluster, namespace)]
+    answers = [cluster.kubectl("get", "--raw", path, check=False) for path in asked]
+    return [json.loads(answer)["phase"] for answer in answers if answer]
 
 
 @contextlib.contextmanager

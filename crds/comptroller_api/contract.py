@@ -25,6 +25,12 @@ They count from when the pod's volumes were set up, which is before its image is
 """
 GRANT_FILE = "/etc/comptroller/lease-seconds"
 """The annotation as a downward-API file."""
+LEADER_ANNOTATION = "comptroller.dev/leader"
+"""Pod annotation where several train together: the address of the one with index 0, once it is known."""
+LEADER_FILE = "/etc/comptroller/leader"
+"""The annotation as a downward-API file, empty until it is known."""
+LEADER_PORT = 29400
+"""Where they meet."""
 
 EXIT_FINISHED = 0
 EXIT_BAD_ASSIGNMENT = 64

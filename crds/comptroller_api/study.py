@@ -192,6 +192,10 @@ class Idle(Model):
     window: Duration = Field(default="5m", description="How long it must stay under the threshold.")
 
 
+MOST_PODS = 16
+"""That train one trial together."""
+
+
 class Resources(Model):
     """Requests, which are also the limits and what is billed."""
 
@@ -203,6 +207,13 @@ class Resources(Model):
         description="What gpu counts, such as nvidia.com/mig-1g.10gb; nvidia.com/gpu if absent.",
         # So that entries of the ledger that were written without it keep their bytes.
         exclude_if=lambda value: value is None,
+    )
+    pods: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_PODS,
+        description="How many pods, each with these resources, train a trial together.",
+        exclude_if=lambda value: value == 1,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (

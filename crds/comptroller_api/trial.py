@@ -61,7 +61,7 @@ class AttemptResult(Model):
     rung: int = Field(ge=0, description="The rung it worked towards.")
     end: End = Field(description="How it ended.")
     reason: str = Field(default="", max_length=512, description="Why, as a sentence.")
-    seconds: int = Field(ge=0, description="Billed, from scheduled to terminated.")
+    seconds: int = Field(ge=0, description="Billed, from scheduled to terminated; the mean of its pods.")
     spent: Amount = Field(description="What it cost.")
 
 

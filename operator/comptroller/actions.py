@@ -71,6 +71,14 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Introduce:
+    """Tell the pods of an attempt where they meet."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End an attempt: SIGTERM, a checkpoint, the grace period."""
 
@@ -132,6 +140,7 @@ Action: TypeAlias = (
     | Refresh
     | Extend
     | Grant
+    | Introduce
     | Stop
     | Release
     | RecordTrial

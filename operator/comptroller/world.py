@@ -35,20 +35,22 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The Job of one attempt and its pod, as observed. Times are unix seconds of the cluster's clocks."""
+    """The Job of one attempt and its pods, as observed. Times are unix seconds of the cluster's clocks."""
 
     key: AttemptKey
     name: str
     deadline: int
     """The Job's `activeDeadlineSeconds`."""
     granted: int
-    """Seconds told to the guard."""
+    """Seconds told to the guard; of several, to the one that was told least."""
     started: int | None = None
     """When the Job began to count."""
     scheduled: int | None = None
-    """When the pod was bound to a node; billing starts here."""
+    """When the first pod was bound to a node; billing starts here."""
     ended: int | None = None
     """When the work had surely stopped; billing ends here."""
+    spans: tuple[tuple[int, int | None], ...] = ()
+    """Of several pods, from when to when each is billed; with one pod, `scheduled` and `ended` say so."""
     exit: Exit = Exit()
     stop: End | None = None
     """The end that was asked for, if the operator asked."""
@@ -58,10 +60,18 @@ class Run:
     """For how long it has not answered, though this operator asked; 0 also where it did not ask yet."""
     idle_seconds: int = 0
     """For how long utilization has stayed under the study's threshold."""
+    leader: str | None = None
+    """The address of the pod where the others meet, where they have yet to be told."""
     released: bool = False
     """Nothing of ours keeps the Job from being deleted."""
     deleted: bool = False
     """Somebody deleted the Job; only our finalizer keeps it."""
+
+    def billed(self, until: int) -> list[tuple[int, int]]:
+        """From when to when each pod that reached a node is billed; up to `until` for one that still runs."""
+        alone = [] if self.scheduled is None else [(self.scheduled, self.ended)]
+        spans = self.spans or alone
+        return [(start, max(start, until if end is None else end)) for start, end in spans]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from realcluster import PROGRAM, eventually, outcomes, running_pods, study
+from realcluster import PROGRAM, eventually, outcomes, phases, running_pods, study
 
 STEP_S = 4
 
@@ -99,6 +99,29 @@ def test_a_suspended_study_stops_with_a_checkpoint_and_goes_on(cluster, operator
     )
     cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "study/paused", "--timeout=150s")
     assert outcomes(cluster, namespace) == {0: "Succeeded"}
+
+
+@pytest.mark.timeout(400)
+def test_two_pods_train_one_trial_together_stop_together_and_go_on(cluster, operator):
+    namespace = operator.namespace
+    resources = {"cpu": "500m", "memory": "1Gi", "pods": 2}
+    search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [60]}}
+    cluster.apply(study("together", namespace, search=search, runtime={"resources": resources}))
+    eventually(lambda: phases(cluster, namespace) == ["fit", "fit"], 120, "both train")
+    patch = {"spec": {"suspend": True}}
+    cluster.kubectl("-n", namespace, "patch", "study/together", "--type=merge", "-p", json.dumps(patch))
+    eventually(lambda: not cluster.books(namespace).open, 90, "the books are closed")
+    patch["spec"]["suspend"] = False
+    cluster.kubectl("-n", namespace, "patch", "study/together", "--type=merge", "-p", json.dumps(patch))
+    cluster.kubectl("-n", namespace, "wait", "--for=condition=Complete", "study/together", "--timeout=200s")
+    ((first, *_, last),) = cluster.books(namespace).trials.values()
+    assert (first.end, last.end) == ("Suspended", "Finished")
+    pods = [pod["metadata"] for pod in cluster.get("pods", namespace)["items"]]
+    assert sum(pod["name"].startswith(f"{last.name}-") for pod in pods) == 2
+    (trial,) = cluster.get("trials", namespace)["items"]
+    assert cluster.read(trial["status"]["rungs"][-1]["report"])["environment"]["processes"] == "2"
+    # Each second is paid for twice: 0.0005 for half a core.
+    assert last.spent >= 2 * 500 * (last.seconds - 1) > 0
 
 
 @pytest.mark.timeout(200)

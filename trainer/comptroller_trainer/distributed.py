@@ -8,12 +8,14 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
+from comptroller_api.contract import LEADER_FILE
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.stop import Stop
 
@@ -153,13 +155,16 @@ class Peers:
                 return bytes(self._store.get(key))
 
 
-def join(environ: Mapping[str, str], values: Mapping[str, object], stop: Stop) -> Peers:
+def join(
+    environ: Mapping[str, str], values: Mapping[str, object], stop: Stop, leader: Path = Path(LEADER_FILE)
+) -> Peers:
     """Meet the other processes of WORLD_SIZE, at MASTER_ADDR and MASTER_PORT.
 
     Args:
         environ: torchrun's variables; an Indexed Job's JOB_COMPLETION_INDEX does for RANK.
         values: what all of them have to agree on.
         stop: ends the waiting.
+        leader: file in which the operator tells pods where they meet, where MASTER_ADDR does not.
 
     Raises:
         AssignmentError: the environment is incomplete, or the processes disagree.
@@ -172,9 +177,7 @@ def join(environ: Mapping[str, str], values: Mapping[str, object], stop: Stop) -
     rank = _number(environ, "RANK" if "RANK" in environ else "JOB_COMPLETION_INDEX")
     if rank >= size:
         raise AssignmentError("RANK", rank, f"must be less than WORLD_SIZE ({size})")
-    host = environ.get("MASTER_ADDR")
-    if not host:
-        raise AssignmentError("MASTER_ADDR", None, f"is not set, and WORLD_SIZE is {size}")
+    host = environ.get("MASTER_ADDR") or _told(leader, stop)
     store = _met(host, _number(environ, "MASTER_PORT"), rank, size, stop)
     peers = Peers(rank, size, PrefixStore("agree", store))
     peers.agree("assignment", values, stop)
@@ -187,6 +190,21 @@ def join(environ: Mapping[str, str], values: Mapping[str, object], stop: Stop) -
         rank=rank, world_size=size, timeout=_COLLECTIVE,
     )  # fmt: skip
     return peers
+
+
+def _told(file: Path, stop: Stop) -> str:
+    """Where to meet, once the operator knows it."""
+    if not file.exists():
+        raise AssignmentError(
+            "MASTER_ADDR", None, f"is not set, and {file}, which says where to meet, is missing"
+        )
+    until = time.monotonic() + _RENDEZVOUS
+    while not (host := file.read_text(encoding="ascii").strip()):
+        stop.check()
+        if time.monotonic() > until:
+            raise TimeoutError(f"{file} stayed empty for {_RENDEZVOUS:.0f} s")
+        time.sleep(0.2)
+    return host
 
 
 def _met(host: str, port: int, rank: int, size: int, stop: Stop) -> "Store":

@@ -6,6 +6,7 @@ data → select → augment → build → fit → compress → finalize → meas
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ class Trial:
         with stage("fit"):
             fitted = self._fit(model, dataset, context)
             model = fitted.model
+            others = self._others_joules()
         if not self._peers.first:
             return None
         with stage("compress"):
@@ -107,7 +109,7 @@ class Trial:
             metrics["macs"], metrics["activation_bytes"] = float(size.macs), float(size.activation_bytes)
         with stage("report"):
             artifacts = self._ship(model, graph, fitted.place, dataset, context)
-        return self._report(fitted, metrics, artifacts, exporter)
+        return self._report(fitted, metrics, artifacts, exporter, others)
 
     def _context(self, dataset: Dataset) -> Context:
         a = self._assignment
@@ -203,11 +205,20 @@ class Trial:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return Artifact(name=name, uri=self._store.uri_of(key), sha256=digest, size=path.stat().st_size)
 
+    def _others_joules(self) -> float:
+        """What the processes that end after training have used in all; not a number where one cannot tell."""
+        joules = self._line.progress.meter.joules()
+        mine = 0.0 if self._peers.first else math.nan if joules is None else joules
+        return self._peers.total(torch.tensor(mine))
+
     def _report(
-        self, fitted: _Fitted, metrics: dict[str, float], artifacts: list[Artifact], exporter: str
-    ) -> Report:
+        self, fitted: _Fitted, metrics: dict[str, float], artifacts: list[Artifact], exporter: str,
+        others_joules: float,
+    ) -> Report:  # fmt: skip
         a, meter = self._assignment, self._line.progress.meter
         joules = meter.joules()
+        if joules is not None:
+            joules = None if math.isnan(others_joules) else joules + others_joules
         if joules is not None:
             metrics["energy_joules"] = joules
         facts = {

@@ -65,7 +65,8 @@ class Api:
         query = {"limit": str(_PAGE), "labelSelector": selector}
         while True:
             page = await self._request("GET", where, query=query, accept=_METADATA)
-            found |= {str(item["metadata"]["uid"]) for item in page["items"]}
+            # An empty list of metadata is sent as null.
+            found |= {str(item["metadata"]["uid"]) for item in page["items"] or ()}
             if not (token := page["metadata"].get("continue")):
                 return found
             query["continue"] = token

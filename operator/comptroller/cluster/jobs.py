@@ -13,6 +13,9 @@ from comptroller_api.contract import (
     GRANT_ANNOTATION,
     GRANT_FILE,
     HEARTBEAT_PORT,
+    LEADER_ANNOTATION,
+    LEADER_FILE,
+    LEADER_PORT,
 )
 from comptroller_api.meta import API_VERSION, FINALIZER, GROUP
 from comptroller_api.study import Study
@@ -22,6 +25,7 @@ MANAGED = {"app.kubernetes.io/managed-by": "comptroller"}
 STUDY, STUDY_UID, TRIAL, ATTEMPT = (f"{GROUP}/{part}" for part in ("study", "study-uid", "trial", "attempt"))
 STOP, STOP_REASON = f"{GROUP}/stop", f"{GROUP}/stop-reason"
 _USER = 65532
+_TOLD = {GRANT_ANNOTATION: GRANT_FILE, LEADER_ANNOTATION: LEADER_FILE}
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 Body = dict[str, Any]
@@ -58,7 +62,8 @@ def job(launch: Launch, settings: PodSettings) -> Body:
 
     Its deadline is the lease, so that it ends with the operator dead; the pod's own deadline is the longest
     attempt, so that it ends with the control plane dead and a hostile image. Our finalizer keeps both until
-    the books are closed, so that what is billed is what the kubelet saw.
+    the books are closed, so that what is billed is what the kubelet saw. Where several pods train together,
+    one that fails ends them all.
     """
     work, lease = launch.assignment, launch.study.spec.runtime.lease
     key = (launch.study.metadata.uid, work.trial, work.attempt)
@@ -78,6 +83,7 @@ def job(launch: Launch, settings: PodSettings) -> Body:
             "activeDeadlineSeconds": work.lease_seconds,
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
+            **_together(launch.resources.pods),
             "template": {
                 "metadata": {
                     "labels": labels,
@@ -88,6 +94,12 @@ def job(launch: Launch, settings: PodSettings) -> Body:
             },
         },
     }
+
+
+def _together(pods: int) -> Body:
+    if pods == 1:
+        return {}
+    return {"completionMode": "Indexed", "completions": pods, "parallelism": pods}
 
 
 def _pod(launch: Launch, settings: PodSettings, longest: int) -> Body:
@@ -114,9 +126,10 @@ def _pod(launch: Launch, settings: PodSettings, longest: int) -> Body:
                 "downwardAPI": {
                     "items": [
                         {
-                            "path": GRANT_FILE.rsplit("/", 1)[1],
-                            "fieldRef": {"fieldPath": f"metadata.annotations['{GRANT_ANNOTATION}']"},
+                            "path": file.rsplit("/", 1)[1],
+                            "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"},
                         }
+                        for annotation, file in _TOLD.items()
                     ]
                 },
             },
@@ -134,6 +147,11 @@ def _container(launch: Launch, settings: PodSettings) -> Body:
         "COMPTROLLER_CPUS": f"{quantity.milli(resources.cpu) / 1000:g}",
         ASSIGNMENT_ENV: launch.assignment.model_dump_json(by_alias=True, exclude_none=True),
     }
+    ports = [{"name": "heartbeat", "containerPort": HEARTBEAT_PORT}]
+    if resources.pods > 1:
+        # As torchrun names them; the Job controller adds JOB_COMPLETION_INDEX, which is the rank.
+        environment |= {"WORLD_SIZE": str(resources.pods), "MASTER_PORT": str(LEADER_PORT)}
+        ports.append({"name": "leader", "containerPort": LEADER_PORT})
     env: list[Body] = [{"name": name, "value": value} for name, value in environment.items()]
     secret = launch.study.spec.artifacts.credentials_secret
     if secret is not None:
@@ -145,7 +163,7 @@ def _container(launch: Launch, settings: PodSettings) -> Body:
         "name": "trainer",
         "image": launch.image,
         "env": env,
-        "ports": [{"name": "heartbeat", "containerPort": HEARTBEAT_PORT}],
+        "ports": ports,
         "resources": {"requests": amounts, "limits": amounts},
         "securityContext": {
             "allowPrivilegeEscalation": False,

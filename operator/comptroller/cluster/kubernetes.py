@@ -19,7 +19,7 @@ from comptroller.cluster.events import event_of, refused_event
 from comptroller.status import rfc3339
 from comptroller.world import AttemptKey, Refused, Run
 from comptroller_api.budget import Budget
-from comptroller_api.contract import GRANT_ANNOTATION, Heartbeat
+from comptroller_api.contract import GRANT_ANNOTATION, LEADER_ANNOTATION, Heartbeat
 from comptroller_api.meta import API_VERSION, FINALIZER, Model
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
@@ -88,7 +88,7 @@ class Kubernetes:
         self._untold: list[tuple[Body, str]] = []
         self._written: dict[tuple[str, str], Body] = {}
         self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
-        self._attempts: dict[str, dict[str, tuple[Body | None, Body | None]]] = {}
+        self._attempts: dict[str, dict[str, tuple[Body | None, tuple[Body, ...]]]] = {}
 
     # -- observe -------------------------------------------------------------------------------------------
 
@@ -198,15 +198,15 @@ class Kubernetes:
         pods = runs.by_owner(self._objects("pods", namespace))
         there = self._objects("jobs", namespace)
         taken = {body["metadata"]["uid"] for body in there}
-        left = [body for uid, pod in pods.items() if uid not in taken and (body := runs.stand_in(pod))]
+        left = [body for uid, own in pods.items() if uid not in taken and (body := runs.stand_in(own))]
         found, attempts = {}, {}
         # A Job is believed before what stands in for one, and that before a Job that only takes a name.
         for body in [*filter(runs.is_tombstone, there), *left, *filterfalse(runs.is_tombstone, there)]:
             uid = body["metadata"]["uid"]
-            run = runs.run(body, pods.get(uid))
+            run = runs.run(body, *pods.get(uid, ()))
             if run is None:
                 continue
-            attempts[run.name] = (body if uid in taken else None, pods.get(uid))
+            attempts[run.name] = (body if uid in taken else None, pods.get(uid, ()))
             threshold = thresholds.get(run.key[0])
             found[run.key] = replace(
                 run,
@@ -226,7 +226,7 @@ class Kubernetes:
         if done and (event := event_of(namespace, action)) is not None:
             await self._tell(event)
 
-    async def _do(self, namespace: str, action: Action) -> bool:  # noqa: C901, PLR0911  (one row an action)
+    async def _do(self, namespace: str, action: Action) -> bool:  # noqa: C901, PLR0911, PLR0912  (one row an action)
         match action:
             case todo.CreateTrial():
                 return await self._create("trials", namespace, trial_body(action))
@@ -238,7 +238,9 @@ class Kubernetes:
                 job, _ = self._attempt(namespace, name)
                 return await self._change("jobs", job, {"spec": {"activeDeadlineSeconds": seconds}})
             case todo.Grant(name, seconds):
-                return await self._grant(namespace, name, seconds)
+                return await self._tell_pods(namespace, name, {GRANT_ANNOTATION: str(seconds)})
+            case todo.Introduce(name, address):
+                return await self._tell_pods(namespace, name, {LEADER_ANNOTATION: address})
             case todo.Stop():
                 return await self._stop(namespace, action)
             case todo.Release(name):
@@ -287,14 +289,14 @@ class Kubernetes:
         }
         return self._wrote("jobs", {**body, "metadata": body["metadata"] | meta})
 
-    def _attempt(self, namespace: str, name: str) -> tuple[Body | None, Body | None]:
-        """The Job and the pod of an attempt as they were last observed, or as we have written them since."""
-        job, pod = self._attempts.get(namespace, {}).get(name, (None, None))
-        return self._latest("jobs", job), self._latest("pods", pod)
+    def _attempt(self, namespace: str, name: str) -> tuple[Body | None, list[Body]]:
+        """The Job and the pods of an attempt as they were last observed, or as we have written them since."""
+        job, pods = self._attempts.get(namespace, {}).get(name, (None, ()))
+        return job and self._latest("jobs", job), [self._latest("pods", pod) for pod in pods]
 
-    def _latest(self, resource: str, seen: Body | None) -> Body | None:
-        ours = self._written.get((resource, seen["metadata"]["uid"])) if seen else None
-        return ours if ours and seen and _version(ours) > _version(seen) else seen
+    def _latest(self, resource: str, seen: Body) -> Body:
+        ours = self._written.get((resource, seen["metadata"]["uid"]))
+        return ours if ours and _version(ours) > _version(seen) else seen
 
     async def _change(self, resource: str, seen: Body | None, patch: Body, *, held: bool = True) -> bool:
         """Patch an object as it was seen; `held`: one that changed meanwhile is left to the next pass."""
@@ -318,26 +320,27 @@ class Kubernetes:
 
     async def _stop(self, namespace: str, stop: todo.Stop) -> bool:
         """End an attempt by its Job's deadline; a pod that no Job controls any more, by its own."""
-        job, pod = self._attempt(namespace, stop.name)
+        job, pods = self._attempt(namespace, stop.name)
         notes = {jobs.STOP: stop.end, jobs.STOP_REASON: stop.reason[:512]}
         patch = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
         done = False
-        if pod is not None and (job is None or runs.orphaned(pod)):
-            done = await self._change("pods", pod, patch)
-            if not done:
-                return False  # the Job would say that it was asked for
+        for pod in pods:
+            if job is None or runs.orphaned(pod):
+                done = await self._change("pods", pod, patch)
+                if not done:
+                    return False  # the Job would say that it was asked for
         return await self._change("jobs", job, patch) or done
 
-    async def _grant(self, namespace: str, name: str, seconds: int) -> bool:
-        _, pod = self._attempt(namespace, name)
-        patch = {"metadata": {"annotations": {GRANT_ANNOTATION: str(seconds)}}}
-        return await self._change("pods", pod, patch, held=False)
+    async def _tell_pods(self, namespace: str, name: str, notes: Mapping[str, str]) -> bool:
+        _, pods = self._attempt(namespace, name)
+        patch = {"metadata": {"annotations": dict(notes)}}
+        return any([await self._change("pods", pod, patch, held=False) for pod in pods])
 
     async def _release(self, namespace: str, name: str) -> bool:
-        """The pod first: it is the Job that says that something is left to do."""
+        """The pods first: it is the Job that says that something is left to do."""
         done = False
-        job, pod = self._attempt(namespace, name)
-        for resource, body in (("pods", pod), ("jobs", job)):
+        job, pods = self._attempt(namespace, name)
+        for resource, body in [*(("pods", pod) for pod in pods), ("jobs", job)]:
             if body is None or FINALIZER not in body["metadata"].get("finalizers", []):
                 continue
             kept = [f for f in body["metadata"]["finalizers"] if f != FINALIZER]
@@ -392,7 +395,7 @@ def _version(body: Body) -> int:
 
 def _fields(action: Action) -> dict[str, object]:
     found: dict[str, object] = {}
-    for name in ("name", "seconds", "end", "reason"):
+    for name in ("name", "seconds", "address", "end", "reason"):
         if hasattr(action, name):
             found[name] = getattr(action, name)
     return found

@@ -20,7 +20,7 @@ _AT_ONCE = 64
 
 
 class PodPulse:
-    """The latest heartbeat of each running pod and how long it has been idle.
+    """The latest heartbeat of each running attempt's first pod and how long it has been idle.
 
     By the uid of the pod's Job: two namespaces may have a study of one name, and labels are anybody's.
     """
@@ -51,8 +51,9 @@ class PodPulse:
         return self._tracker.idle_seconds(job, threshold, time.monotonic())
 
     async def round(self, pods: Iterable[dict[str, Any]]) -> None:
-        """Scrape every running pod once; forget those that are gone."""
-        addresses = {job: found for job, pod in runs.by_owner(pods).items() if (found := _address(pod))}
+        """Scrape every running attempt once; forget those that are gone."""
+        first = {job: own[0] for job, own in runs.by_owner(pods).items()}
+        addresses = {job: found for job, pod in first.items() if (found := _address(pod))}
         async with client() as http:
             scrapes = (self._scrape(http, job, *found) for job, found in addresses.items())
             for error in await asyncio.gather(*scrapes, return_exceptions=True):

@@ -1,19 +1,28 @@
 """What became of attempts: their Jobs and pods read back. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import cast, get_args
 
 from comptroller.cluster.jobs import ATTEMPT, STOP, STOP_REASON, STUDY, STUDY_UID, TRIAL, Body
 from comptroller.ledger.names import attempt_name
 from comptroller.world import AttemptKey, Exit, Run
-from comptroller_api.contract import EXIT_FINISHED, EXIT_SUSPENDED, GRANT_ANNOTATION, LEASE_OVER
+from comptroller_api.contract import (
+    EXIT_FINISHED,
+    EXIT_SUSPENDED,
+    GRANT_ANNOTATION,
+    LEADER_ANNOTATION,
+    LEASE_OVER,
+)
 from comptroller_api.meta import FINALIZER
+from comptroller_api.study import MOST_PODS
 from comptroller_api.trial import End
 
 _MADE_BY = "batch.kubernetes.io/controller-uid"
 """The Job controller's label on its pods."""
+_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _STUCK = {
     "ErrImagePull",
@@ -69,24 +78,35 @@ def _controllers(pod: Body) -> list[Body]:
     return [one for one in pod["metadata"].get("ownerReferences", []) if one.get("controller")]
 
 
-def by_owner(pods: Iterable[Body]) -> dict[str, Body]:
-    """The pod of each Job, by the Job's uid.
+def by_owner(pods: Iterable[Body]) -> dict[str, tuple[Body, ...]]:
+    """The pods of each Job in order of their indices, by the Job's uid.
 
-    Of several (somebody suspended the Job and let it go on) the one that runs, or else that is not released.
+    Of several of one index (somebody suspended the Job and let it go on) the one that runs, or else that is
+    not released.
     """
 
     def rank(pod: Body) -> tuple[bool, bool, bool, str]:
         return not orphaned(pod), not _over(pod), FINALIZER in _finalizers(pod), pod["metadata"]["uid"]
 
-    return {uid: pod for pod in sorted(pods, key=rank) if (uid := owner(pod)) is not None}
+    found: dict[str, dict[int, Body]] = {}
+    for pod in sorted(pods, key=rank):
+        if (uid := owner(pod)) is not None:
+            found.setdefault(uid, {})[_index(pod)] = pod
+    return {uid: tuple(own[index] for index in sorted(own)) for uid, own in found.items()}
 
 
-def stand_in(pod: Body) -> Body | None:
-    """A Job to read in the place of one that is gone, though its pod is here and has to be billed.
+def _index(pod: Body) -> int:
+    text = pod["metadata"].get("annotations", {}).get(_COMPLETION_INDEX, "")
+    return int(text) if _NUMBER.fullmatch(text) else 0
+
+
+def stand_in(pods: Sequence[Body]) -> Body | None:
+    """A Job to read in the place of one that is gone, though its pods are here and have to be billed.
 
     Such as when somebody took the Job's finalizers away by hand. That it is gone is told by the pod, of which
     the garbage collector has let go or which it deletes: watches of Jobs may only be late.
     """
+    pod = next((pod for pod in pods if FINALIZER in _finalizers(pod)), pods[0])
     meta = pod["metadata"]
     labels = meta.get("labels", {})
     key = key_of(labels)
@@ -104,7 +124,11 @@ def stand_in(pod: Body) -> Body | None:
             "creationTimestamp": made,
             "deletionTimestamp": meta.get("deletionTimestamp", made),
         },
-        "spec": {"activeDeadlineSeconds": _granted(pod), "template": {"metadata": {}}},
+        "spec": {
+            "activeDeadlineSeconds": _granted(pod),
+            "completions": _index(pods[-1]) + 1,
+            "template": {"metadata": {}},
+        },
         "status": {"startTime": made},
     }
 
@@ -114,8 +138,8 @@ def is_tombstone(job_body: Body) -> bool:
     return bool(job_body["spec"].get("parallelism", 1) == 0)
 
 
-def run(job_body: Body, pod: Body | None) -> Run | None:
-    """What became of an attempt; `None` for a Job that is not one of ours."""
+def run(job_body: Body, *pods: Body) -> Run | None:
+    """What became of an attempt with these pods; `None` for a Job that is not one of ours."""
     meta, spec, status = job_body["metadata"], job_body["spec"], job_body.get("status", {})
     key = attempt_of(job_body)
     if key is None:
@@ -123,19 +147,25 @@ def run(job_body: Body, pod: Body | None) -> Run | None:
     annotations = meta.get("annotations", {})
     stop, stop_reason = annotations.get(STOP), annotations.get(STOP_REASON, "")
     terminal = _terminal(status)
-    scheduled, ended = _billed(job_body, pod, terminal)
+    indices = range(min(spec.get("completions") or 1, MOST_PODS))
+    mine = {_index(pod): pod for pod in pods}
+    billed = [_billed(job_body, mine.get(index), terminal) for index in indices]
+    begins, ends = [begin for begin, _ in billed if begin is not None], [end for _, end in billed]
+    leader = mine.get(0, {}).get("status", {}).get("podIP") if len(indices) > 1 else None
     return Run(
         key=key,
         name=meta["name"],
         deadline=spec.get("activeDeadlineSeconds", 0),
-        granted=_granted(pod or spec["template"]),
+        granted=min(_granted(pod) for pod in pods or [spec["template"]]),
         started=unix(status.get("startTime")),
-        scheduled=scheduled,
-        ended=ended,
-        exit=_exit(pod, terminal),
+        scheduled=min(begins, default=None),
+        ended=None if None in ends else max(end for end in ends if end is not None),
+        spans=() if len(indices) == 1 else tuple((begin, end) for begin, end in billed if begin is not None),
+        exit=_exit(min(pods, key=_silence, default=None), terminal),
         stop=cast("End", stop) if stop in get_args(End) else None,
         stop_reason=stop_reason,
-        released=FINALIZER not in [*meta.get("finalizers", []), *_finalizers(pod)],
+        leader=None if all(_leader(pod) == leader for pod in pods) else leader,
+        released=FINALIZER not in [*meta.get("finalizers", []), *chain.from_iterable(map(_finalizers, pods))],
         deleted="deletionTimestamp" in meta,
     )
 
@@ -144,6 +174,21 @@ def _granted(pod: Body) -> int:
     """Seconds told to the guard; what somebody has made of the annotation may be anything."""
     text = pod["metadata"].get("annotations", {}).get(GRANT_ANNOTATION, "")
     return int(text) if _NUMBER.fullmatch(text) else 0
+
+
+def _leader(pod: Body) -> str | None:
+    return cast("str | None", pod["metadata"].get("annotations", {}).get(LEADER_ANNOTATION))
+
+
+def _silence(pod: Body) -> tuple[int, str, int]:
+    """Orders the pods of an attempt by what they have to say of its end.
+
+    First one that could not begin, then what failed, the earliest first: it ended the others.
+    """
+    done = _terminated(pod)
+    if done is None:
+        return (0 if _stuck(pod) else 2), "", _index(pod)
+    return (3 if done.get("exitCode") == 0 else 1), done.get("finishedAt") or "", _index(pod)
 
 
 def _over(pod: Body) -> bool:

@@ -90,7 +90,7 @@ class Reserve(_OfAttempt):
     rung: int = Field(ge=0)
     node_class: str
     capacity: Literal["OnDemand", "Spot"]
-    resources: Resources = Field(description="What the pod will have, and what is billed.")
+    resources: Resources = Field(description="What each pod will have, and what is billed.")
     accounts: tuple[str, ...] = Field(min_length=1)
     amount: Micro
     seconds: int = Field(ge=1)
@@ -133,7 +133,7 @@ class Close(_OfAttempt):
     kind: Literal["Close"] = "Close"
     end: End
     reason: str = Field(default="", max_length=512)
-    seconds: int = Field(ge=0, description="Billed, from scheduled to terminated.")
+    seconds: int = Field(ge=0, description="Billed, from scheduled to terminated; the mean of several pods.")
     started: int = Field(default=0, ge=0, description="Unix seconds; 0: it never ran.")
     ended: int = Field(default=0, ge=0, description="Unix seconds.")
 

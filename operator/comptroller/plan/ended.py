@@ -87,4 +87,5 @@ class Closing:
         """
         if run.started is None or run.scheduled is None:
             return False
-        return self._now > run.scheduled + granted + self.overhead + UNCONFIRMED_AFTER
+        latest = max(start for start, _ in run.billed(self._now))
+        return self._now > latest + granted + self.overhead + UNCONFIRMED_AFTER

@@ -47,38 +47,34 @@ def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911  (a decision t
     return "Error", done.message or f"exit {done.code}"
 
 
-def billed_seconds(run: Run, ended: int) -> int:
-    """From scheduled to terminated; 0 for a pod that never reached a node (P7)."""
-    return max(0, ended - run.scheduled) if run.scheduled is not None else 0
+def billed_seconds(attempt: Attempt, run: Run, ended: int) -> int:
+    """From scheduled to terminated; 0 for a pod that never reached a node (P7). Of several, their mean."""
+    return -(-sum(end - start for start, end in run.billed(ended)) // attempt.resources.pods)
 
 
 def cost_so_far(books: Books, attempt: Attempt, run: Run, now: int) -> int:
     """Micro-units that it is billed, did it end at `run.ended`, or else now.
 
-    Each price is charged from its own moment on. None is charged above the cap that sized the hold: where a
-    cap is raised, a lease that was given before is paid at the old one (P1).
+    Each pod is billed for its own time: where some come late, their guards' leases end late, and all of it
+    is within what was held for each. Each price is charged from its own moment on. None is charged above the
+    cap that sized the hold: where a cap is raised, a lease that was given before is paid at the old one (P1).
     """
-    if run.scheduled is None:
-        return 0
-    ended = max(run.scheduled, run.ended or now)
     prices = [attempt.price or _price(books, attempt), *attempt.changes]
     gpus = attempt.resources.gpus
     cap = HourlyRates.read(prices[0].rates, "Cap", gpus)
-    moments = accumulate((price.since for price in prices[1:]), max, initial=run.scheduled)
-    begins = [min(moment, ended) for moment in moments]
-    ends = [*begins[1:], ended]
-    return metered(
-        attempt.resources,
-        [
-            (HourlyRates.read(price.rates, attempt.capacity, gpus).at_most(cap), max(0, end - begin))
-            for price, begin, end in zip(prices, begins, ends, strict=True)
-        ],
-    )
+    rates = [HourlyRates.read(price.rates, attempt.capacity, gpus).at_most(cap) for price in prices]
+    spans: list[tuple[HourlyRates, int]] = []
+    for start, ended in run.billed(now):
+        moments = accumulate((price.since for price in prices[1:]), max, initial=start)
+        begins = [min(moment, ended) for moment in moments]
+        ends = [*begins[1:], ended]
+        spans += [(rate, end - begin) for rate, begin, end in zip(rates, begins, ends, strict=True)]
+    return metered(attempt.resources.model_copy(update={"pods": 1}), spans)
 
 
 def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reason: str) -> Iterator[Entry]:
     """One `Post` or `Void` for each lease, oldest first, then `Close`."""
-    seconds = billed_seconds(run, ended)
+    seconds = billed_seconds(attempt, run, ended)
     cost = cost_so_far(books, attempt, run, ended)
     yield from _spread(attempt, cost)
     yield _close(attempt, end, reason, seconds=seconds, started=run.scheduled or 0, ended=ended)

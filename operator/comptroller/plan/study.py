@@ -9,6 +9,7 @@ from comptroller.actions import (
     CreateTrial,
     Extend,
     Grant,
+    Introduce,
     Launch,
     Protect,
     RecordStudy,
@@ -338,6 +339,8 @@ class StudyPass:
             self.actions.append(Extend(run.name, attempt.granted))
         elif run.granted < attempt.granted:
             self.actions.append(Grant(run.name, attempt.granted))
+        if run.leader is not None:
+            self.actions.append(Introduce(run.name, run.leader))
         if verdict.state == "Active" and (lease := self.leases.renewal(attempt, run)) is not None:
             self.entries.append(lease)
 

@@ -71,7 +71,9 @@ class HourlyRates:
 
 
 def metered(resources: Resources, spans: Iterable[tuple[HourlyRates, int]]) -> int:
-    """Micro-units that `resources` cost over spans of seconds, each at its own rates, rounded up once.
+    """Micro-units that `resources`, all pods of them, cost over spans of seconds, each at its own rates.
+
+    Rounded up, once.
 
     Raises:
         ValueError: they have GPUs of another resource than the rates are of.
@@ -85,7 +87,7 @@ def metered(resources: Resources, spans: Iterable[tuple[HourlyRates, int]]) -> i
             + rates.cpu * quantity.milli(resources.cpu) * _GIB_MILLI
             + rates.memory_gib * quantity.milli(resources.memory) * 1000
         )
-    return ceil_div(micro_hours_milli, _HOUR * 1000 * _GIB_MILLI)
+    return ceil_div(resources.pods * micro_hours_milli, _HOUR * 1000 * _GIB_MILLI)
 
 
 def _names(kind: str, gpu_resource: str) -> tuple[str, str, str]:

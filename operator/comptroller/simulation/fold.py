@@ -21,7 +21,7 @@ def _parts(rates: dict[str, int], kind: str, resources: Resources) -> int:
     cpu = rates.get(f"{kind}.cpu", 0) * quantity.milli(resources.cpu) * 1024
     memory = rates.get(f"{kind}.memoryGiB", 0) * (quantity.whole(resources.memory) // _MEBI) * 1000
     gpu = rates.get(f"{kind}.gpu", 0) * resources.gpu * 1000 * 1024
-    return cpu + memory + gpu
+    return resources.pods * (cpu + memory + gpu)
 
 
 @dataclass

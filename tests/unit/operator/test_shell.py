@@ -133,6 +133,8 @@ async def test_a_list_of_uids_is_read_to_its_last_page_and_brings_metadata_only(
         "app=ours",
         "t",
     )
+    none = 200, {"items": None, "metadata": {}}
+    assert await Api(Answers(none)).uids("/api/v1/pods") == set()
     assert "PartialObjectMetadataList" in transport.asked[0]["header_params"]["Accept"]
 
 

@@ -108,3 +108,17 @@ def test_early_stopping_ends_training_for_later_rungs_too(attempt: Attempt, weig
     later = attempt(hopeless, epochs=9, totalEpochs=9, attempt=1, rung=1)
     assert first.epochs == later.epochs == 2
     assert same(weights(first), weights(later))
+
+
+def test_a_store_that_takes_no_checkpoint_makes_a_stop_no_failure(
+    attempt: Attempt, weights: Weights, tmp_path: Path
+) -> None:
+    whole = attempt(artifacts=f"file://{tmp_path}/whole")
+    place = {"artifacts": f"file://{tmp_path}/parts"}
+    (tmp_path / "parts").mkdir()
+    in_the_way = tmp_path / "parts" / "checkpoints"
+    in_the_way.touch()
+    with pytest.raises(Suspended):
+        attempt(stop_after=5, **place)
+    in_the_way.unlink()
+    assert same(weights(whole), weights(attempt(attempt=1, **place)))

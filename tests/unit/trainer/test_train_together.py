@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,18 @@ def test_an_incomplete_environment_is_refused(environ: dict[str, str], said: str
     with pytest.raises(AssignmentError) as caught:
         distributed.join(environ, {}, Stop())
     assert said in str(caught.value)
+
+
+def test_an_operator_tells_where_to_meet(tmp_path: Path) -> None:
+    """The file is empty until it knows."""
+    leader = tmp_path / "leader"
+    leader.touch()
+    stop = Stop()
+    with ThreadPoolExecutor() as pool:
+        address = pool.submit(distributed._told, leader, stop)
+        assert not address.done()
+        leader.write_text("10.0.0.7\n", encoding="ascii")
+        assert address.result(timeout=10) == "10.0.0.7"
 
 
 def test_one_process_needs_no_environment() -> None:

@@ -98,7 +98,7 @@ class Fit:
         """Train until `epochs` are behind in all, or early stopping; the model with the weights to ship.
 
         Raises:
-            Suspended: told to stop; a checkpoint of the last step is written.
+            Suspended: told to stop; a checkpoint of the last step is written, if the store takes it.
             DivergedError: the loss is not finite.
         """
         with self._stop.deferred():
@@ -151,7 +151,7 @@ class Fit:
             if self._peers.stopping(self._stop.requested):
                 summed = self._peers.total(self._loss)
                 self._loss.fill_(summed if self._peers.first else 0.0)
-                self._save()
+                self._save_if_possible()
                 raise Suspended
             if time.monotonic() - self._saved_at > _SAVE_EVERY:
                 self._save_if_possible()
@@ -278,7 +278,7 @@ class Fit:
         return tensors
 
     def _save_if_possible(self) -> None:
-        """A checkpoint that only saves repeating work: without it training goes on."""
+        """A checkpoint that only saves repeating work: a store that is away is no failure of the trial."""
         try:
             self._save()
         except StoreError as error:

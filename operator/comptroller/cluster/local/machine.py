@@ -47,6 +47,8 @@ class Machine:
 
     def refusal(self, wanted: Resources) -> str | None:
         """Why `wanted` can never run here, if it cannot."""
+        if wanted.pods > 1:
+            return f"it asks for {wanted.pods} pods, and there are none here; leave out resources.pods"
         if quantity.milli(wanted.cpu) > 1000 * len(self.cores):
             return f"it asks for {wanted.cpu} CPUs and this machine has {len(self.cores)}"
         if quantity.whole(wanted.memory) > self.memory:

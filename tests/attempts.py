@@ -1,0 +1,75 @@
+"""An attempt: its launch, its Job, its pod, as tests want them."""
+
+from comptroller.actions import Launch
+from comptroller.cluster import jobs
+from comptroller_api.contract import Assignment
+from comptroller_api.meta import FINALIZER
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
+
+STUDY = Study.model_validate(
+    {
+        "metadata": {"name": "s", "namespace": "team", "uid": "u1"},
+        "spec": {
+            "data": {"uri": "generated:mnist1d", "format": "MNIST1D"},
+            "space": {"parameters": [{"name": "model.width", "type": "Integer", "min": "4", "max": "64"}]},
+            "objectives": [{"metric": "accuracy"}],
+            "ceilings": {"spend": {"amount": "1.00", "currency": "USD"}},
+            "search": {"trials": 2, "rungs": {"epochs": [1]}},
+            "runtime": {"nodeClass": "small", "lease": {"duration": "60s", "longestAttempt": "2h"}},
+            "artifacts": {"uri": "s3://bucket/artifacts", "credentialsSecret": "s3"},
+        },
+    }
+)
+TRIAL = Trial.model_validate(
+    {
+        "metadata": {"name": "s-u1-0001", "namespace": "team", "uid": "t1"},
+        "spec": {
+            "study": "s",
+            "studyUid": "u1",
+            "number": 1,
+            "seed": 0,
+            "parameters": {},
+            "proposal": {"phase": "Search", "engine": "Random"},
+        },
+    }
+)
+LAUNCH = Launch(
+    STUDY,
+    TRIAL,
+    Assignment.model_validate(
+        {
+            "study": "s",
+            "namespace": "team",
+            "trial": 1,
+            "attempt": 0,
+            "name": "s-u1-0001-0",
+            "seed": 0,
+            "rung": 0,
+            "epochs": 1,
+            "totalEpochs": 1,
+            "data": STUDY.spec.data,
+            "artifacts": "s3://bucket/x",
+            "leaseSeconds": 60,
+            "graceSeconds": 30,
+        }
+    ),
+    "trainer:1",
+    STUDY.spec.runtime.resources,
+    {"class": "small"},
+)
+
+
+def made():
+    body = jobs.job(LAUNCH, jobs.PodSettings({"AWS_REGION": "r"}))
+    body["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    return body
+
+
+def pod(phase, *, bound="2026-01-01T00:00:10Z", terminated=None, **status):
+    conditions = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": bound}] if bound else []
+    statuses = [{"name": "trainer", "state": {"terminated": terminated} if terminated else {"running": {}}}]
+    return {
+        "metadata": {"annotations": {"comptroller.dev/lease-seconds": "90"}, "finalizers": [FINALIZER]},
+        "status": {"phase": phase, "containerStatuses": statuses, "conditions": conditions, **status},
+    }
