@@ -12,19 +12,16 @@ The S3 server is versitygw, as `hack/cluster` builds it; it runs on the loopback
 import argparse
 import os
 import platform
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import boto3
 import psutil
-from botocore.exceptions import BotoCoreError, ClientError
+from server import versitygw
 
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Entry
@@ -138,35 +135,11 @@ def remember() -> None:
     print(f"{(psutil.Process().memory_info().rss - before) / 2**20:.0f}")
 
 
-@contextmanager
-def versitygw(directory: Path) -> Iterator[Store]:
-    """A real S3 server and a bucket in it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "comptroller" / "binaries"
-    program = max(cache.glob("*/versitygw"), key=lambda path: path.stat().st_mtime)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
-    environment = {**os.environ, "ROOT_ACCESS_KEY": "key", "ROOT_SECRET_KEY": "secret"}
-    command = [program, "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(directory)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
-        try:
-            client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1")
-            for _ in range(100):
-                try:
-                    client.create_bucket(Bucket="ledger")
-                    break
-                except (BotoCoreError, ClientError):
-                    time.sleep(0.1)
-            yield S3Store("ledger", "benchmark", endpoint=f"http://127.0.0.1:{port}")
-        finally:
-            server.terminate()
-
-
 def figures(rounds: int) -> Iterator[str]:
     """Every line of the table."""
     yield f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    with tempfile.TemporaryDirectory() as directory, versitygw(Path(directory)) as store:
+    with tempfile.TemporaryDirectory() as directory, versitygw(Path(directory), "ledger") as endpoint:
+        store = S3Store("ledger", "benchmark", endpoint=endpoint)
         grouped = appended(store, "grouped", rounds, grouped=True)
         single = appended(store, "single", max(1, rounds // 10), grouped=False)
     yield (

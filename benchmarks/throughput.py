@@ -1,26 +1,37 @@
 """Samples per second of the training loop beside a bare PyTorch loop: same model, batch, precision and data.
 
 Both run in one process, one after the other in every round, so that what else the machine does falls on both.
+The bare loop has its tensors in memory. With `--shards`, ours are WebDataset shards of PNG files in an S3
+server on this machine, which are fetched and decoded before the first epoch: what that takes is told too.
 
-    python benchmarks/throughput.py --families cnn mlp resnet --rounds 7
+    python benchmarks/throughput.py --families cnn mlp resnet --rounds 7 --log benchmarks/logs/throughput.log
 """
 
 import argparse
+import io
+import math
+import os
 import statistics
-import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+import boto3
 import structlog
 import torch
-from torch import nn
+from PIL import Image
+from server import versitygw
+from torch import Tensor, nn
 from torch.nn import functional
 
+from comptroller_api.data import Data
 from comptroller_trainer import precision, recipe, schedule
 from comptroller_trainer.checkpoint import Checkpoints
+from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.meter import Meter
@@ -32,7 +43,9 @@ from comptroller_trainer.store import open_store
 
 CLASSES, SHAPE = 10, (1, 28, 28)
 Clock = Callable[[], float]
-LOG = Path(__file__).parent / "logs" / "throughput.log"
+_SHARDS = 32
+_EPOCHS = (1, 5, 20)
+"""Over which the time of fetching is spread."""
 
 
 def samples(count: int, device: torch.device) -> Samples:
@@ -40,6 +53,34 @@ def samples(count: int, device: torch.device) -> Samples:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
     return Samples(inputs.to(device), torch.randint(CLASSES, (count,), generator=generator).to(device))
+
+
+@contextmanager
+def sharded(data: Samples) -> Iterator[tuple[Dataset, float]]:
+    """The same samples as a trial reads them from shards in S3, and the seconds that took."""
+    with tempfile.TemporaryDirectory() as directory, versitygw(Path(directory), "shards") as endpoint:
+        os.environ["AWS_ENDPOINT_URL_S3"] = endpoint
+        client, each = boto3.client("s3"), math.ceil(len(data) / _SHARDS)
+        for number, indices in enumerate(torch.arange(len(data)).split(each)):
+            client.put_object(Bucket="shards", Key=f"data-{number:03d}.tar", Body=shard(data, indices))
+        with tempfile.TemporaryDirectory() as cache:
+            began = time.perf_counter()
+            found = load(Data(uri="s3://shards", format="WebDataset", validation="0.01"), Path(cache))
+            yield found, time.perf_counter() - began
+
+
+def shard(data: Samples, indices: Tensor) -> bytes:
+    """A tar file of PNG images and their classes."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as out:
+        for index in indices.tolist():
+            picture = io.BytesIO()
+            Image.fromarray(data.inputs[index, 0].numpy()).save(picture, "PNG")
+            for kind, content in (("png", picture.getvalue()), ("cls", b"%d" % int(data.labels[index]))):
+                member = tarfile.TarInfo(f"{index:06d}.{kind}")
+                member.size = len(content)
+                out.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def model_of(family: str, dataset: Dataset, device: torch.device) -> Classifier:
@@ -106,53 +147,74 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def rounds(
+    asked: argparse.Namespace, family: str, memory: Dataset, data: Dataset, device: torch.device
+) -> Iterator[tuple[float, float]]:
+    """Seconds of an epoch of the bare loop and of ours, in turn, on as many samples."""
+    clock = CLOCKS[asked.clock]
+    parameters = {"model.family": family, "recipe.batch_size": str(asked.batch)}
+    model = model_of(family, memory, device)
+    same = memory.train.take(torch.arange(len(data.train)))
+    run = {
+        "bare": partial(bare, model, same, asked.batch, device, clock),
+        "ours": partial(ours, model, data, parameters, device, clock),
+    }
+    run["bare"]()  # warm
+    for number in range(asked.rounds):
+        seconds = {name: run[name]() for name in sorted(run, reverse=number % 2 == 1)}
+        yield seconds["bare"], seconds["ours"]
+
+
+def figures(asked: argparse.Namespace) -> Iterator[str]:
+    """A line a round, and the ratios."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {asked.threads} threads"
+    size = f"{asked.samples} samples, batches of {asked.batch}"
+    yield f"torch {torch.__version__}, {where}, {size}, {asked.clock} clock"
+    train, held = samples(asked.samples, device), samples(128, device)
+    memory = Dataset(train, held, CLASSES, torch.arange(asked.samples))
+    with sharded(train) if asked.shards else nullcontext((memory, 0.0)) as (data, loading):
+        if asked.shards:
+            yield f"fetched from S3 and decoded in {loading:.1f} s, {asked.samples / loading:.0f}/s"
+        for family in asked.families:
+            found = []
+            for theirs, mine in rounds(asked, family, memory, data, device):
+                found.append((theirs, mine))
+                speeds = [len(data.train) / seconds for seconds in found[-1]]
+                yield f"{family}: bare {speeds[0]:.0f}/s, ours {speeds[1]:.0f}/s, {theirs / mine:.3f}"
+            ratios = [theirs / mine for theirs, mine in found]
+            best = min(theirs for theirs, _ in found) / min(mine for _, mine in found)
+            yield (
+                f"{family}: ratio of the best rounds {best:.3f}; of each, median"
+                f" {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}"
+            )
+            if asked.shards:
+                theirs, mine = (statistics.median(one) for one in zip(*found, strict=True))
+                told = [f"{n * theirs / (loading + n * mine):.2f} over {n} epochs" for n in _EPOCHS]
+                yield f"{family}: with fetching and decoding {', '.join(told)}"
+
+
 def main() -> None:
-    """Print a line a round, and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--families", nargs="+", default=["cnn", "mlp"])
     parser.add_argument("--samples", type=int, default=51_200)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--shards", action="store_true", help="our samples come from shards in S3")
+    parser.add_argument("--log", type=Path, help="also add what is printed to this file")
     asked = parser.parse_args()
-    clock = CLOCKS[asked.clock]
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     torch.set_num_threads(asked.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {asked.threads} threads"
-    LOG.parent.mkdir(exist_ok=True)
-    with LOG.open("w", encoding="utf-8") as log:
-
-        def say(line: str) -> None:
-            print(line)
-            log.write(line + "\n")
-            sys.stdout.flush()
-
-        size = f"{asked.samples} samples, batches of {asked.batch}"
-        say(f"torch {torch.__version__}, {where}, {size}, {asked.clock} clock")
-        train, held = samples(asked.samples, device), samples(128, device)
-        data = Dataset(train, held, CLASSES, torch.arange(asked.samples))
-        for family in asked.families:
-            parameters = {"model.family": family, "recipe.batch_size": str(asked.batch)}
-            model = model_of(family, data, device)
-            run = {
-                "bare": partial(bare, model, data.train, asked.batch, device, clock),
-                "ours": partial(ours, model, data, parameters, device, clock),
-            }
-            run["bare"]()  # warm
-            speed: dict[str, list[float]] = {name: [] for name in run}
-            for number in range(asked.rounds):
-                for name in sorted(run, reverse=number % 2 == 1):
-                    speed[name].append(asked.samples / run[name]())
-                theirs, mine = speed["bare"][-1], speed["ours"][-1]
-                say(f"{family} round {number}: bare {theirs:.0f}/s, ours {mine:.0f}/s, {mine / theirs:.3f}")
-            ratios = [mine / theirs for theirs, mine in zip(speed["bare"], speed["ours"], strict=True)]
-            best = max(speed["ours"]) / max(speed["bare"])
-            say(
-                f"{family}: ratio of the best rounds {best:.3f}; of each, median"
-                f" {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}"
-            )
+    for line in figures(asked):
+        print(line, flush=True)
+        if asked.log is not None:
+            with asked.log.open("a", encoding="utf-8") as log:
+                log.write(line + "\n")
 
 
 if __name__ == "__main__":
