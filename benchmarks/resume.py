@@ -34,7 +34,7 @@ from comptroller_trainer.store import open_store
 from comptroller_trainer.trial import Trial
 
 EPOCHS, BATCH = 6, 32
-COMMON = {"recipe.batch_size": str(BATCH), "data.selector": "rs2", "data.keep": "0.8"}
+COMMON = {"recipe.batch_size": str(BATCH), "recipe.lr": "0.05", "data.selector": "rs2", "data.keep": "0.8"}
 PICTURES = {"augment.policy": "flip_crop", "model.dropout": "0.2"}
 ADAM = {"recipe.optimizer": "adamw", "recipe.lr": "0.001"}
 FAMILIES: dict[str, dict[str, str]] = {
