@@ -55,6 +55,9 @@ class Training(Parameters):
     ema: float = Field(
         0.0, ge=0, lt=1, description="Decay of the weights' moving average, which is shipped; 0: no average."
     )
+    pretrain_epochs: int = Field(
+        0, ge=0, le=1000, description="Before training, on all samples, labels unread (SimCLR); 0: none."
+    )
     batch_size: int = Field(128, ge=2, le=65536, description="Samples in a step.")
     microbatch: int = Field(
         0, ge=0, le=65536, description="Samples of a step that are in memory at once; 0: as many as fit."

@@ -1,6 +1,6 @@
 """One trial to the end of a rung.
 
-data → select → augment → build → fit → compress → finalize → measure → report
+data → select → augment → build (→ pretrain) → fit → compress → finalize → measure → report
 """
 
 import dataclasses
@@ -20,11 +20,12 @@ from comptroller_api.contract import Artifact, Assignment, Report
 from comptroller_trainer import environment, export, seeds
 from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.data.load import load
-from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.distributed import Peers
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
 from comptroller_trainer.fit.place import Place
+from comptroller_trainer.fit.pretrain import pretrain
 from comptroller_trainer.fit.whole import train_whole
 from comptroller_trainer.line import Line
 from comptroller_trainer.measure.artifact import measure
@@ -89,10 +90,16 @@ class Trial:
             if recipe.training.oversample != "none":
                 dataset = _oversampled(dataset, context)
             recipe.selector.fit(dataset.train, context)
+            if (taught := recipe.selector.taught_) is not None:
+                labels = dataset.train.labels.index_copy(0, *taught)
+                dataset = dataclasses.replace(dataset, train=Samples(dataset.train.inputs, labels))
         with stage("augment"):
             recipe.augmentation.fit(dataset.train, context)
         with stage("build"):
             model = self._build(dataset, context)
+        if epochs := recipe.training.pretrain_epochs:
+            with stage("pretrain"):
+                pretrain(model, dataset.train, epochs, context)
         with stage("fit"):
             fitted = self._fit(model, dataset, context)
             model = fitted.model
@@ -183,7 +190,10 @@ class Trial:
         return [self._upload(name, path) for name, path in files.items()]
 
     def _selection(self, epochs: int, dataset: Dataset, context: Context) -> Path:
-        """The samples trained on, for each epoch that differs: places in the source's file, -1 if made up."""
+        """The samples trained on, for each epoch that differs: places in the source's file, -1 if made up.
+
+        `taught`: those of them whose labels are not their own.
+        """
         selector = self._recipe.selector
         arrays: dict[str, Any] = {}
         for epoch in range(epochs if selector.varies or selector.candidates > 1 else 1):
@@ -191,6 +201,8 @@ class Trial:
             arrays[f"epoch_{epoch:05d}"] = dataset.train_index[indices].numpy().astype(np.int32)
             if weights is not None:
                 arrays[f"weights_{epoch:05d}"] = weights.numpy()
+        if selector.taught_ is not None:
+            arrays["taught"] = dataset.train_index[selector.taught_.indices].numpy().astype(np.int32)
         path = self._directory / "selection.npz"
         np.savez_compressed(path, **arrays)
         return path

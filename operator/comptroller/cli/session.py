@@ -53,7 +53,7 @@ def manifests(files: Sequence[Path], data: str | None) -> list[Manifest]:
     """The objects of `files`, with the studies' data taken from `data` where it is given.
 
     Raises:
-        RunError: a file cannot be read, or there is no study in any.
+        RunError: a file cannot be read, there is no study in any, or one whose data `data` cannot replace.
     """
     found: list[Manifest] = []
     for path in files:
@@ -67,6 +67,10 @@ def manifests(files: Sequence[Path], data: str | None) -> list[Manifest]:
     for content in studies:
         spec = content.get("spec")
         if data is not None and isinstance(spec, dict) and isinstance(spec.get("data"), dict):
+            if "sources" in spec["data"]:
+                raise RunError(
+                    f"--data {data!r} is one place, and spec.data.sources has several: change them there"
+                )
             spec["data"]["uri"] = data
     return found
 

@@ -24,6 +24,8 @@ _MADE_BY = "batch.kubernetes.io/controller-uid"
 """The Job controller's label on its pods."""
 _COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+_KEPT = 54
+"""Characters of a Job's name that its pods' names begin with, however long their index."""
 _STUCK = {
     "ErrImagePull",
     "ImagePullBackOff",
@@ -113,7 +115,7 @@ def stand_in(pods: Sequence[Body]) -> Body | None:
     if key is None or FINALIZER not in _finalizers(pod) or not (orphaned(pod) or "deletionTimestamp" in meta):
         return None
     made, name = meta["creationTimestamp"], attempt_name(labels.get(STUDY, ""), *key)
-    if not meta["name"].startswith(f"{name}-"):
+    if not meta["name"].startswith(f"{name}-"[:_KEPT]):
         return None  # somebody's copy
     return {
         "metadata": {

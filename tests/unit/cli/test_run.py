@@ -157,11 +157,19 @@ def test_data_may_be_elsewhere(call: Call, naps: Call, tmp_path: Path) -> None:
     assert study.spec.data.uri == f"file://{tmp_path}"
 
 
+def test_data_elsewhere_do_not_replace_a_mixture(call: Call, naps: Call, tmp_path: Path) -> None:
+    sources = [{"name": "a", "uri": "file:///a"}, {"name": "b", "uri": "file:///b"}]
+    result = call("run", naps(data={"sources": sources}), "--dir", tmp_path / "out", "--data", "file:///c")
+    assert result.exit_code == 1
+    assert "spec.data.sources has several" in result.output
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"search": {"parallel": 9}}, "parallel must not be more than trials"),
         ({"runtime": {"resources": {"cpu": "1000", "memory": "64Mi"}}}, "it asks for 1000 CPUs"),
+        ({"runtime": {"resources": {"cpu": "1", "pods": 2}}}, "it asks for 2 pods, and there are none here"),
         ({"data": {"format": "CSV"}}, "spec.data.format"),
     ],
 )

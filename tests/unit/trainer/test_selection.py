@@ -346,6 +346,28 @@ def test_active_learning_reads_no_label_that_it_has_not_bought(acquire: str) -> 
     assert torch.equal(again.indices_, bought)
 
 
+def test_pseudo_labels_are_what_a_proxy_is_sure_of_and_read_no_other_label() -> None:
+    samples, _ = table()
+    bought = fitted(Active, samples, keep=0.1, proxy_epochs=20).indices_
+    hidden = torch.full((COUNT,), 10**6)
+    hidden[bought] = samples.labels[bought]
+    found = {
+        pseudo: fitted(Active, Samples(samples.inputs, hidden), keep=0.1, pseudo=pseudo, proxy_epochs=20)
+        for pseudo in (0.6, 0.95)
+    }
+    counts = []
+    for selector in found.values():
+        taught = selector.taught_
+        assert taught is not None
+        own = selector.indices_[~torch.isin(selector.indices_, taught.indices)]
+        assert len(own) == 60
+        assert len(selector.indices_) == 60 + len(taught.indices)
+        assert (taught.labels == samples.labels[taught.indices]).float().mean() > 0.7
+        counts.append(len(taught.indices))
+    assert counts[0] > counts[1] > 0
+    assert fitted(Active, samples, keep=0.1).taught_ is None
+
+
 def test_scoring_is_done_once_in_a_trial_and_its_cost_remembered() -> None:
     samples, _ = table()
     kept: dict[str, Any] = {}

@@ -105,6 +105,13 @@ def test_what_a_watching_selector_chose_is_an_artifact_and_resumes(
         assert all(np.array_equal(chosen[name], again[name]) for name in chosen.files)
 
 
+def test_samples_with_made_labels_are_marked(attempt: Attempt) -> None:
+    chosen = {"data.selector": "active", "data.keep": "0.3", "data.pseudo": "0.5", "data.proxy_epochs": "10"}
+    with np.load(read(attempt(chosen), "selection.npz")) as found:
+        assert 0 < len(found["taught"]) == len(found["epoch_00000"]) - round(0.3 * 384)
+        assert set(found["taught"]) < set(found["epoch_00000"])
+
+
 def test_synthetic_samples_are_marked(bare: Attempt) -> None:
     parameters = {"model.family": "mlp", "recipe.batch_size": "32", "recipe.oversample": "smote"}
     with np.load(read(bare(parameters, data=TABLE), "selection.npz")) as chosen:

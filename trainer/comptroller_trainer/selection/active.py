@@ -6,6 +6,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection import proxy
 from comptroller_trainer.selection.base import best, drawn
 from comptroller_trainer.selection.signals import uncertainty
@@ -24,6 +25,13 @@ class ActiveParameters(StaticParameters):
         "margin", description="What is bought next: the least certain, or the farthest from all bought."
     )
 
+    pseudo: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Confidence from which samples are added with the label a proxy gives them; 0: none.",
+    )
+
     @field_validator("clean")
     @classmethod
     def _unread(cls, clean: bool) -> bool:
@@ -37,12 +45,26 @@ class ActiveParameters(StaticParameters):
 class Active(StaticSelector[ActiveParameters]):
     """`active`: pool-based active learning (Settles, 2009); labels that were not bought are not read.
 
-    In each round a proxy trains on the labels bought, and says which to buy next.
+    In each round a proxy trains on the labels bought, and says which to buy next. In the end one may label
+    what it is sure of: pseudo-labels (Lee, 2013).
     """
 
     Parameters = ActiveParameters
     name = "active"
     classifies = True
+
+    def _fit(self, samples: Samples, context: Context) -> dict[str, Tensor]:
+        found = super()._fit(samples, context)
+        if not self.parameters.pseudo:
+            return found
+        inputs, bought = proxy.shrunk(samples), found["indices"]
+        labels = samples.labels.cpu()[bought]
+        *_, trained = proxy.train(inputs[bought], labels, context, self.parameters.proxy_epochs, "pseudo")
+        logits = torch.cat([logits for logits, _ in proxy.outputs_of(trained, inputs)])
+        confidence, predicted = logits.softmax(1).max(1)
+        taught = confidence.index_fill(0, bought, 0.0).ge(self.parameters.pseudo).nonzero().flatten()
+        indices = torch.cat([bought, taught]).sort().values
+        return found | {"indices": indices, "taught": taught, "labels": predicted[taught]}
 
     def _choose(self, inputs: Tensor, labels: Tensor, count: int, context: Context) -> tuple[Tensor, None]:
         p, size = self.parameters, len(labels)

@@ -4,7 +4,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 from pydantic import Field
@@ -38,6 +38,15 @@ class Selection:
     """(k,) float32, of each one's loss in the mean over its batch; None: all 1."""
 
 
+class Taught(NamedTuple):
+    """Labels that were not read but made: pseudo-labels."""
+
+    indices: Tensor
+    """(k,) int64 into the training split."""
+    labels: Tensor
+    """(k,) int64, in place of the samples' own."""
+
+
 class Selector(Stage[S]):
     """Chooses training samples, once or anew for each epoch.
 
@@ -64,6 +73,8 @@ class Selector(Stage[S]):
     """Whether it needs classes, so that regression is refused."""
     scores_: Tensor | None = None
     """(n,) float32, higher: kept first; None where nothing is scored."""
+    taught_: Taught | None = None
+    """None: samples are trained on with the labels they have."""
     cost_seconds_: float = 0.0
     """Of the fit, in the attempt that did the work."""
 
