@@ -108,6 +108,12 @@ class Training(Parameters):
         1.0, gt=0, le=1, description="Share of an image's side at first; whole from 0.75 of training on."
     )
     batch_start: float = Field(1.0, gt=0, le=1, description="Share of batch_size in the first epoch.")
+    depth_start: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the residual blocks in the first epoch; the front ones come first.",
+    )
     subset_start: float = Field(
         1.0, gt=0, le=1, description="Share of the selected samples in the first epoch."
     )

@@ -20,6 +20,7 @@ from comptroller_trainer.fit.recompute import recomputed
 from comptroller_trainer.fit.step import Step
 from comptroller_trainer.loss import criterion
 from comptroller_trainer.models.base import Classifier
+from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.progress import Progress
 from comptroller_trainer.recipe import Training
 from comptroller_trainer.remembered import Remembered
@@ -134,6 +135,10 @@ RESUMED: dict[str, dict[str, str]] = {
     "mixing, focal": {"augment.policy": "mixup", "recipe.loss": "focal", "recipe.label_smoothing": "0.1"},
     "growth": {
         "recipe.resolution_start": "0.5", "recipe.batch_start": "0.5", "recipe.subset_start": "0.5",
+    },
+    "depth": {
+        "model.family": "resnet", "model.width": "2", "model.depth": "3", "recipe.depth_start": "0.3",
+        "recipe.ema": "0.9",
     },
     "fp16": {"recipe.precision": "fp16", "model.family": "mlp"},
     "recomputed": {"recipe.gradient_checkpointing": "true", "model.dropout": "0.3"},
@@ -282,6 +287,37 @@ def test_the_subset_and_the_batch_grow(trained: Trained) -> None:
     assert fit.place.steps == 3 + 6
     fit, _ = trained({"recipe.batch_start": "0.5"}, place="batch")
     assert fit.place.steps == 12 + 6
+
+
+def test_blocks_join_from_the_front_and_a_rung_ships_those_that_have() -> None:
+    body = recipes.parse({"model.family": "transformer", "model.depth": "5"}).family.build((1, 8, 8), 3)
+    shown = []
+    for epoch in range(4):
+        growth.deepen(body, 0.2, epoch, 4)
+        shown.append([not layer.passed_over for layer in body if isinstance(layer, Residual)])
+    assert [sum(blocks) for blocks in shown] == [1, 3, 4, 5]
+    assert all(blocks == sorted(blocks, reverse=True) for blocks in shown)
+    growth.deepen(body, 0.2, 0, 4)
+    inputs = torch.randn(2, 1, 8, 8)
+    first = body.eval()(inputs)
+    for layer in body[2:6]:
+        layer.requires_grad_(requires_grad=False).apply(lambda m: [p.zero_() for p in m.parameters()])
+    assert torch.equal(body(inputs), first)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"model.family": "cnn"}, "needs a model with two residual blocks"),
+        (
+            {"model.family": "resnet", "model.depth": "3", "recipe.patience": "2"},
+            "contradicts recipe.patience",
+        ),
+    ],
+)
+def test_a_depth_that_cannot_grow_is_refused(trained: Trained, parameters: dict[str, str], said: str) -> None:
+    with pytest.raises(AssignmentError, match=said):
+        trained(parameters | {"recipe.depth_start": "0.5"})
 
 
 def test_batches_gathered_ahead_are_the_same_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,14 @@
 """Progressive training: what grows while it goes on, each a function of progress alone."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.fit.recompute import flat
+from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.recipe import Training
 from comptroller_trainer.stages import Context
 
@@ -35,12 +39,27 @@ def shrunk(inputs: Tensor, start: float, progress: float) -> Tensor:
     return functional.interpolate(inputs, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def check(training: Training, model: nn.Module, context: Context) -> None:
-    """Whether the model takes images of the sizes that training begins with.
+def deepen(body: nn.Module, start: float, epoch: int, total: int) -> None:
+    """Pass over the residual blocks that have not come yet in `epoch` of `total`."""
+    blocks = _optional(body) if start < 1 else []
+    come = math.ceil(grown(start, epoch, total) * len(blocks))
+    for number, block in enumerate(blocks):
+        block.passed_over = number >= come
+
+
+def _optional(body: nn.Module) -> list[Residual]:
+    return [layer for layer in flat(body) if isinstance(layer, Residual) and layer.optional]
+
+
+def check(training: Training, model: nn.Module, context: Context, processes: int) -> None:
+    """Whether the model is one that can grow as training wants it to.
 
     Raises:
-        AssignmentError: it does not, or samples are no images.
+        AssignmentError: it takes no images of other sizes, or samples are no images; it has no blocks that
+            can be passed over, or something needs them all.
     """
+    if training.depth_start < 1:
+        _check_depth(training, model.get_submodule("body"), processes)
     start = training.resolution_start
     if start == 1:
         return
@@ -56,3 +75,15 @@ def check(training: Training, model: nn.Module, context: Context) -> None:
         raise AssignmentError(field, value, "needs a model that takes images of any size") from error
     finally:
         model.train(was)
+
+
+def _check_depth(training: Training, body: nn.Module, processes: int) -> None:
+    rule = ""
+    if len(_optional(body)) < 2:  # noqa: PLR2004
+        rule = "needs a model with two residual blocks or more that keep their shape: resnet or transformer"
+    elif training.patience:
+        rule = "contradicts recipe.patience: the best weights may be of fewer blocks"
+    elif processes > 1:
+        rule = "needs one process: several agree on the gradients of every weight in each step"
+    if rule:
+        raise AssignmentError("recipe.depth_start", f"{training.depth_start:g}", rule)

@@ -71,7 +71,7 @@ class Fit:
         self._stop = stop
         self._progress = progress
         self._peers = peers or Peers()
-        growth.check(training, model, context)
+        growth.check(training, model, context, self._peers.size)
         self._body = model.get_submodule("body")
         if training.gradient_checkpointing:
             model.body = recomputed(self._body)
@@ -106,7 +106,9 @@ class Fit:
             if found is not None:
                 self._resume(found)
             self._peers.agree("resume", {"step": self.place.steps, "epoch": self.place.epoch}, self._stop)
+            self._deepen(self.place.epoch - 1)
             while self.place.epoch < epochs and not self.place.stopped:
+                self._deepen(self.place.epoch)
                 self._epoch()
             self._save()
         if self._best:
@@ -115,6 +117,9 @@ class Fit:
             self._model.load_state_dict(self._average.tensors)
         self._model.body = self._body
         return self._model.eval()
+
+    def _deepen(self, epoch: int) -> None:
+        growth.deepen(self._body, self._training.depth_start, max(0, epoch), self._context.total_epochs)
 
     def _epoch(self) -> None:
         place, selector = self.place, self._recipe.selector

@@ -17,7 +17,7 @@ class _Recomputed(nn.Sequential):
     """A sequence that keeps what is between the square root of its length of pieces, and no more."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        layers = list(_flat(self))
+        layers = list(flat(self))
         size = math.ceil(math.sqrt(len(layers)))
         for start in range(0, len(layers), size):
             piece = nn.Sequential(*layers[start : start + size])
@@ -41,10 +41,11 @@ def recomputed(body: nn.Module) -> nn.Module:
     return _Recomputed(OrderedDict(body.named_children()))
 
 
-def _flat(module: nn.Module) -> Iterator[nn.Module]:
+def flat(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a sequence, those of sequences in it one by one."""
     for child in module.children():
         if isinstance(child, nn.Sequential):
-            yield from _flat(child)
+            yield from flat(child)
         else:
             yield child
 

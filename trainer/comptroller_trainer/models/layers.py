@@ -22,6 +22,17 @@ class Mean(nn.Module):
         return inputs.flatten(2).mean(2)
 
 
+class Residual(nn.Module):
+    """A block that adds to what it is given; while passed over, it hands that on."""
+
+    passed_over = False
+
+    @property
+    def optional(self) -> bool:
+        """Whether it can be passed over: it changes no shape."""
+        return True
+
+
 def conv(
     axes: int, channels: int, width: int, *, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Conv1d | nn.Conv2d:

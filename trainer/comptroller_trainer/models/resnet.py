@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from comptroller_trainer.models.base import Family, initialise
-from comptroller_trainer.models.layers import Mean, conv, norm
+from comptroller_trainer.models.layers import Mean, Residual, conv, norm
 from comptroller_trainer.shapes import IMAGE, SEQUENCE, require
 from comptroller_trainer.stages import Parameters
 
@@ -19,7 +19,7 @@ class ResnetParameters(Parameters):
     dropout: float = Field(0.0, ge=0, lt=1, description="Before the last layer.")
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(Residual):
     """Two 3-wide convolutions beside a shortcut, which is a 1-wide one where the shape changes."""
 
     def __init__(self, axes: int, channels: int, width: int, stride: int) -> None:
@@ -37,7 +37,13 @@ class BasicBlock(nn.Module):
                 Every(stride), conv(axes, channels, width, kernel=1), norm(axes, width)
             )
 
+    @property
+    def optional(self) -> bool:
+        return isinstance(self.shortcut, nn.Identity)
+
     def forward(self, inputs: Tensor) -> Tensor:
+        if self.passed_over:
+            return inputs
         return torch.relu(self.body(inputs) + self.shortcut(inputs))
 
 

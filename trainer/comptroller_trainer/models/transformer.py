@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.base import Family
-from comptroller_trainer.models.layers import Mean
+from comptroller_trainer.models.layers import Mean, Residual
 from comptroller_trainer.shapes import IMAGE, SEQUENCE, require
 from comptroller_trainer.stages import Parameters
 
@@ -108,7 +108,7 @@ class Attention(nn.Module):
         return outward
 
 
-class Block(nn.Module):
+class Block(Residual):
     """Attention, then a perceptron, each added to what it is given."""
 
     def __init__(self, p: TransformerParameters) -> None:
@@ -124,6 +124,8 @@ class Block(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
+        if self.passed_over:
+            return tokens
         tokens = tokens + self.attention(tokens)
         tokens = tokens + self.perceptron(tokens)
         return tokens  # noqa: RET504  # the two halves read alike
