@@ -101,6 +101,18 @@ def test_a_suspended_study_stops_with_a_checkpoint_and_goes_on(cluster, operator
     assert outcomes(cluster, namespace) == {0: "Succeeded"}
 
 
+@pytest.mark.timeout(200)
+def test_what_is_wrong_with_the_data_is_said_in_the_trial_and_not_tried_again(cluster, operator):
+    namespace = operator.namespace
+    cluster.apply(
+        study("misled", namespace, data={"manifest": "0" * 64}, search={"trials": 1, "parallel": 1})
+    )
+    eventually(lambda: outcomes(cluster, namespace) == {0: "Failed"}, 120, "the trial failed")
+    (trial,) = cluster.get("trials", namespace)["items"]
+    assert "data.manifest: '0000" in trial["status"]["reason"]
+    assert [attempt["end"] for attempt in trial["status"]["attempts"]] == ["BadAssignment"]
+
+
 @pytest.mark.timeout(400)
 def test_two_pods_train_one_trial_together_stop_together_and_go_on(cluster, operator):
     namespace = operator.namespace
