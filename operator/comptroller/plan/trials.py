@@ -8,7 +8,7 @@ from comptroller.search import Observation, Problem, RungValues
 from comptroller.search.front import violation
 from comptroller.search.halving import Decision
 from comptroller.search.ranking import unmeasured
-from comptroller.world import World
+from comptroller.world import World, trial_prefix
 from comptroller_api import contract, quantity
 from comptroller_api.money import to_amount
 from comptroller_api.study import Study
@@ -91,11 +91,11 @@ def progress(world: World, study: Study, trial: Trial) -> Progress:
         elif (report := world.reports[key]) is None:
             lost = True
         else:
-            rungs[attempt.rung] = rung_result(report)
+            rungs[attempt.rung] = _rung_result(report, trial_prefix(study, number))
     return Progress(trial, attempts, rungs, lost, unread)
 
 
-def rung_result(report: contract.Report) -> RungResult:
+def _rung_result(report: contract.Report, prefix: str) -> RungResult:
     """A report as it stands in a trial's status."""
     artifact = next((a.uri for a in report.artifacts if a.name.endswith(".onnx")), "")
     return RungResult(
@@ -103,7 +103,7 @@ def rung_result(report: contract.Report) -> RungResult:
         epochs=report.epochs,
         metrics=dict(sorted(report.metrics.items())),
         artifact=artifact,
-        report=contract.report_key(report.attempt),
+        report=f"{prefix}/{contract.report_key(report.attempt)}",
     )
 
 
