@@ -1,6 +1,6 @@
 """`Study`: a joint search with a spend ceiling, a latency ceiling and objectives."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -196,6 +196,10 @@ MOST_PODS = 16
 """That train one trial together."""
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    del schema["default"]
+
+
 class Resources(Model):
     """Requests, which are also the limits and what is billed."""
 
@@ -212,8 +216,10 @@ class Resources(Model):
         default=1,
         ge=1,
         le=MOST_PODS,
-        description="How many pods, each with these resources, train a trial together.",
+        description="How many pods, each with these resources, train a trial together; 1 if absent.",
+        # As above; and so that the API server writes no default that we would leave out.
         exclude_if=lambda value: value == 1,
+        json_schema_extra=_without_default,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
