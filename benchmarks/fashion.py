@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from trials import mean_and_spread, run, test_accuracy
 
 WANTED = {"MLP": 0.883, "CNN": 0.925}
@@ -30,6 +31,16 @@ MODELS = {
 EPOCHS = {"MLP": 20, "CNN": 30}
 
 
+def test_split(directory: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Images (10000, 1, 28, 28) and classes of the published test split."""
+    images, found = (
+        gzip.decompress((directory / f"t10k-{name}-ubyte.gz").read_bytes())
+        for name in ("images-idx3", "labels-idx1")
+    )
+    inputs = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    return inputs.astype(np.float32), np.frombuffer(found, np.uint8, offset=8).astype(np.int64)
+
+
 def main() -> None:
     """Train, print the table, keep what each trial gave."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -38,10 +49,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--log", type=Path)
     given = parser.parse_args()
-    images = gzip.decompress((given.data / "t10k-images-idx3-ubyte.gz").read_bytes())
-    inputs = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 1, 28, 28).astype(np.float32)
-    found_labels = gzip.decompress((given.data / "t10k-labels-idx1-ubyte.gz").read_bytes())
-    labels = np.frombuffer(found_labels, np.uint8, offset=8).astype(np.int64)
+    inputs, labels = test_split(given.data)
     data = {"uri": f"file://{given.data}", "format": "IDX", "validation": "0.05"}
     lines = []
     rows = [

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 import structlog
+import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from comptroller_api.contract import Assignment, Report
 from comptroller_trainer import recipe
@@ -46,7 +47,7 @@ FAMILIES: dict[str, dict[str, str]] = {
     "transformer": ADAM | {"model.width": "32", "model.depth": "2"},
     "gru": ADAM | {"model.width": "16"},
     "timm": ADAM | {"model.name": "test_resnet"},
-    "timm adapters": ADAM | {"model.name": "test_vit", "model.tune": "adapters", "model.resolution": "160"},
+    "timm adapters": ADAM | {"model.name": "test_vit", "model.tune": "adapters", "model.resolution": "32"},
 }  # fmt: skip
 SEQUENCES = {"gru"}
 
@@ -133,6 +134,10 @@ def compare(family: str, stops: int, directory: Path, say: Callable[[str], None]
     """Train twice, and say whether the weights agree."""
     data, steps = data_of(family, directory)
     parameters = {"model.family": family.partition(" ")[0]} | FAMILIES[family]
+    if "model.tune" in parameters:
+        pretrained = directory / "vit.safetensors"
+        save_file(timm.create_model("test_vit", num_classes=4, img_size=32).state_dict(), pretrained)
+        parameters["model.weights"] = pretrained.as_uri()
     began = time.monotonic()
     whole = weights(attempt(parameters, data, directory / family / "whole", 0, None))
     at = sorted(random.Random(family).sample(range(1, steps), stops))

@@ -17,14 +17,19 @@ from comptroller_api.contract import ASSIGNMENT_ENV, Report, report_key
 
 
 def run(
-    parameters: Mapping[str, str], data: Mapping[str, Any], epochs: int, seed: int, directory: Path
-) -> Report:
-    """A whole trial of `epochs` in one rung; artifacts and report are left in `directory`."""
+    parameters: Mapping[str, str], data: Mapping[str, Any], epochs: int, seed: int, directory: Path,
+    attempt: int = 0,
+) -> Report:  # fmt: skip
+    """A whole trial of `epochs` in one rung; artifacts and report are left in `directory`.
+
+    Another attempt in a directory goes on from what the one before has trained.
+    """
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
     assignment = {
-        "study": "benchmark", "namespace": "benchmark", "trial": 0, "attempt": 0, "name": "benchmark-0-0",
-        "seed": seed, "parameters": dict(parameters), "rung": 0, "epochs": epochs, "totalEpochs": epochs,
+        "study": "benchmark", "namespace": "benchmark", "trial": 0, "attempt": attempt,
+        "name": "benchmark-0-0", "seed": seed,
+        "parameters": dict(parameters), "rung": 0, "epochs": epochs, "totalEpochs": epochs,
         "data": dict(data), "artifacts": f"file://{directory}", "leaseSeconds": 86_400, "graceSeconds": 60,
         "heartbeatPort": 0,
     }  # fmt: skip
@@ -39,7 +44,7 @@ def run(
         done = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False)
     if done.returncode:
         raise RuntimeError(f"exit {done.returncode}: {(directory / 'log').read_text()[-2000:]}")
-    return Report.model_validate_json((directory / report_key(0)).read_bytes())
+    return Report.model_validate_json((directory / report_key(attempt)).read_bytes())
 
 
 def test_accuracy(report: Report, inputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -37,6 +37,8 @@ EXIT_BAD_ASSIGNMENT = 64
 """The assignment is wrong; trying again cannot help (`EX_USAGE`)."""
 EXIT_DIVERGED = 65
 """Training left the finite numbers, and would again from the same seed (`EX_DATAERR`)."""
+EXIT_NO_GAIN = 66
+"""The compressed artifact is not what it had to be beside its parent, and would not be again."""
 EXIT_OUT_OF_MEMORY = 71
 """An allocation failed and was caught (`EX_OSERR`)."""
 EXIT_SUSPENDED = 75

@@ -22,6 +22,7 @@ End = Literal[
     "Error",
     "BadAssignment",
     "Diverged",
+    "NoGain",
     "MetricsLost",
 ]
 """How an attempt ends.

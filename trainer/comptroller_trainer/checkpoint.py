@@ -40,12 +40,14 @@ class Checkpoints:
         store: the trial's prefix.
         fingerprint: of all that decides the numbers; another trial's checkpoints are no use to this one.
         attempt: part of the name, so that two attempts alive at once never write one object.
+        prefix: where they are, below the store's.
     """
 
-    def __init__(self, store: Store, fingerprint: str, attempt: int) -> None:
+    def __init__(self, store: Store, fingerprint: str, attempt: int, prefix: str = _PREFIX) -> None:
         self._store = store
         self._fingerprint = fingerprint
         self._attempt = attempt
+        self._prefix = prefix
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any], step: int) -> str:
         """Write a checkpoint after `step` steps in all, and drop those that are no longer needed.
@@ -55,7 +57,7 @@ class Checkpoints:
         """
         from safetensors.torch import save  # noqa: PLC0415
 
-        name = f"{_PREFIX}{step:012d}-{self._attempt:05d}"
+        name = f"{self._prefix}{step:012d}-{self._attempt:05d}"
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
         pointer = {
             "format": 1,
@@ -80,7 +82,7 @@ class Checkpoints:
 
     def _pointers(self) -> list[str]:
         # Names begin with the step in a fixed width, so that their order is that of the steps.
-        return [key for key in self._store.list(_PREFIX) if key.endswith(".json")]
+        return [key for key in self._store.list(self._prefix) if key.endswith(".json")]
 
     def _read(self, key: str) -> Checkpoint | None:
         try:
@@ -106,7 +108,7 @@ class Checkpoints:
         for key in pointers[:-_KEPT]:
             self._store.delete(key)  # the pointer first: without it the data is no checkpoint
         names = {key.removesuffix(".json") for key in kept}
-        for key in self._store.list(_PREFIX):
+        for key in self._store.list(self._prefix):
             # Newer data without a pointer may be a checkpoint that another attempt is just writing.
             stem = key.removesuffix(".safetensors")
             if key != stem and stem not in names and key < kept[0]:

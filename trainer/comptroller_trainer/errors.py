@@ -19,6 +19,10 @@ class DivergedError(AssignmentError):
     """Training left the finite numbers, and would again: the same seed gives the same steps (exit 65)."""
 
 
+class NoGainError(AssignmentError):
+    """What compression made is no better than what it was made from, measured (exit 66)."""
+
+
 class Suspended(BaseException):
     """SIGTERM was honoured (exit 75).
 

@@ -22,13 +22,13 @@ class ParityError(Exception):
     """The exported graph does not compute what the module does."""
 
 
-def export(model: nn.Module, context: Context) -> tuple[Path, str]:
+def export(model: nn.Module, context: Context, name: str = "model.onnx") -> tuple[Path, str]:
     """The graph's file, its batch dimension free, and the exporter that made it.
 
     torch's tracing exporter comes first: it needs 0.2 s where the one over torch.export needs 8 s for its
     imports alone, which every rung of every trial would pay. What it cannot export goes to the other.
     """
-    path = context.directory / "model.onnx"
+    path = context.directory / name
     model = model.eval().cpu()
     example = torch.rand(_TRACED, *context.shape)
     with warnings.catch_warnings(), torch.no_grad():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from comptroller_trainer import registry
-from comptroller_trainer.recipe import CHOICES, Training
+from comptroller_trainer.recipe import CHOICES, JOINT, Training
 
 _BOUNDS = {
     "minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
@@ -36,9 +36,10 @@ def rows() -> Iterator[Row]:
     """Every parameter of every stage that is installed; stages that read it alike share a row."""
     for lever, choice in CHOICES.items():
         names = list(registry.known(choice.group))
-        yield Row(
-            f"{lever}.{choice.field}", "", " ".join(names), choice.default, f"Entry points `{choice.group}`."
-        )
+        meaning = f"Entry points `{choice.group}`."
+        if lever == "compress":
+            meaning += f" Several are joined by `{JOINT}`: parts taken out, trained further, numbers changed."
+        yield Row(f"{lever}.{choice.field}", "", " ".join(names), choice.default, meaning)
         readers: dict[Row, list[str]] = {}
         for name in names:
             for row in _fields(registry.known(choice.group)[name].load().Parameters, lever):

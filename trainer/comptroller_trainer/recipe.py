@@ -5,7 +5,7 @@ is `Training`. All of it is declared in these classes: validation, defaults and 
 (`comptroller_trainer.parameters`) come from nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from comptroller_trainer.compression.base import Compressor
     from comptroller_trainer.models.base import Family
     from comptroller_trainer.selection.base import Selector
+
+
+JOINT = "+"
+"""Between the names of compressors that work one after the other."""
 
 
 class Choice(NamedTuple):
@@ -97,6 +101,9 @@ class Training(Parameters):
         ge=0,
         description="Of training: no epoch is begun that would end later; 0: any.",
     )
+    calibration: Literal["none", "temperature"] = Field(
+        "none", description="Of the shipped model's confidence, on the validation split."
+    )
     precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
         "auto", description="bf16, fp16: mixed. auto: bf16 on a GPU that has it, else fp32."
     )
@@ -142,28 +149,42 @@ def parse(parameters: Mapping[str, str]) -> Recipe:
     for name, value in parameters.items():
         lever, _, field = name.partition(".")
         levers[lever][field] = value
+    _check_names(Training.model_fields, levers["recipe"], "recipe")
     training = _typed(Training, levers["recipe"], "recipe")
     names = {lever: levers[lever].pop(choice.field, choice.default) for lever, choice in CHOICES.items()}
     # Every name is looked up before the first class is imported: a wrong one is known at once.
     points = {
-        lever: registry.find(choice.group, f"{lever}.{choice.field}", names[lever])
+        lever: [
+            registry.find(choice.group, f"{lever}.{choice.field}", name)
+            for name in (names[lever].split(JOINT) if lever == "compress" else [names[lever]])
+        ]
         for lever, choice in CHOICES.items()
     }
+    from comptroller_trainer.compression.pipeline import pipeline  # noqa: PLC0415  # torch
+
     built = {}
-    for lever, point in points.items():
-        stage = point.load()
-        choice = CHOICES[lever]
-        typed = _typed(stage.Parameters, levers[lever], lever, f" with {lever}.{choice.field} {point.name!r}")
-        built[lever] = stage(typed)
-    return Recipe(built["model"], built["data"], built["augment"], built["compress"], training, names)
+    for lever, several in points.items():
+        stages = [point.load() for point in several]
+        known = {field for stage in stages for field in stage.Parameters.model_fields}
+        _check_names(known, levers[lever], lever, f" with {lever}.{CHOICES[lever].field} {names[lever]!r}")
+        steps = []
+        for stage in stages:
+            own = {k: v for k, v in levers[lever].items() if k in stage.Parameters.model_fields}
+            steps.append(stage(_typed(stage.Parameters, own, lever)))
+        built[lever] = steps
+    (family,), (selector,), (augmentation,) = built["model"], built["data"], built["augment"]
+    compressor = pipeline(names["compress"], built["compress"])
+    return Recipe(family, selector, augmentation, compressor, training, names)
 
 
-def _typed(kind: type[P], given: dict[str, str], lever: str, where: str = "") -> P:
-    fields = sorted(kind.model_fields)
+def _check_names(fields: Iterable[str], given: Mapping[str, str], lever: str, where: str = "") -> None:
     for name, value in given.items():
-        if name not in kind.model_fields:
-            known = ", ".join(f"{lever}.{field}" for field in fields) or "none"
+        if name not in fields:
+            known = ", ".join(f"{lever}.{field}" for field in sorted(fields)) or "none"
             raise AssignmentError(f"{lever}.{name}", value, f"is not a parameter{where}; known: {known}")
+
+
+def _typed(kind: type[P], given: dict[str, str], lever: str) -> P:
     try:
         return kind.model_validate_strings(given)
     except ValidationError as error:

@@ -11,10 +11,14 @@ from comptroller_trainer import seeds
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from comptroller_trainer.data.samples import Dataset
+    from comptroller_trainer.loss import Soft
 
 Make = Callable[[], "dict[str, Tensor]"]
 Keep = Callable[[str, Make], "dict[str, Tensor]"]
+Tune = Callable[["nn.Module", "Dataset", int, float, "Soft | None"], "nn.Module"]
 
 
 class Parameters(BaseModel):
@@ -46,6 +50,10 @@ def _anew(_name: str, make: Make) -> "dict[str, Tensor]":
     return make()
 
 
+def _untuned(*_: object) -> "nn.Module":
+    raise TypeError("there is no training loop around this stage")
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The trial around a stage."""
@@ -61,6 +69,8 @@ class Context:
     """Scratch space; gone when the attempt ends."""
     keep: Keep = _anew
     """What `remember` asks; without a store, everything is made anew."""
+    further: Tune = _untuned
+    """What `tune` asks."""
 
     @property
     def outputs(self) -> int:
@@ -79,3 +89,19 @@ class Context:
             make: a function of the trial's seed, data and parameters alone.
         """
         return self.keep(name, make)
+
+    def tune(
+        self, model: "nn.Module", dataset: "Dataset", epochs: int, rate: float, soft: "Soft | None"
+    ) -> "nn.Module":
+        """`model` trained further, as the trial's recipe trains; in eval mode.
+
+        It stops at any step, and a later attempt goes on from there.
+
+        Args:
+            model: changed in place.
+            dataset: the trial's.
+            epochs: of the selected samples.
+            rate: the peak learning rate, as a share of the recipe's; it falls as a cosine.
+            soft: a teacher's part of the loss, if there is one.
+        """
+        return self.further(model, dataset, epochs, rate, soft)

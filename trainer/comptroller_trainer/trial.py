@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,21 @@ from torch import Tensor, nn
 from comptroller_api.contract import Artifact, Assignment, Report
 from comptroller_trainer import environment, export, seeds
 from comptroller_trainer.checkpoint import Checkpoints
+from comptroller_trainer.compression.none import Uncompressed
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.distributed import Peers
+from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
+from comptroller_trainer.fit.further import Further
 from comptroller_trainer.fit.place import Place
 from comptroller_trainer.fit.pretrain import pretrain
 from comptroller_trainer.fit.whole import train_whole
 from comptroller_trainer.line import Line
-from comptroller_trainer.measure.artifact import measure
+from comptroller_trainer.measure.artifact import measure, served
+from comptroller_trainer.measure.beside import beside
+from comptroller_trainer.measure.calibration import calibrate, divisible
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.base import Classifier, WholeFamily
 from comptroller_trainer.models.profile import profile
@@ -97,6 +103,12 @@ class Trial:
             recipe.augmentation.fit(dataset.train, context)
         with stage("build"):
             model = self._build(dataset, context)
+            if recipe.training.calibration == "temperature":
+                divisible(model, context)  # before anything is spent on training
+            if model is not None:
+                recipe.compressor.check(model, context)
+            elif recipe.compressor.trains:
+                raise AssignmentError("compress.method", recipe.names["compress"], "needs a network")
         if epochs := recipe.training.pretrain_epochs:
             with stage("pretrain"):
                 pretrain(model, dataset.train, epochs, context)
@@ -107,19 +119,50 @@ class Trial:
         if not self._peers.first:
             return None
         with stage("compress"):
-            model = recipe.compressor.fit(merge(model), dataset, context).model_
+            model, parent = self._compressed(merge(model), dataset, context)
+        if recipe.training.calibration == "temperature":
+            with stage("calibrate"):
+                calibrate(divisible(model, context), dataset.validation)
         with stage("finalize"):
             graph, exporter = export.export(model, context)
             export.check_parity(model, graph, dataset.validation.inputs[:64])
             graph = recipe.compressor.finish(graph, context)
         with stage("measure"):
-            metrics = measure(graph, dataset.validation, assignment.latency, self._threads, context)
+            metrics = self._measured(graph, dataset.validation, context)
+            if parent is not None:
+                theirs = self._measured(parent, dataset.validation, context)
+                again = partial(self._served_again, graph, parent, dataset.validation, context)
+                metrics |= beside(recipe.compressor.must, metrics, theirs, again)
             size = profile(model, context.shape)
             metrics["parameters"] = float(size.parameters)
             metrics["macs"], metrics["activation_bytes"] = float(size.macs), float(size.activation_bytes)
         with stage("report"):
             artifacts = self._ship(model, graph, fitted.place, dataset, context)
         return self._report(fitted, metrics, artifacts, exporter, others)
+
+    def _compressed(
+        self, model: nn.Module, dataset: Dataset, context: Context
+    ) -> tuple[nn.Module, Path | None]:
+        """The module to export, and its parent's graph where it has one."""
+        a, compressor = self._assignment, self._recipe.compressor
+        if isinstance(compressor, Uncompressed):
+            return model, None
+        parent, _ = export.export(model, context, "parent.onnx")
+        decides = fingerprint(a, compression=True)
+        further = Further(self._recipe, context, self._store, decides, (a.rung, a.attempt), self._line)
+        compressor.fit(model, dataset, dataclasses.replace(context, further=further))
+        return compressor.model_, parent
+
+    def _measured(self, graph: Path, validation: Samples, context: Context) -> dict[str, float]:
+        return measure(graph, validation, self._assignment.latency, self._threads, context)
+
+    def _served_again(
+        self, graph: Path, parent: Path, validation: Samples, context: Context
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        ours, theirs = (
+            served(path, validation, self._assignment.latency, context) for path in (graph, parent)
+        )
+        return ours, theirs
 
     def _context(self, dataset: Dataset) -> Context:
         a = self._assignment
@@ -169,7 +212,7 @@ class Trial:
         """Store what the rung leaves, below `rungs/<rung>/`."""
         recipe = self._recipe
         files = {"model.onnx": graph}
-        parameters = recipe.family.parameters.model_dump()
+        parameters = recipe.family.shipped().model_dump()
         for path in export.save_weights(model, recipe.names["model"], parameters, context):
             files[path.name] = path
         files["selection.npz"] = self._selection(place.epoch, dataset, context)
@@ -258,11 +301,18 @@ class Trial:
         )  # fmt: skip
 
 
-def fingerprint(assignment: Assignment) -> str:
-    """Of all in the assignment that decides the numbers of training; not the attempt, nor the rung."""
+def fingerprint(assignment: Assignment, *, compression: bool = False) -> str:
+    """Of all in the assignment that decides the numbers of training; not the attempt, nor the rung.
+
+    With `compression`, of all that decides those of training further, too.
+    """
     decides = {
         "seed": assignment.seed,
-        "parameters": dict(sorted(assignment.parameters.items())),
+        "parameters": {
+            name: value
+            for name, value in sorted(assignment.parameters.items())
+            if compression or not name.startswith("compress.")
+        },
         "total_epochs": assignment.total_epochs,
         "data": assignment.data.to_json(),
     }

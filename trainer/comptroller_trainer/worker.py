@@ -21,6 +21,7 @@ from comptroller_trainer.errors import (
     AssignmentError,
     DivergedError,
     MissingError,
+    NoGainError,
     StoreError,
     Suspended,
     out_of_memory,
@@ -55,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     except Suspended:
         return _end(protocol.EXIT_SUSPENDED, "stopped by SIGTERM")
     except AssignmentError as error:
-        diverged = isinstance(error, DivergedError)
-        return _end(protocol.EXIT_DIVERGED if diverged else protocol.EXIT_BAD_ASSIGNMENT, str(error))
+        codes = {DivergedError: protocol.EXIT_DIVERGED, NoGainError: protocol.EXIT_NO_GAIN}
+        return _end(codes.get(type(error), protocol.EXIT_BAD_ASSIGNMENT), str(error))
     except Exception as error:  # noqa: BLE001  # whatever it is, the reason goes where the operator reads it
         traceback.print_exc()
         if out_of_memory(error):

@@ -17,7 +17,7 @@ _BY_DEADLINE = frozenset({None, contract.EXIT_SUSPENDED, _KILLED, 143})
 _NODE_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
 
 
-def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911  (a decision table)
+def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911, PLR0912  (a decision table)
     """The end of a run whose work has stopped, and a sentence for a person."""
     done = run.exit
     if done.code == contract.EXIT_FINISHED:
@@ -26,6 +26,8 @@ def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911  (a decision t
         return "BadAssignment", done.message
     if done.code == contract.EXIT_DIVERGED:
         return "Diverged", done.message
+    if done.code == contract.EXIT_NO_GAIN:
+        return "NoGain", done.message
     if run.stop is not None:
         return run.stop, run.stop_reason
     if done.out_of_memory or done.code == contract.EXIT_OUT_OF_MEMORY:

@@ -133,7 +133,7 @@ def next_step(  # noqa: PLR0911  (a decision table)
         return Step(outcome="MetricsLost", reason=f"attempt {last.number} exited 0 and left no report")
     if last.end == "BadAssignment":
         return Step(outcome="Failed", reason=last.reason)
-    if last.end == "Diverged":
+    if last.end in {"Diverged", "NoGain"}:
         return Step(outcome="Infeasible", reason=last.reason)
     if last.end in COUNTED_ENDS:
         failures = sum(attempt.end in COUNTED_ENDS for attempt in p.attempts)

@@ -21,6 +21,7 @@ def run(stop=None, **how):
         ({"code": 1, "deadline": True}, "Error"),
         ({"code": 64, "deadline": True}, "BadAssignment"),
         ({"code": 65}, "Diverged"),
+        ({"code": 66}, "NoGain"),
         ({"code": 75}, "Suspended"),
         ({"code": 75, "deadline": True}, "LeaseExpired"),
         ({"code": 137}, "Error"),

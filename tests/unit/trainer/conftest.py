@@ -41,15 +41,16 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
 
 
 class StopAfter(Stop):
-    """SIGTERM that comes during the step after which `step` are behind."""
+    """SIGTERM that comes during the step after which `step` are behind, of one stage if it is named."""
 
-    def __init__(self, progress: Progress, step: int) -> None:
-        self._progress, self._step = progress, step
+    def __init__(self, progress: Progress, step: int, stage: str | None = None) -> None:
+        self._progress, self._step, self._stage = progress, step, stage
         super().__init__()
 
     @property
     def requested(self) -> bool:
-        return self._progress.step >= self._step
+        here = self._stage is None or self._progress.phase == self._stage
+        return here and self._progress.step >= self._step
 
     @requested.setter
     def requested(self, value: bool) -> None:
@@ -104,12 +105,13 @@ def attempt(
     """Runs one attempt here; `stop_after` steps SIGTERM comes."""
 
     def run(
-        parameters: dict[str, str] | None = None, stop_after: int | None = None, **changes: Any
-    ) -> Report:
+        parameters: dict[str, str] | None = None, stop_after: int | None = None, stop_in: str | None = None,
+        **changes: Any,
+    ) -> Report:  # fmt: skip
         assignment = Assignment.model_validate(described(parameters, **changes))
         meter = Meter(1.0)
         progress = Progress(assignment.name, 0.0, assignment.lease_seconds, meter)
-        stop = Stop() if stop_after is None else StopAfter(progress, stop_after)
+        stop = Stop() if stop_after is None else StopAfter(progress, stop_after, stop_in)
         parsed = recipe.parse(assignment.parameters)
         store = open_store(assignment.artifacts)
         directory = tmp_path_factory.mktemp("scratch")

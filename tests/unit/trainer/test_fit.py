@@ -167,6 +167,23 @@ def test_a_watching_selector_resumes_exactly_in_the_middle_of_an_epoch(trained: 
     assert len(records[0]) == 2
 
 
+def test_a_store_that_is_away_at_an_epochs_end_gets_its_record_later(trained: Trained) -> None:
+    in_the_way = trained.directory / "trial" / "remembered"
+    in_the_way.parent.mkdir()
+    in_the_way.touch()
+
+    class Clearing(Watcher):
+        """In the second epoch, the store is back."""
+
+        def select(self, epoch: int) -> Selection:
+            if epoch == 1:
+                in_the_way.unlink()
+            return super().select(epoch)
+
+    trained(selector=Clearing(SelectorParameters()))
+    assert len(open_store(f"file://{trained.directory}/trial").list("remembered/")) == 2
+
+
 def test_recomputing_changes_no_weight_and_counts_no_batch_twice(trained: Trained) -> None:
     plain = trained.weights({"model.dropout": "0.3"}, place="plain")
     assert same(plain, trained.weights({"model.dropout": "0.3", "recipe.gradient_checkpointing": "true"}))

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from comptroller_trainer.compression.base import Compressor
+from comptroller_trainer.compression.base import Compressor, CompressorParameters, Place
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.export import INPUT
-from comptroller_trainer.stages import Context, Parameters
+from comptroller_trainer.stages import Context
 
 
-class DynamicInt8(Compressor[Parameters]):
+class DynamicInt8(Compressor[CompressorParameters]):
     """`int8_dynamic`: weights to int8 once, activations anew in each call."""
+
+    Parameters = CompressorParameters
+    place = Place.NUMBERS
 
     def finish(self, graph: Path, context: Context) -> Path:
         from onnxruntime import quantization  # noqa: PLC0415  # a second that other methods do not need
@@ -33,7 +36,7 @@ class DynamicInt8(Compressor[Parameters]):
         return target
 
 
-class StaticInt8Parameters(Parameters):
+class StaticInt8Parameters(CompressorParameters):
     """`compress.*` of `int8_static`."""
 
     calibration: int = Field(512, ge=1, le=100_000, description="Training samples that the ranges come from.")
@@ -43,6 +46,7 @@ class StaticInt8(Compressor[StaticInt8Parameters]):
     """`int8_static`: weights and activations to int8, their ranges from a sample of the training split."""
 
     Parameters = StaticInt8Parameters
+    place = Place.NUMBERS
 
     def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
         order = torch.randperm(len(dataset.train), generator=context.generator("calibrate"))

@@ -28,7 +28,7 @@ from comptroller_trainer.fit.judge import Judge
 from comptroller_trainer.fit.place import COSTS, Place
 from comptroller_trainer.fit.recompute import recomputed
 from comptroller_trainer.fit.step import Step
-from comptroller_trainer.loss import criterion
+from comptroller_trainer.loss import Soft, criterion
 from comptroller_trainer.optimizers import NamedOptimizer
 from comptroller_trainer.progress import Progress
 from comptroller_trainer.recipe import Recipe
@@ -58,6 +58,7 @@ class Fit:
     def __init__(
         self, model: nn.Module, dataset: Dataset, recipe: Recipe, context: Context,
         checkpoints: Checkpoints, stop: Stop, progress: Progress, peers: Peers | None = None,
+        soft: Soft | None = None,
     ) -> None:  # fmt: skip
         self.place = Place()
         self.checkpoint = ""
@@ -77,7 +78,7 @@ class Fit:
             model.body = recomputed(self._body)
         loss = criterion(training, dataset.train.labels, context)
         self._feed = Feed(dataset.train, context.device)
-        self._pass = Step(model, loss, training, context, self._peers)
+        self._pass = Step(model, loss, training, context, self._peers, soft)
         self._optimizer = NamedOptimizer(model, training)
         self._average = Average(model, training.ema)
         self._judge = Judge(training, self.place)
@@ -85,6 +86,7 @@ class Fit:
         self._best: dict[str, Tensor] = {}
         self._selection: Selection | None = None
         self._picked: list[Tensor] = []
+        self._unrecorded: dict[str, dict[str, Tensor]] = {}
         self._saved: tuple[int, int] | None = None
         self._saved_at = self._counted_at = time.monotonic()
         self._joules = progress.meter.joules()
@@ -236,8 +238,20 @@ class Fit:
         made = {"indices": indices}
         if selection.weights is not None and not self._picked:
             made["weights"] = selection.weights
-        self._context.remember(f"trained-{self.place.epoch:05d}", lambda: made)
+        self._unrecorded[f"trained-{self.place.epoch:05d}"] = made
         self._picked = []
+        try:
+            self._write_records()
+        except StoreError as error:
+            if self._peers.size > 1:
+                raise  # the others wait for rank 0
+            _log.warning("no record yet", reason=str(error))
+
+    def _write_records(self) -> None:
+        """Leave what is not yet in the store; before any checkpoint: after one it could not be made again."""
+        for name, made in list(self._unrecorded.items()):
+            self._context.remember(name, made.copy)
+            del self._unrecorded[name]
 
     def _finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
@@ -259,6 +273,7 @@ class Fit:
     def _save(self) -> None:
         if (self.place.epoch, self.place.steps) == self._saved:
             return  # nothing has happened since
+        self._write_records()
         self._count()
         self.place.microbatch = self._pass.microbatch
         self.place.scaler = self._pass.scaler.state_dict() if self._pass.scaler else None

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 import torch
@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from comptroller_trainer import precision, seeds
 from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, out_of_memory
-from comptroller_trainer.loss import Criterion
+from comptroller_trainer.loss import Criterion, Soft, last_input
 from comptroller_trainer.recipe import Training
 from comptroller_trainer.stages import Context
 
@@ -28,17 +28,20 @@ class Step:
         training: the recipe.
         context: the trial.
         peers: who have the rest of each batch.
+        soft: a teacher's part of the loss.
     """
 
     def __init__(
-        self, model: nn.Module, criterion: Criterion, training: Training, context: Context, peers: Peers
-    ) -> None:
+        self, model: nn.Module, criterion: Criterion, training: Training, context: Context, peers: Peers,
+        soft: Soft | None = None,
+    ) -> None:  # fmt: skip
         self.microbatch = training.microbatch
         """Samples that are in memory at once; 0: all."""
         self.precision = precision.resolve(training.precision, context.device)
         self.scaler = precision.scaler(self.precision, context.device)
         self._model = model
         self._criterion = criterion
+        self._soft = soft
         self._device = context.device
         self._peers = peers
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
@@ -96,14 +99,20 @@ class Step:
         for place, ((part, wanted), share) in enumerate(zip(parts, shares, strict=True)):
             last = place == len(parts) - 1
             with nullcontext() if last or self._peers.size == 1 else self._forward.no_sync():  # type: ignore[operator]
-                with precision.autocast(self.precision, self._device):
+                with precision.autocast(self.precision, self._device), self._watched() as seen:
                     outputs = self._forward(part)
                 losses = self._criterion(outputs.float(), wanted)
+                if self._soft:
+                    losses = self._soft.blended(losses, part, outputs.float(), seen[-1] if seen else None)
                 # Processes' gradients are averaged, so each one's are of its share times their number.
                 loss = (losses if share is None else losses * share).sum() / (count / self._peers.size)
                 torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
             found.append(losses.detach())
         return torch.cat(found)
+
+    def _watched(self) -> AbstractContextManager[list[Tensor]]:
+        """Where a teacher compares features: what the last layer is given."""
+        return last_input(self._model) if self._soft and self._soft.features else nullcontext([])
 
     def _split(self, tensor: Tensor) -> tuple[Tensor, ...]:
         size = self.microbatch

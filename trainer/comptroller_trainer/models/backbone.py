@@ -66,6 +66,9 @@ class Timm(Family[TimmParameters]):
             network.get_classifier().requires_grad_(requires_grad=True)
         return Backbone(network, p.resolution, frozen=p.tune != "all")
 
+    def shipped(self) -> TimmParameters:
+        return self.parameters.model_copy(update={"weights": "", "tune": "all"})
+
     def _network(self, shape: tuple[int, ...], outputs: int) -> Any:
         import timm  # noqa: PLC0415  # seconds that other families do not need
 

@@ -24,6 +24,10 @@ class Family(Stage[P]):
             AssignmentError: the family has no network for samples of this shape.
         """
 
+    def shipped(self) -> P:
+        """The parameters that build the network as it is shipped, without what only training needed."""
+        return self.parameters
+
 
 class WholeFamily(Family[P]):
     """Models that are not trained by gradients: fitted at once, and torch modules from then on."""
@@ -62,18 +66,21 @@ class Classifier(nn.Module):
 
     mean: Tensor
     scale: Tensor
+    temperature: Tensor | None
+    """What logits are divided by, where they were calibrated."""
 
     def __init__(self, body: nn.Module, mean: Tensor, deviation: Tensor, shape: tuple[int, ...]) -> None:
         super().__init__()
         broad = (-1,) + (1,) * (len(shape) - 1)
         self.register_buffer("mean", mean.view(broad))
         self.register_buffer("scale", (1 / deviation).view(broad))
+        self.register_buffer("temperature", None)
         self.body = body
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(n, outputs) of inputs (n, *shape), which are float32 (bytes: 0 to 255)."""
         logits: Tensor = self.body((inputs - self.mean) * self.scale)
-        return logits
+        return logits if self.temperature is None else logits / self.temperature
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -1,0 +1,184 @@
+"""Compressors one after the other: channels are really gone, training goes on, teachers teach."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from comptroller_api.contract import Report
+from comptroller_trainer import recipe
+from comptroller_trainer.errors import AssignmentError, NoGainError, Suspended
+from comptroller_trainer.loss import Soft, last_input
+from comptroller_trainer.measure import artifact
+from comptroller_trainer.measure.beside import beside
+from comptroller_trainer.measure.session import open_session
+from comptroller_trainer.models.rebuild import rebuilt
+
+Attempt = Callable[..., Report]
+Weights = Callable[[Report], dict[str, torch.Tensor]]
+SMALL = {"model.width": "16", "model.depth": "2"}
+PRUNED = SMALL | {"compress.ratio": "0.5"}
+
+
+@pytest.fixture(autouse=True)
+def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency takes a second and a half, and is not what these promises are about."""
+    served = dict.fromkeys(artifact._SERVED, 1.0)
+    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
+
+
+def path(report: Report, name: str) -> Path:
+    (uri,) = [one.uri for one in report.artifacts if one.name == name]
+    return Path(uri.removeprefix("file://"))
+
+
+@pytest.mark.parametrize("importance", ["magnitude", "taylor", "bn_scale"])
+@pytest.mark.parametrize("scope", ["layer", "network"])
+def test_channels_are_gone_from_what_is_shipped(attempt: Attempt, importance: str, scope: str) -> None:
+    chosen = {"compress.method": "prune", "compress.importance": importance, "compress.scope": scope}
+    found = attempt(PRUNED | chosen, epochs=1)
+    whole = recipe.parse({"model.family": "cnn"} | SMALL).family.build((1, 12, 12), 4)
+    parameters = sum(p.numel() for p in whole.parameters())
+    assert found.metrics["parameters"] < 0.5 * parameters
+    shipped = [t for t in onnx.load(path(found, "model.onnx")).graph.initializer if len(t.dims) > 1]
+    assert sum(np.prod(t.dims) for t in shipped) < 0.5 * parameters
+
+
+@pytest.mark.parametrize("family", ["cnn", "dscnn", "resnet", "mlp"])
+def test_a_pruned_model_is_rebuilt_from_its_files(attempt: Attempt, family: str) -> None:
+    found = attempt(PRUNED | {"model.family": family, "compress.method": "prune"}, epochs=1)
+    architecture = json.loads(path(found, "architecture.json").read_text())
+    model = rebuilt(architecture, load_file(path(found, "model.safetensors")))
+    inputs = torch.randint(0, 256, (5, 1, 12, 12)).float()
+    session = open_session(path(found, "model.onnx"), "CPU", 1)
+    (expected,) = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+    with torch.no_grad():
+        assert np.allclose(model(inputs).numpy(), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["prune+tune", "prune+kd", "kd", "prune+kd+int8_static"])
+def test_training_further_stops_and_goes_on_exactly(
+    attempt: Attempt, weights: Weights, tmp_path: Path, method: str
+) -> None:
+    parameters = SMALL | {"compress.method": method, "compress.tune_epochs": "2"}
+    whole = attempt(parameters, artifacts=f"file://{tmp_path}/whole")
+    for number, stop_after in enumerate((3, 15)):
+        with pytest.raises(Suspended):
+            attempt(parameters, stop_after=stop_after, stop_in="compress", attempt=number)
+    parts = attempt(parameters, attempt=2)
+    ours, theirs = weights(whole), weights(parts)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("int8_static+prune", "must first take parts out"),
+        ("tune+kd", "must first take parts out"),
+        ("none+prune", "none stands alone"),
+        ("prune+shrink", "'shrink' is not known"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused(method: str, said: str) -> None:
+    with pytest.raises(AssignmentError, match=said):
+        recipe.parse({"compress.method": method})
+
+
+def test_a_parameter_of_none_of_them_is_refused() -> None:
+    with pytest.raises(AssignmentError, match=r"with compress.method 'prune\+int8_static'"):
+        recipe.parse({"compress.method": "prune+int8_static", "compress.tune_epochs": "1"})
+
+
+@pytest.mark.parametrize("family", ["gru", "transformer"])
+def test_a_model_whose_channels_are_not_known_is_refused(attempt: Attempt, family: str) -> None:
+    data = {"uri": "generated:mnist1d", "format": "MNIST1D", "validation": "0.2"}
+    parameters = {"model.family": family, "model.width": "16", "model.depth": "1", "compress.method": "prune"}
+    with pytest.raises(AssignmentError, match=r"compress.method: 'prune' cannot take channels out"):
+        attempt(parameters, data=data, epochs=1, totalEpochs=1)
+
+
+def test_a_student_follows_its_teacher() -> None:
+    torch.manual_seed(0)
+    teacher, student = (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)) for _ in range(2))
+    inputs = torch.randn(64, 6)
+    for features in (False, True):
+        soft = Soft(teacher.eval(), 1.0, 2.0, features=features)
+        optimizer = torch.optim.Adam(student.parameters(), 0.02)
+        seen = []
+        for _ in range(150):
+            with last_input(student) as given:
+                outputs = student(inputs)
+            loss = soft.blended(torch.zeros(64), inputs, outputs, given[-1]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            seen.append(loss.item())
+        assert seen[-1] < 0.2 * seen[0], features
+    own = soft.blended(torch.ones(64), inputs, teacher(inputs), teacher[:2](inputs))
+    assert own.mean().item() < 1e-6
+
+
+def test_another_trials_model_teaches(attempt: Attempt) -> None:
+    short = Path(tempfile.mkdtemp(dir="/tmp"))  # a parameter's value has 64 characters at most
+    large = attempt({"model.width": "16"}, artifacts=f"file://{short}")
+    teacher = path(large, "model.safetensors").parent.as_uri()
+    found = attempt({"compress.method": "kd", "compress.teacher": teacher})
+    assert found.metrics["accuracy"] > 0.3
+    with pytest.raises(AssignmentError, match=r"compress.teacher: .* holds no model"):
+        attempt({"compress.method": "kd", "compress.teacher": "file:///nowhere"}, attempt=1)
+
+
+BEFORE = {"latency_p50_ms": 1.0, "artifact_bytes": 100.0, "accuracy": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("must", "milliseconds", "size", "held"),
+    [
+        ("gain", 0.5, 200.0, True),
+        ("gain", 2.0, 50.0, True),
+        ("gain", 0.97, 100.0, False),
+        ("faster", 2.0, 50.0, False),
+        ("faster", 0.9, 200.0, True),
+        ("smaller", 0.5, 100.0, False),
+        ("smaller", 2.0, 99.0, True),
+        ("anything", 2.0, 200.0, True),
+    ],
+)
+def test_an_artifact_has_to_be_what_was_asked_beside_its_parent(
+    must: Any, milliseconds: float, size: float, held: bool
+) -> None:
+    ours = {"latency_p50_ms": milliseconds, "artifact_bytes": size, "accuracy": 0.8}
+    again: list[int] = []
+
+    def measured_again() -> tuple[dict[str, float], dict[str, float]]:
+        again.append(1)
+        return ours, BEFORE
+
+    if held:
+        assert beside(must, ours, BEFORE, measured_again)["parent_accuracy"] == 0.9
+        assert not again
+    else:
+        with pytest.raises(
+            NoGainError, match=f"{milliseconds:g} ms and {size:.0f} bytes, before 1 ms and 100"
+        ):
+            beside(must, ours, BEFORE, measured_again)
+
+
+def test_a_neighbour_that_was_in_the_way_is_no_reason_to_refuse() -> None:
+    ours, quiet = BEFORE | {"latency_p50_ms": 3.0}, BEFORE | {"latency_p50_ms": 0.5}
+    assert beside("faster", ours, BEFORE, lambda: (quiet, BEFORE))
+
+
+def test_the_parent_stands_in_the_report(attempt: Attempt) -> None:
+    found = attempt(PRUNED | {"compress.method": "prune"}, epochs=1)
+    assert found.metrics["parent_artifact_bytes"] > found.metrics["artifact_bytes"]
+    assert "parent_accuracy" in found.metrics
+    assert not [name for name in attempt(epochs=1, attempt=1).metrics if name.startswith("parent_")]

@@ -1,0 +1,67 @@
+"""Several compressors, one after the other."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+
+from comptroller_trainer.compression.base import Compressor, Place
+from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.measure.beside import Must
+from comptroller_trainer.recipe import JOINT
+from comptroller_trainer.stages import Context, Parameters
+
+FIELD = "compress.method"
+
+
+def pipeline(name: str, steps: Sequence[Compressor[Any]]) -> Compressor[Any]:
+    """The compressor that `compress.method` names by `name`."""
+    return steps[0] if len(steps) == 1 and steps[0].place == Place.NOWHERE else Pipeline(name, steps)
+
+
+class Pipeline(Compressor[Parameters]):
+    """`a+b`: first `a`, then `b` on what it leaves.
+
+    Raises:
+        AssignmentError: in this order the second would undo the first, or work on what it does not know.
+    """
+
+    def __init__(self, name: str, steps: Sequence[Compressor[Any]]) -> None:
+        super().__init__(Parameters())
+        self._steps = list(steps)
+        places = [step.place for step in steps]
+        if Place.NOWHERE in places:
+            alone = name.split(JOINT)[places.index(Place.NOWHERE)]
+            raise AssignmentError(FIELD, name, f"{alone} stands alone")
+        if places != sorted(set(places)):
+            raise AssignmentError(
+                FIELD, name, "must first take parts out, then train, then change numbers, each once"
+            )
+
+    @property
+    def must(self) -> Must:
+        return self._steps[0].must
+
+    @property
+    def trains(self) -> bool:
+        return any(step.trains for step in self._steps)
+
+    def check(self, model: nn.Module, context: Context) -> None:
+        for step in self._steps:
+            step.check(model, context)
+
+    def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
+        parent = copy.deepcopy(model) if any(step.needs_parent for step in self._steps) else model
+        for step in self._steps:
+            step.parent_ = parent
+            model = step.fit(model, dataset, context).model_
+        self.model_ = model
+        return self
+
+    def finish(self, graph: Path, context: Context) -> Path:
+        for step in self._steps:
+            graph = step.finish(graph, context)
+        return graph

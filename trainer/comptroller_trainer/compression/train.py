@@ -1,0 +1,84 @@
+"""Training further what was changed: plainly, or towards a teacher."""
+
+import copy
+from typing import Literal, Self
+
+from pydantic import Field
+from torch import nn
+
+from comptroller_trainer.compression.base import MUST, Compressor, Place
+from comptroller_trainer.compression.pipeline import FIELD
+from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.loss import Soft
+from comptroller_trainer.measure.beside import Must
+from comptroller_trainer.models.rebuild import fetched
+from comptroller_trainer.stages import Context, Parameters
+
+
+class TuneParameters(Parameters):
+    """`compress.*` of `tune`."""
+
+    must: Must = Field("anything", description=MUST)
+    tune_epochs: int = Field(2, ge=1, le=10_000, description="Epochs of training further.")
+    tune_rate: float = Field(
+        0.2, gt=0, le=1, description="Its peak learning rate, as a share of recipe.lr; it falls as a cosine."
+    )
+
+
+class Tune(Compressor[TuneParameters]):
+    """`tune`: trains further on the labels, as the recipe trained before."""
+
+    Parameters = TuneParameters
+    place = Place.TRAIN
+
+    def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
+        p = self.parameters
+        self.model_ = context.tune(model, dataset, p.tune_epochs, p.tune_rate, None)
+        return self
+
+
+class DistilParameters(TuneParameters):
+    """`compress.*` of `kd`."""
+
+    alpha: float = Field(
+        0.9, gt=0, le=1, description="Share of the loss that is the teacher's; the rest is the labels'."
+    )
+    temperature: float = Field(
+        4.0, gt=0, le=100, description="What logits are divided by before they are compared."
+    )
+    match: Literal["logits", "features"] = Field(
+        "logits",
+        description="What is compared: outputs, or the distances between samples in front of the last layer.",
+    )
+    teacher: str = Field(
+        "", max_length=1024,
+        description="Address of another trial's rung, s3:// or file:///; empty: this trial's own model.",
+    )  # fmt: skip
+
+
+class Distil(Compressor[DistilParameters]):
+    """`kd`: trains further to a teacher's outputs (Hinton et al., 2015) or distances (Park et al., 2019).
+
+    Without another teacher it is the model as it was before it was pruned; where nothing was taken out, that
+    is self-distillation (Furlanello et al., 2018).
+    """
+
+    Parameters = DistilParameters
+    place = Place.TRAIN
+    needs_parent = True
+
+    def check(self, model: nn.Module, context: Context) -> None:
+        del model
+        if not context.classes:
+            raise AssignmentError(FIELD, "kd", "needs classes, and the task is regression")
+        if self.parameters.teacher:
+            fetched(self.parameters.teacher, context)
+
+    def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
+        p = self.parameters
+        teacher = fetched(p.teacher, context) if p.teacher else copy.deepcopy(self.parent_)
+        teacher.to(context.device).eval().requires_grad_(requires_grad=False)
+        soft = Soft(teacher, p.alpha, p.temperature, features=p.match == "features")
+        self.model_ = context.tune(model, dataset, p.tune_epochs, p.tune_rate, soft)
+        return self

@@ -1,0 +1,74 @@
+"""Training a changed model further: the same loop, a lower rate, checkpoints of its own."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from comptroller_trainer import seeds
+from comptroller_trainer.checkpoint import Checkpoints
+from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.fit.feed import resident
+from comptroller_trainer.fit.loop import Fit
+from comptroller_trainer.line import Line
+from comptroller_trainer.loss import Soft
+from comptroller_trainer.recipe import Recipe
+from comptroller_trainer.selection.uniform import FreshUniform
+from comptroller_trainer.stages import Context
+from comptroller_trainer.store import Store
+
+_ONCE = {
+    "schedule": "cosine", "warmup": None, "patience": 0, "max_seconds": 0.0, "ema": 0.0,
+    "resolution_start": 1.0, "batch_start": 1.0, "subset_start": 1.0, "depth_start": 1.0,
+}  # fmt: skip
+"""What has done its work when the model was trained first."""
+
+
+class Further:
+    """`stages.Tune` for one attempt at a rung.
+
+    Args:
+        recipe: the trial's. A selector that watches training has done so: then subsets are drawn afresh.
+        context: the trial.
+        store: its prefix.
+        fingerprint: of all that decides the numbers.
+        place: the rung and the attempt.
+        line: stop and progress.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        context: Context,
+        store: Store,
+        fingerprint: str,
+        place: tuple[int, int],
+        line: Line,
+    ) -> None:
+        self._recipe, self._context, self._store, self._line = recipe, context, store, line
+        self._fingerprint = fingerprint
+        self._rung, self._attempt = place
+
+    def __call__(
+        self, model: nn.Module, dataset: Dataset, epochs: int, rate: float, soft: Soft | None
+    ) -> nn.Module:
+        """As `Context.tune` says."""
+        recipe, context, device = self._recipe, self._context, self._context.device
+        seed = seeds.derive(context.seed, "tune", self._rung)
+        context = replace(context, seed=seed, total_epochs=epochs)
+        training = recipe.training.model_copy(update=_ONCE | {"lr": recipe.training.lr * rate})
+        selector = recipe.selector
+        if selector.watches or selector.candidates > 1:
+            selector = FreshUniform(FreshUniform.Parameters(keep=selector.parameters.keep))
+            selector.fit(dataset.train, context)
+        near = replace(
+            dataset, train=resident(dataset.train, device), validation=resident(dataset.validation, device)
+        )
+        checkpoints = Checkpoints(
+            self._store, self._fingerprint, self._attempt, f"tuned/{self._rung}/checkpoints/"
+        )
+        fit = Fit(
+            model.to(device).requires_grad_(requires_grad=True), near,
+            replace(recipe, selector=selector, training=training), context, checkpoints,
+            self._line.stop, self._line.progress, None, soft,
+        )  # fmt: skip
+        return fit.run(epochs)

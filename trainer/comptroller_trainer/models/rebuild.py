@@ -1,0 +1,92 @@
+"""A trained model from what a rung left: `architecture.json` and `model.safetensors`, no pickle."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from comptroller_trainer import registry
+from comptroller_trainer.errors import AssignmentError, MissingError
+from comptroller_trainer.models.base import Classifier
+from comptroller_trainer.recipe import CHOICES
+from comptroller_trainer.stages import Context
+from comptroller_trainer.store import open_store
+from comptroller_trainer.target import Rescale
+
+
+def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Classifier:
+    """The model with these weights, in eval mode on the CPU; layers that were pruned are as narrow as they.
+
+    Args:
+        architecture: what `export.save_weights` wrote.
+        tensors: by the names of the module's state.
+
+    Raises:
+        ValueError: the weights are not of this architecture.
+    """
+    family = registry.known(CHOICES["model"].group)[architecture["family"]].load()
+    shape, outputs = tuple(architecture["shape"]), architecture["classes"] or 1
+    body = family(family.Parameters(**architecture["parameters"])).build(shape, outputs)
+    if not architecture["classes"]:
+        body = nn.Sequential(body, Rescale(torch.zeros(2)))
+    model = Classifier(body, torch.zeros(shape[0]), torch.ones(shape[0]), shape)
+    for name, module in model.named_modules():
+        _narrow(module, {k: v for k in ("weight", "bias") if (v := tensors.get(f"{name}.{k}")) is not None})
+        if isinstance(module, _BatchNorm):
+            _narrow_statistics(module)
+    model.temperature = tensors.get("temperature")
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    return model.eval()
+
+
+def fetched(uri: str, context: Context) -> nn.Module:
+    """The model of a trial's rung, as another trial's teacher.
+
+    Raises:
+        AssignmentError: there is none, or it is of other data.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
+
+    field = "compress.teacher"
+    try:
+        store = open_store(uri)
+        architecture = json.loads(store.get("architecture.json"))
+        model = rebuilt(architecture, load(store.get("model.safetensors")))
+    except (MissingError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise AssignmentError(field, uri, f"holds no model: {error}") from error
+    if (tuple(architecture["shape"]), architecture["classes"]) != (context.shape, context.classes):
+        raise AssignmentError(field, uri, "is of samples of another shape, or of other classes")
+    return model
+
+
+def _narrow(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give the module's own parameters the shapes of `tensors`, and its sizes what follows from them."""
+    for name, tensor in tensors.items():
+        own = getattr(module, name, None)
+        if isinstance(own, nn.Parameter) and own.shape != tensor.shape:
+            setattr(module, name, nn.Parameter(torch.empty_like(tensor)))
+    weight = getattr(module, "weight", None)
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.Conv1d | nn.Conv2d):
+        depthwise = module.groups > 1
+        module.out_channels = module.weight.shape[0]
+        module.groups = module.out_channels if depthwise else 1
+        module.in_channels = module.weight.shape[1] * module.groups
+    elif isinstance(module, _BatchNorm) and isinstance(weight, nn.Parameter):
+        module.num_features = len(weight)
+    elif isinstance(module, nn.LayerNorm) and isinstance(weight, nn.Parameter):
+        module.normalized_shape = tuple(weight.shape)
+
+
+def _narrow_statistics(norm: _BatchNorm) -> None:
+    for name in ("running_mean", "running_var"):
+        if getattr(norm, name) is not None:
+            setattr(norm, name, torch.zeros(norm.num_features))
