@@ -30,4 +30,4 @@ def test_an_example_is_admitted_and_understood(path: Path) -> None:
             studies += 1
             for parameters in corners(verdict.object):
                 assert recipe.parse(parameters)
-    assert studies == 1
+    assert studies == (path.stem != "prices")
