@@ -13,7 +13,7 @@ from pydantic import Field
 
 from comptroller_api.data import Data
 from comptroller_api.meta import Model
-from comptroller_api.space import ParameterName, Value
+from comptroller_api.space import ParameterName, SetValue
 from comptroller_api.study import Latency
 
 ASSIGNMENT_ENV = "COMPTROLLER_ASSIGNMENT"
@@ -62,7 +62,7 @@ class Assignment(Model):
     attempt: int = Field(ge=0)
     name: str = Field(description="The attempt's name, which is also its Job's.")
     seed: int = Field(ge=0)
-    parameters: dict[ParameterName, Value] = Field(default_factory=dict)
+    parameters: dict[ParameterName, SetValue] = Field(default_factory=dict)
     rung: int = Field(ge=0)
     epochs: int = Field(ge=1, description="Train up to this many epochs in all, earlier attempts included.")
     total_epochs: int = Field(ge=1, description="Epochs of the last rung; the schedule's length.")

@@ -18,11 +18,11 @@ ParameterName = Annotated[str, StringConstraints(pattern=_NAME, max_length=64), 
 Value = Annotated[str, Field(max_length=64, description="A parameter's value as text.")]
 """A parameter's value as text; the trainer reads it as its own type."""
 
-LONGEST_VALUE = 256
-"""Characters of a value that is not searched, such as where weights are."""
+SetValue = Annotated[str, Field(max_length=256, description="A parameter's value as text.")]
+"""A value that is set and need not be searched, such as where weights are."""
 
 Values = Annotated[
-    dict[ParameterName, Annotated[str, Field(max_length=LONGEST_VALUE, description="As text.")]],
+    dict[ParameterName, SetValue],
     Field(max_length=64),
     Rule(f"self.all(name, name.matches(r'{_NAME}'))", f"each parameter {_BY_LEVER}"),
 ]

@@ -1,7 +1,6 @@
 """Compressors one after the other: channels are really gone, training goes on, teachers teach."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,9 +125,8 @@ def test_a_student_follows_its_teacher() -> None:
     assert own.mean().item() < 1e-6
 
 
-def test_another_trials_model_teaches(attempt: Attempt) -> None:
-    short = Path(tempfile.mkdtemp(dir="/tmp"))  # a parameter's value has 64 characters at most
-    large = attempt({"model.width": "16"}, artifacts=f"file://{short}")
+def test_another_trials_model_teaches(attempt: Attempt, tmp_path: Path) -> None:
+    large = attempt({"model.width": "16"}, artifacts=f"file://{tmp_path}/large")
     teacher = path(large, "model.safetensors").parent.as_uri()
     found = attempt({"compress.method": "kd", "compress.teacher": teacher})
     assert found.metrics["accuracy"] > 0.3
