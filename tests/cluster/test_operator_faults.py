@@ -82,7 +82,7 @@ def test_without_an_api_server_pods_end_at_their_lease_and_the_books_agree_after
     argv = ["import signal, time", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", "time.sleep(1e6)"]
     derive = ("derive", "comptroller-trainer", DEAF, "python", "-c", "; ".join(argv))
     subprocess.run([PROGRAM, *derive], check=True)
-    search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [400]}}
+    search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [1000]}}
     never = {"lease": {**LEASE, "renewal": "Never"}, "image": DEAF, "retries": 0}
     cluster.apply(
         study("keeps", namespace, search=search, runtime={"lease": LEASE}),
