@@ -163,7 +163,7 @@ def run(job_body: Body, *pods: Body) -> Run | None:
         scheduled=min(begins, default=None),
         ended=None if None in ends else max(end for end in ends if end is not None),
         spans=() if len(indices) == 1 else tuple((begin, end) for begin, end in billed if begin is not None),
-        exit=_exit(min(pods, key=_silence, default=None), terminal),
+        exit=_exit(min(pods, key=_silence, default=None), terminal, overran=_overran(status)),
         stop=cast("End", stop) if stop in get_args(End) else None,
         stop_reason=stop_reason,
         leader=None if all(_leader(pod) == leader for pod in pods) else leader,
@@ -271,18 +271,27 @@ def _ended(pod: Body, scheduled: int, finished: str) -> int | None:
     return at if acknowledged is None or at is None else scheduled + max(0, at - acknowledged)
 
 
-def _exit(pod: Body | None, terminal: Body | None) -> Exit:
+def _overran(status: Body) -> bool:
+    """Whether the Job's deadline ends it: `FailureTarget` says so while a pod is there, `Failed` then."""
+    return any(
+        condition["type"] in {"FailureTarget", "Failed"}
+        and condition["status"] == "True"
+        and condition.get("reason") == "DeadlineExceeded"
+        for condition in status.get("conditions", [])
+    )
+
+
+def _exit(pod: Body | None, terminal: Body | None, *, overran: bool) -> Exit:
     done, lost = _terminated(pod) or {}, _condition(pod, "DisruptionTarget")
     code, message = done.get("exitCode"), str(done.get("message", "")).strip() or _stuck(pod)
     if code is None and terminal is not None and terminal["type"] == "Complete":
         code = EXIT_FINISHED
     by_guard = code == EXIT_SUSPENDED and message.startswith(LEASE_OVER)
     by_kubelet = pod is not None and pod.get("status", {}).get("reason") == "DeadlineExceeded"
-    by_job = terminal is not None and terminal.get("reason") == "DeadlineExceeded"
     return Exit(
         code=code,
         message=message[:512],
         out_of_memory=done.get("reason") == "OOMKilled",
-        deadline=by_guard or by_kubelet or by_job,
+        deadline=by_guard or by_kubelet or overran,
         disruption=lost.get("reason", "") if lost else "",
     )

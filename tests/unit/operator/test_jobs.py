@@ -223,6 +223,14 @@ def test_a_deadline_hides_no_exit_code(by):
     assert classify(found)[0] == "Error"
 
 
+def test_a_deadline_is_known_before_the_last_pod_of_its_job_is_gone():
+    body, killed = made(), pod("Failed", terminated={"exitCode": 137, "finishedAt": "2026-01-01T00:01:00Z"})
+    assert classify(runs.run(body, killed))[0] == "Error"
+    ending = {"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}
+    body["status"] = {"conditions": [ending | {"lastTransitionTime": "2026-01-01T00:00:50Z"}]}
+    assert classify(runs.run(body, killed))[0] == "LeaseExpired"
+
+
 @pytest.mark.parametrize("text", ["soon", "-5", "1e9", "", "9" * 30])
 def test_what_somebody_wrote_over_a_grant_is_no_grant(text):
     running = pod("Running")
