@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 _FAILURES_UNTOLD = 3
 """Failing passes in a row after which people are told."""
+_OUTDATED = 20
+"""Seconds after which what was seen is looked at again before anything more is done on it."""
 _PASSES = 32
 """Passes in one `reconcile` before it yields to other namespaces."""
 
@@ -150,21 +152,29 @@ class Controller:
                     continue  # another writer was first: plan again on what it wrote
                 for entry in entries:
                     log.info("appended", namespace=namespace, **entry.model_dump(mode="json"))
-            await self._act(namespace, actions[durable:])
-            if not durable:
+            done = await self._act(namespace, actions[durable:], world.now)
+            if done and not durable:
                 return True
         return acted
 
-    async def _act(self, namespace: str, actions: list[Action]) -> None:
-        """Carry out all that can be: one study's refused Job does not keep another's from being stopped."""
-        failures = []
+    async def _act(self, namespace: str, actions: list[Action], seen: int) -> bool:
+        """Carry out all that can be: one study's refused Job does not keep another's from being stopped.
+
+        Returns:
+            Whether they are still what the world of `seen` asks for. An operator that stood still must not go
+            on where it was: what it would launch may have run, ended and been deleted by hand since (P4).
+        """
+        failures, outdated = [], False
         for action in actions:
+            if outdated := self._clock() - seen > _OUTDATED:
+                break
             try:
                 await self._cluster.act(namespace, action)
             except Exception as error:  # noqa: BLE001 - raised below, once the others are done
                 failures.append(error)
         if failures:
             raise failures[0]
+        return not outdated
 
     async def _see(self, namespace: str, *, fresh: bool = False) -> tuple[Journal, World]:
         now = self._clock()  # before the snapshot: what it does not show is not older than that

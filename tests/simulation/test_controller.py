@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from comptroller.actions import Launch
 from comptroller.cluster.simulated import Faults
 from comptroller.ledger.encoding import decode, journal_key
 from comptroller.ledger.stores.faulty import Fault
@@ -28,6 +29,29 @@ def test_after_the_end_there_is_nothing_to_do(simulate, make_study):
     simulation.cluster.apply(make_study())
     simulation.run()
     assert not simulation.reconcile(simulation.start_operator())
+
+
+def test_an_operator_that_stood_still_looks_again_before_it_goes_on(simulate, make_study, monkeypatch):
+    simulation = simulate()
+    simulation.cluster.apply(make_study())
+    act, observe = simulation.cluster.act, simulation.cluster.observe
+    looks, launches = [], []
+
+    async def still_after_a_launch(namespace, action):
+        await act(namespace, action)
+        if isinstance(action, Launch):
+            launches.append(len(looks))
+            simulation.cluster.advance(30)
+
+    async def counted(namespace, **how):
+        looks.append(namespace)
+        return await observe(namespace, **how)
+
+    monkeypatch.setattr(simulation.cluster, "act", still_after_a_launch)
+    monkeypatch.setattr(simulation.cluster, "observe", counted)
+    while len(launches) < 2:
+        simulation.reconcile()
+    assert launches[0] < launches[1]
 
 
 def test_the_ceiling_stops_a_trial(simulate, make_study):

@@ -47,6 +47,8 @@ class Client:
     """When a pod was first asked for a heartbeat, by the pod's name."""
     _heard: dict[str, int] = field(default_factory=dict)
     """When one last came, or when it was first asked."""
+    _versions: dict[str, int] = field(default_factory=dict)
+    """Of each Job as it was last observed, or written since."""
 
     @property
     def up_to_date(self) -> bool:
@@ -68,6 +70,8 @@ class Client:
         """The namespace as this operator sees it; `fresh`: as it is."""
         old, cluster = self._old, self.cluster
         self._listen()
+        views = _jobs(cluster) if fresh or old.jobs is None else old.jobs
+        self._versions = {name: view.version for name, view in views.items()}
         if fresh:
             return replace(self._with_silence(cluster.snapshot()), now=cluster.now)
         if self.up_to_date:
@@ -142,10 +146,7 @@ class Client:
 
     def _job_outdated(self, name: str) -> bool:
         job = self.cluster.jobs.get(name)
-        if job is None or self._old.jobs is None:
-            return job is None
-        seen = self._old.jobs.get(name)
-        return seen is None or seen.version != job.version
+        return job is None or self._versions.get(name) != job.version
 
     def _pod_unseen(self, name: str) -> bool:
         # A pod is found by its Job's labels, so both must have been seen.
@@ -153,7 +154,7 @@ class Client:
         unseen = pods is not None and there is not None and pods.get(there.key) is None
         return there is None or unseen or (jobs is not None and name not in jobs)
 
-    def _lay_over(self, action: Action) -> None:  # noqa: C901  (one row a kind of object)
+    def _lay_over(self, action: Action) -> None:  # noqa: C901, PLR0912  (one row a kind of object)
         old, cluster = self._old, self.cluster
         match action:
             case todo.CreateTrial(_, trial) | todo.RecordTrial(trial, _):
@@ -173,6 +174,8 @@ class Client:
             case todo.Launch() | todo.Bury() | todo.Extend() | todo.Stop() | todo.Release() | todo.Grant():
                 name = action.assignment.name if isinstance(action, todo.Launch) else action.name
                 job = cluster.jobs.get(name)
+                if job is not None and not isinstance(action, todo.Grant):
+                    self._versions[name] = job.version
                 if old.jobs is not None and not isinstance(action, todo.Grant):
                     if job is not None:
                         old.jobs[name] = JobView.of(job)
