@@ -9,7 +9,7 @@ from comptroller.actions import Action
 from comptroller.cluster.base import Snapshot
 from comptroller.cluster.simulated import job as of_jobs
 from comptroller.cluster.simulated.cluster import Simulated
-from comptroller.cluster.simulated.job import JobView, PodView
+from comptroller.cluster.simulated.job import JobView, PodView, SimulatedJob
 from comptroller.world import AttemptKey, Run
 from comptroller_api.budget import Budget
 from comptroller_api.pricelist import PriceList
@@ -70,8 +70,8 @@ class Client:
         """The namespace as this operator sees it; `fresh`: as it is."""
         old, cluster = self._old, self.cluster
         self._listen()
-        views = _jobs(cluster) if fresh or old.jobs is None else old.jobs
-        self._versions = {name: view.version for name, view in views.items()}
+        there: Mapping[str, SimulatedJob | JobView] = cluster.jobs if fresh or old.jobs is None else old.jobs
+        self._versions = {name: job.version for name, job in there.items()}
         if fresh:
             return replace(self._with_silence(cluster.snapshot()), now=cluster.now)
         if self.up_to_date:
