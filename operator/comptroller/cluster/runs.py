@@ -150,7 +150,8 @@ def run(job_body: Body, *pods: Body) -> Run | None:
     stop, stop_reason = annotations.get(STOP), annotations.get(STOP_REASON, "")
     terminal = _terminal(status)
     indices = range(min(spec.get("completions") or 1, MOST_PODS))
-    mine = {_index(pod): pod for pod in pods}
+    # A Job with one pod gives it no index; what somebody wrote there says nothing.
+    mine = {_index(pod): pod for pod in pods} if len(indices) > 1 else dict(enumerate(pods[:1]))
     billed = [_billed(job_body, mine.get(index), terminal) for index in indices]
     begins, ends = [begin for begin, _ in billed if begin is not None], [end for _, end in billed]
     leader = mine.get(0, {}).get("status", {}).get("podIP") if len(indices) > 1 else None

@@ -152,3 +152,9 @@ def test_a_price_is_of_each_pod(pods):
 
 def test_one_pod_is_written_as_entries_without_the_field_were():
     assert "pods" not in Resources().model_dump(mode="json")
+
+
+def test_an_index_that_somebody_wrote_on_the_pod_of_a_job_with_one_hides_no_cost():
+    alone = member(7, "Succeeded", code=0)
+    run = runs.run(jobs.job(LAUNCH, jobs.PodSettings({})), alone)
+    assert [end - start for start, end in run.billed(run.ended)] == [50]
