@@ -24,11 +24,11 @@ MODELS = {
         "recipe.lr": "0.05",
     },
     "CNN": {
-        "model.family": "resnet", "model.width": "16", "model.depth": "1", "model.stages": "3",
-        "augment.policy": "flip_crop", "recipe.lr": "0.1",
+        "model.family": "cnn", "model.width": "32", "model.depth": "3", "augment.policy": "flip_crop",
+        "recipe.lr": "0.1",
     },
 }  # fmt: skip
-EPOCHS = {"MLP": 20, "CNN": 30}
+EPOCHS = {"MLP": 20, "CNN": 16}
 
 
 def test_split(directory: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

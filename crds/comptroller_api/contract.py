@@ -3,8 +3,9 @@
 Any image is a trainer that reads `COMPTROLLER_ASSIGNMENT`, serves `/heartbeat` and `/metrics` on
 `HEARTBEAT_PORT`, checkpoints on SIGTERM, and writes its report before it exits 0.
 
-Below `Assignment.artifacts`, a trial's own prefix, it keeps
-`attempts/<attempt>/report.json`, `checkpoints/` and `rungs/<rung>/`.
+Below `Assignment.artifacts`, a trial's own prefix, it keeps `attempts/<attempt>/report.json`,
+`checkpoints/` and `rungs/<rung>/`; the project's own trainer also `tuned/<rung>/checkpoints/`, of the
+training that compression adds.
 """
 
 from typing import Literal
