@@ -15,7 +15,7 @@ import statistics
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from pathlib import Path
 import boto3
 import structlog
 import torch
+from inside import CLOCKS, Clock, context_of, fit_of, model_of
 from PIL import Image
 from server import versitygw
 from torch import Tensor, nn
@@ -30,19 +31,12 @@ from torch.nn import functional
 
 from comptroller_api.data import Data
 from comptroller_trainer import precision, recipe, schedule
-from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
-from comptroller_trainer.fit import Fit
-from comptroller_trainer.meter import Meter
 from comptroller_trainer.models.base import Classifier
-from comptroller_trainer.progress import Progress
 from comptroller_trainer.stages import Context
-from comptroller_trainer.stop import Stop
-from comptroller_trainer.store import open_store
 
 CLASSES, SHAPE = 10, (1, 28, 28)
-Clock = Callable[[], float]
 _SHARDS = 32
 _EPOCHS = (1, 5, 20)
 """Over which the time of fetching is spread."""
@@ -83,19 +77,6 @@ def shard(data: Samples, indices: Tensor) -> bytes:
     return packed.getvalue()
 
 
-def model_of(family: str, dataset: Dataset, device: torch.device) -> Classifier:
-    """Untrained, laid out as the trial line does it."""
-    torch.manual_seed(0)
-    body = recipe.parse({"model.family": family}).family.build(SHAPE, CLASSES)
-    model = Classifier(body, *(m.to(device) for m in dataset.moments()), SHAPE).to(device)
-    model.to(memory_format=torch.channels_last)
-    return model
-
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""cpu, for one thread on a machine with neighbours: what they take does not count."""
-
-
 def bare(model: nn.Module, data: Samples, batch: int, device: torch.device, clock: Clock) -> float:
     """Seconds of an epoch as a tutorial writes it."""
     kind = precision.resolve("auto", device)
@@ -121,24 +102,17 @@ def bare(model: nn.Module, data: Samples, batch: int, device: torch.device, cloc
 
 
 def ours(
-    model: Classifier, dataset: Dataset, parameters: dict[str, str], device: torch.device, clock: Clock
+    model: Classifier, dataset: Dataset, parameters: dict[str, str], context: Context, clock: Clock
 ) -> float:
     """Seconds of an epoch of the trainer's loop, a small validation and the checkpoint included."""
     parsed = recipe.parse(parameters)
-    with tempfile.TemporaryDirectory() as directory:
-        context = Context(0, 1, CLASSES, SHAPE, device, Path(directory))
-        meter = Meter(1.0)
-        parsed.selector.fit(dataset.train, context)
-        checkpoints = Checkpoints(open_store(f"file://{directory}"), "f", 0)
-        progress = Progress("throughput", 0.0, 600, meter)
-        fit = Fit(model, dataset, parsed, context, checkpoints, Stop(), progress)
-        wait(device)
+    parsed.selector.fit(dataset.train, context)
+    with fit_of(model, dataset, parsed, context) as fit:
+        wait(context.device)
         began = clock()
         fit.run(1)
-        wait(device)
-        seconds = clock() - began
-        meter.close()
-    return seconds
+        wait(context.device)
+        return clock() - began
 
 
 def wait(device: torch.device) -> None:
@@ -153,11 +127,12 @@ def rounds(
     """Seconds of an epoch of the bare loop and of ours, in turn, on as many samples."""
     clock = CLOCKS[asked.clock]
     parameters = {"model.family": family, "recipe.batch_size": str(asked.batch)}
-    model = model_of(family, memory, device)
+    context = context_of(memory, 0, 1, Path(tempfile.gettempdir()))
+    model = model_of(recipe.parse({"model.family": family}), memory, context)
     same = memory.train.take(torch.arange(len(data.train)))
     run = {
         "bare": partial(bare, model, same, asked.batch, device, clock),
-        "ours": partial(ours, model, data, parameters, device, clock),
+        "ours": partial(ours, model, data, parameters, context, clock),
     }
     run["bare"]()  # warm
     for number in range(asked.rounds):

@@ -1,0 +1,53 @@
+"""Training in the benchmark's own process, where what is timed is a stage, or a loop, and not a pod."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from comptroller_trainer.checkpoint import Checkpoints
+from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.fit import Fit
+from comptroller_trainer.meter import Meter
+from comptroller_trainer.models.base import Classifier
+from comptroller_trainer.progress import Progress
+from comptroller_trainer.recipe import Recipe
+from comptroller_trainer.stages import Context
+from comptroller_trainer.stop import Stop
+from comptroller_trainer.store import open_store
+
+Clock = Callable[[], float]
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+"""cpu, for one thread on a machine with neighbours: what they take does not count."""
+
+
+def model_of(recipe: Recipe, dataset: Dataset, context: Context) -> Classifier:
+    """Untrained, laid out as the trial line does it."""
+    torch.manual_seed(context.seed)
+    body = recipe.family.build(context.shape, context.outputs)
+    model = Classifier(body, *(m.to(context.device) for m in dataset.moments()), context.shape)
+    if len(context.shape) == 3:  # noqa: PLR2004  # images
+        model.to(memory_format=torch.channels_last)
+    return model.to(context.device)
+
+
+@contextmanager
+def fit_of(model: Classifier, dataset: Dataset, recipe: Recipe, context: Context) -> Iterator[Fit]:
+    """The trainer's loop around a fitted selector, with checkpoints in a directory."""
+    meter = Meter(1.0)
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            checkpoints = Checkpoints(open_store(f"file://{directory}"), "benchmark", 0)
+            progress = Progress("benchmark", 0.0, 86_400, meter)
+            yield Fit(model, dataset, recipe, context, checkpoints, Stop(), progress)
+    finally:
+        meter.close()
+
+
+def context_of(dataset: Dataset, seed: int, epochs: int, directory: Path) -> Context:
+    """Of a trial of its own, on the GPU if there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Context(seed, epochs, dataset.classes, dataset.shape, device, directory)
