@@ -55,6 +55,8 @@ check-generated: install
 	$(RUN) python crds/generate.py --check
 	@$(RUN) comptroller-trainer parameters | diff docs/reference/parameters.md - \
 	    || { echo "docs/reference/parameters.md is not what the classes say; make generate writes it"; exit 1; }
+	@$(RUN) comptroller-trainer parameters --json | diff crds/comptroller_api/trainer.json - \
+	    || { echo "crds/comptroller_api/trainer.json is not what the classes say; make generate writes it"; exit 1; }
 
 # The operator's image holds what `uv export` prints, and nothing of it may be a deep-learning framework.
 check-light: $(UV)
@@ -72,9 +74,10 @@ format: install  ## format, and fix what can be fixed
 	$(RUN) ruff format .
 
 .PHONY: generate
-generate: install  ## the CRDs from the models, the chart's copies, and the page of parameters
+generate: install  ## the CRDs from the models, the chart's copies, and what the trainer can be told
 	$(RUN) python crds/generate.py
 	$(RUN) comptroller-trainer parameters > docs/reference/parameters.md
+	$(RUN) comptroller-trainer parameters --json > crds/comptroller_api/trainer.json
 
 # -- tests ---------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from comptroller_api.contract import ASSIGNMENT_ENV, Assignment
+from comptroller_api.trainer import phrase
 from comptroller_trainer.errors import AssignmentError
 
 
@@ -39,8 +40,7 @@ def explain(error: ValidationError, prefix: str = "") -> AssignmentError:
     """The first broken rule of `error` in our own words; how many others there are."""
     first, *others = error.errors(include_url=False, include_context=False)
     field = prefix + ".".join(str(part) for part in first["loc"])
-    rule = first["msg"].removeprefix("Value error, ")
-    rule = rule[:1].lower() + rule[1:]
+    rule = phrase(first["msg"])
     if first["type"] == "missing":
         return AssignmentError(field or ASSIGNMENT_ENV, None, "is required" + _more(others))
     value = first["input"]

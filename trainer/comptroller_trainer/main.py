@@ -1,9 +1,12 @@
-"""The command: without arguments the guard and its worker; `parameters` prints what a trial can be told."""
+"""The command: without arguments the guard and its worker; `parameters` prints what a trial can be told.
+
+`parameters --json` prints it for `comptroller lint --trainer`.
+"""
 
 import sys
 from collections.abc import Sequence
 
-_USAGE = "usage: comptroller-trainer [parameters]"
+_USAGE = "usage: comptroller-trainer [parameters [--json]]"
 _EXIT_USAGE = 2
 
 
@@ -19,6 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from comptroller_trainer.parameters import page  # noqa: PLC0415
 
         sys.stdout.write(page())
+        return 0
+    if arguments == ["parameters", "--json"]:
+        from comptroller_trainer.described import description  # noqa: PLC0415
+
+        sys.stdout.write(description().model_dump_json(exclude_defaults=True, indent=1) + "\n")
         return 0
     sys.stderr.write(_USAGE + "\n")
     return _EXIT_USAGE

@@ -1,18 +1,13 @@
 """The reference table of parameters, made from the classes that read them."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from pydantic import BaseModel
+from comptroller_api.trainer import JOINT, Parameter
+from comptroller_trainer.described import description
+from comptroller_trainer.recipe import CHOICES
 
-from comptroller_trainer import registry
-from comptroller_trainer.recipe import CHOICES, JOINT, Training
-
-_BOUNDS = {
-    "minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
-}  # fmt: skip
-
-
+_BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 _HEAD = """# Parameters of a trial
 
 What `spec.space` can search and `spec.baseline` can set, made from the classes that read it by
@@ -34,18 +29,19 @@ class Row(NamedTuple):
 
 def rows() -> Iterator[Row]:
     """Every parameter of every stage that is installed; stages that read it alike share a row."""
+    trainer = description()
     for lever, choice in CHOICES.items():
-        names = list(registry.known(choice.group))
+        stages = trainer.stages(lever)
         meaning = f"Entry points `{choice.group}`."
         if lever == "compress":
             meaning += f" Several are joined by `{JOINT}`: parts taken out, trained further, numbers changed."
-        yield Row(f"{lever}.{choice.field}", "", " ".join(names), choice.default, meaning)
+        yield Row(f"{lever}.{choice.field}", "", " ".join(stages), choice.default, meaning)
         readers: dict[Row, list[str]] = {}
-        for name in names:
-            for row in _fields(registry.known(choice.group)[name].load().Parameters, lever):
+        for name, stage in stages.items():
+            for row in _rows(stage.parameters, lever):
                 readers.setdefault(row, []).append(name)
         yield from (row._replace(where=" ".join(of)) for row, of in readers.items())
-    yield from _fields(Training, "recipe")
+    yield from _rows(trainer.recipe, "recipe")
 
 
 def page() -> str:
@@ -55,16 +51,11 @@ def page() -> str:
     return _HEAD + "\n".join(lines) + "\n"
 
 
-def _fields(kind: type[BaseModel], lever: str) -> Iterator[Row]:
-    for name, described in kind.model_json_schema().get("properties", {}).items():
-        optional: dict[str, Any] = next(
-            (one for one in described.get("anyOf", ()) if one["type"] != "null"), {}
-        )
-        schema = described | optional
-        if "enum" in schema:
-            values = " ".join(str(value) for value in schema["enum"])
+def _rows(parameters: Mapping[str, Parameter], lever: str) -> Iterator[Row]:
+    for name, one in parameters.items():
+        if one.values:
+            values = " ".join(map(str, one.values))
         else:
-            bounds = [text.format(schema[key]) for key, text in _BOUNDS.items() if key in schema]
-            values = " ".join([schema.get("type", ""), ", ".join(bounds)]).strip()
-        default, meaning = str(schema.get("default", "")), schema.get("description", "")
-        yield Row(f"{lever}.{name}", "", values, default, meaning)
+            bounds = [t.format(b) for key, t in _BOUNDS.items() if (b := getattr(one, key)) is not None]
+            values = " ".join([one.type, ", ".join(bounds)]).strip()
+        yield Row(f"{lever}.{name}", "", values, str(one.default), one.description)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from comptroller_api.space import LEVERS
+from comptroller_api.trainer import split
 from comptroller_trainer import registry
 from comptroller_trainer.assignment import explain
 from comptroller_trainer.errors import AssignmentError
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from comptroller_trainer.compression.base import Compressor
     from comptroller_trainer.models.base import Family
     from comptroller_trainer.selection.base import Selector
-
-
-JOINT = "+"
-"""Between the names of compressors that work one after the other."""
 
 
 class Choice(NamedTuple):
@@ -156,7 +153,7 @@ def parse(parameters: Mapping[str, str]) -> Recipe:
     points = {
         lever: [
             registry.find(choice.group, f"{lever}.{choice.field}", name)
-            for name in (names[lever].split(JOINT) if lever == "compress" else [names[lever]])
+            for name in split(lever, names[lever])
         ]
         for lever, choice in CHOICES.items()
     }

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from comptroller_trainer import seeds
+from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,19 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _only(cls, value: Any, info: ValidationInfo) -> Any:
+        extra = cls.model_fields[str(info.field_name)].json_schema_extra
+        if isinstance(extra, dict) and value != extra.get("only", value):
+            raise ValueError(extra["otherwise"])
+        return value
+
+
+def only(value: bool | float, otherwise: str) -> dict[str, Any]:
+    """A field's `json_schema_extra` where a stage leaves a parameter one value, and why it is no other."""
+    return {"only": value, "otherwise": otherwise}
+
 
 P = TypeVar("P", bound=Parameters)
 
@@ -41,6 +55,10 @@ class Stage(Generic[P]):
     """
 
     Parameters: Any = Parameters  # a subclass's is narrower, which a typed class variable could not say
+    kinds: ClassVar[tuple[int, ...]] = (IMAGE, SEQUENCE, TABLE)
+    """Dimensions of the samples that it has a meaning for."""
+    classifies: ClassVar[bool] = False
+    """Whether it needs classes, so that regression is refused."""
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters

@@ -23,8 +23,8 @@ from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.compression.none import Uncompressed
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
+from comptroller_trainer.described import agree
 from comptroller_trainer.distributed import Peers
-from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
 from comptroller_trainer.fit.further import Further
@@ -92,6 +92,7 @@ class Trial:
         with stage("data"):
             dataset = load(assignment.data, self._directory / "data")
             context = self._context(dataset)
+            agree(recipe.names, context)
         with stage("select"):
             if recipe.training.oversample != "none":
                 dataset = _oversampled(dataset, context)
@@ -107,8 +108,6 @@ class Trial:
                 divisible(model, context)  # before anything is spent on training
             if model is not None:
                 recipe.compressor.check(model, context)
-            elif recipe.compressor.trains:
-                raise AssignmentError("compress.method", recipe.names["compress"], "needs a network")
         if epochs := recipe.training.pretrain_epochs:
             with stage("pretrain"):
                 pretrain(model, dataset.train, epochs, context)

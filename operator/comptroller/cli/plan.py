@@ -14,6 +14,7 @@ import typer
 from comptroller.admission import ManifestError, admit, concerns, parse, read
 from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, refuse
 from comptroller.cli.planned import Planned, as_json, print_tables, to_markdown
+from comptroller.cli.trainers import Described, described, said
 from comptroller.ledger.books import Books
 from comptroller.plan import accounts
 from comptroller.plan.leases import hedged
@@ -84,6 +85,7 @@ def plan(
             " several with commas. May be repeated.",
         ),
     ] = None,
+    trainer: Described = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a review.")] = False,
     output: Output = Form.TABLE,
 ) -> None:
@@ -91,13 +93,17 @@ def plan(
 
     Exits 1 where a manifest is refused, or where a study could not run one trial.
     """
-    objects = list(_objects([*files, *(prices or []), *(budgets or [])]))
-    studies = _of(Study, objects)
-    if not studies:
+    told = list(_objects([*files, *(prices or []), *(budgets or [])], trainer))
+    objects = [one for one, _ in told]
+    if not _of(Study, objects):
         raise typer.BadParameter(f"no Study in {', '.join(map(str, files))}")
     durations = seconds_per_epoch and replace(seconds_per_epoch, attempt=seconds_per_attempt)
     now = int(time.time())
-    found = [_planned(study, objects, durations, scenario or [], now) for study in studies]
+    found = [
+        _planned(one, objects, durations, scenario or [], now, notes)
+        for one, notes in told
+        if isinstance(one, Study)
+    ]
     if output is Form.JSON:
         print_json([as_json(one) for one in found])
     elif markdown:
@@ -108,8 +114,9 @@ def plan(
     raise typer.Exit(DONE if all(one.fits for one in found) else REFUSED)
 
 
-def _objects(paths: Sequence[Path]) -> Iterator[Object]:
-    """The objects of all files, as the API server would store them; the first refused file ends it."""
+def _objects(paths: Sequence[Path], trainer: str | None) -> Iterator[tuple[Object, tuple[str, ...]]]:
+    """The objects of all files as the API server would store them, with notes; a refused file ends it."""
+    known = described(trainer)
     for path in dict.fromkeys(paths):
         try:
             found = parse(sys.stdin.read()) if str(path) == "-" else read(path)
@@ -122,9 +129,10 @@ def _objects(paths: Sequence[Path]) -> Iterator[Object]:
             if concerns(manifest.content):
                 verdict = admit(manifest.content)
                 where = f"{manifest.source}:{manifest.line}: {manifest.kind} {manifest.name}"
-                refused += [f"{where}: {refusal}" for refusal in verdict.refusals]
+                its = said(verdict.object, known, assumed=trainer is None)
+                refused += [f"{where}: {refusal}" for refusal in verdict.refusals + its.refusals]
                 if verdict.object is not None:
-                    yield verdict.object
+                    yield verdict.object, its.notes
         if refused:
             refuse("\n".join(refused))
 
@@ -139,12 +147,13 @@ def _planned(
     durations: Durations | None,
     scenarios: Sequence[Scenario],
     now: int,
+    told: Sequence[str],
 ) -> Planned:
     meta = study.metadata.model_copy(update={"creation_timestamp": _stamp(now), "uid": "planned"})
     study = study.model_copy(update={"metadata": meta})
     budgets = tuple(b for b in _of(Budget, objects) if b.metadata.namespace == meta.namespace)
     world = World(now, meta.namespace, Books(), studies=(study,), budgets=budgets)
-    notes: list[str] = []
+    notes = list(told)
     book = PriceBook([_declared(one, now, notes) for one in _of(PriceList, objects)], now)
     quote, firm = hedged(study, book)
     runtime = study.spec.runtime

@@ -58,6 +58,7 @@ def run(
     from comptroller.cli import session, tables  # noqa: PLC0415  (two seconds of imports)
     from comptroller.cli.logs import log_to  # noqa: PLC0415
     from comptroller.cli.progress import Progress  # noqa: PLC0415
+    from comptroller.cli.trainers import own  # noqa: PLC0415
     from comptroller.cluster.local import TRAINER, Local  # noqa: PLC0415
 
     if trainer is None and importlib.util.find_spec(TRAINER[-1]) is None:
@@ -70,7 +71,7 @@ def run(
         found = session.manifests([*files, *([prices] if prices else [])], data)
         with session.alone(directory), log_to(directory / "comptroller.log"):
             local = Local(directory, command=shlex.split(trainer) if trainer else TRAINER)
-            if refused := session.apply(local, found):
+            if refused := session.apply(local, found, own if trainer is None else lambda _: ()):
                 refuse("\n".join(refused))
             tell(f"attempts and their logs: {directory / 'runs'}")
             asyncio.run(session.Session(directory, local, Progress(tell), tell).run())

@@ -75,8 +75,15 @@ def manifests(files: Sequence[Path], data: str | None) -> list[Manifest]:
     return found
 
 
-def apply(local: Local, found: Sequence[Manifest]) -> list[str]:
+def apply(
+    local: Local, found: Sequence[Manifest], trainer: Callable[[Study], Sequence[Refusal]]
+) -> list[str]:
     """Admit everything, then apply everything; nothing is applied where anything is refused.
+
+    Args:
+        local: where to.
+        found: the manifests.
+        trainer: what the trainer would refuse of a study.
 
     Returns:
         The refusals as sentences.
@@ -92,6 +99,8 @@ def apply(local: Local, found: Sequence[Manifest]) -> list[str]:
         refusals: list[str | Refusal] = list(verdict.refusals)
         if isinstance(one, Study) and (why := machine.refusal(one.spec.runtime.resources)) is not None:
             refusals.append(f"spec.runtime.resources: {why}")
+        elif isinstance(one, Study) and (wrong := trainer(one)):
+            refusals += wrong
         elif isinstance(one, Study | Budget | PriceList):
             admitted.append(one)
         elif one is not None:

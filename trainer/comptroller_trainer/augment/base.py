@@ -3,14 +3,14 @@
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE, require
+from comptroller_trainer.shapes import require
 from comptroller_trainer.stages import Context, P, Parameters, Stage
 
 
@@ -26,6 +26,9 @@ class Batch:
 
 class Augmentation(Stage[P]):
     """Changes one training batch at a time."""
+
+    changes: ClassVar[bool] = True
+    """Whether it does anything."""
 
     def fit(self, samples: Samples, context: Context) -> Self:
         """Learn from the training split, if there is anything to learn.
@@ -80,8 +83,6 @@ class Scheduled(Augmentation[Q]):
 
     name: str
     """Of the policy."""
-    kinds: tuple[int, ...] = (IMAGE, SEQUENCE, TABLE)
-    """Dimensions of the samples that it has a meaning for."""
 
     def fit(self, samples: Samples, context: Context) -> Self:
         require("augment.policy", self.name, context.shape, *self.kinds)

@@ -22,6 +22,8 @@ from comptroller_trainer.stages import Parameters
 class Identity(Augmentation[Parameters]):
     """`none`: inputs as they are."""
 
+    changes = False
+
     def __call__(self, batch: Batch, generator: torch.Generator, progress: float) -> Batch:
         del generator, progress
         return batch

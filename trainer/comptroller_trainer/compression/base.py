@@ -1,29 +1,15 @@
 """What a compressor is: it may change the trained module, and it may change the exported graph."""
 
-from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import Field
 from torch import nn
 
+from comptroller_api.trainer import Place
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.measure.beside import Must
 from comptroller_trainer.stages import Context, P, Parameters, Stage
-
-
-class Place(IntEnum):
-    """Where a compressor stands in a line of several: each place is taken once, in this order."""
-
-    NOWHERE = 0
-    """It stands alone."""
-    SHAPE = 1
-    """It takes parts out of the module."""
-    TRAIN = 2
-    """It trains the module further."""
-    NUMBERS = 3
-    """It changes how the graph's numbers are held."""
-
 
 MUST = "What the artifact has to be beside its parent, or the trial is Infeasible. gain: either."
 
@@ -40,7 +26,10 @@ class Compressor(Stage[P]):
     Pruning and its like change the module; post-training quantization changes the graph.
     """
 
-    place: ClassVar[Place] = Place.NOWHERE
+    place: ClassVar[Place] = "alone"
+    """What it works on: parts are taken out of the module first, it is trained further next, then the graph's
+    numbers change.
+    """
     needs_parent: ClassVar[bool] = False
     """Whether `parent_` is to be set before the fit."""
     parent_: nn.Module
@@ -52,11 +41,6 @@ class Compressor(Stage[P]):
         """What the artifact has to be beside its parent; a compressor that says nothing leaves it open."""
         must: Must = getattr(self.parameters, "must", "anything")
         return must
-
-    @property
-    def trains(self) -> bool:
-        """Whether it takes a network apart or trains it, which not every family's models are made for."""
-        return self.place in {Place.SHAPE, Place.TRAIN}
 
     def check(self, model: nn.Module, context: Context) -> None:
         """Whether there will be something to do, before anything is spent on training.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from comptroller_trainer.compression.base import Compressor, CompressorParameters, Place
+from comptroller_trainer.compression.base import Compressor, CompressorParameters
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.export import INPUT
 from comptroller_trainer.stages import Context
@@ -22,7 +22,7 @@ class DynamicInt8(Compressor[CompressorParameters]):
     """`int8_dynamic`: weights to int8 once, activations anew in each call."""
 
     Parameters = CompressorParameters
-    place = Place.NUMBERS
+    place = "numbers"
 
     def finish(self, graph: Path, context: Context) -> Path:
         from onnxruntime import quantization  # noqa: PLC0415  # a second that other methods do not need
@@ -46,7 +46,7 @@ class StaticInt8(Compressor[StaticInt8Parameters]):
     """`int8_static`: weights and activations to int8, their ranges from a sample of the training split."""
 
     Parameters = StaticInt8Parameters
-    place = Place.NUMBERS
+    place = "numbers"
 
     def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
         order = torch.randperm(len(dataset.train), generator=context.generator("calibrate"))

@@ -7,11 +7,11 @@ from typing import Any, Self
 
 from torch import nn
 
-from comptroller_trainer.compression.base import Compressor, Place
+from comptroller_api.trainer import disorder
+from comptroller_trainer.compression.base import Compressor
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.beside import Must
-from comptroller_trainer.recipe import JOINT
 from comptroller_trainer.stages import Context, Parameters
 
 FIELD = "compress.method"
@@ -19,7 +19,7 @@ FIELD = "compress.method"
 
 def pipeline(name: str, steps: Sequence[Compressor[Any]]) -> Compressor[Any]:
     """The compressor that `compress.method` names by `name`."""
-    return steps[0] if len(steps) == 1 and steps[0].place == Place.NOWHERE else Pipeline(name, steps)
+    return steps[0] if len(steps) == 1 and steps[0].place == "alone" else Pipeline(name, steps)
 
 
 class Pipeline(Compressor[Parameters]):
@@ -32,22 +32,12 @@ class Pipeline(Compressor[Parameters]):
     def __init__(self, name: str, steps: Sequence[Compressor[Any]]) -> None:
         super().__init__(Parameters())
         self._steps = list(steps)
-        places = [step.place for step in steps]
-        if Place.NOWHERE in places:
-            alone = name.split(JOINT)[places.index(Place.NOWHERE)]
-            raise AssignmentError(FIELD, name, f"{alone} stands alone")
-        if places != sorted(set(places)):
-            raise AssignmentError(
-                FIELD, name, "must first take parts out, then train, then change numbers, each once"
-            )
+        if (rule := disorder(name, [step.place for step in steps])) is not None:
+            raise AssignmentError(FIELD, name, rule)
 
     @property
     def must(self) -> Must:
         return self._steps[0].must
-
-    @property
-    def trains(self) -> bool:
-        return any(step.trains for step in self._steps)
 
     def check(self, model: nn.Module, context: Context) -> None:
         for step in self._steps:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comptroller_trainer.compression.base import Compressor, CompressorParameters, Place
+from comptroller_trainer.compression.base import Compressor, CompressorParameters
 from comptroller_trainer.compression.pipeline import FIELD
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
@@ -48,7 +48,7 @@ class Prune(Compressor[PruneParameters]):
     """
 
     Parameters = PruneParameters
-    place = Place.SHAPE
+    place = "parts"
 
     def check(self, model: nn.Module, context: Context) -> None:
         self._pruned(merge(copy.deepcopy(model)).eval(), "magnitude", context)

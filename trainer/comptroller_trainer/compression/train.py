@@ -6,10 +6,8 @@ from typing import Literal, Self
 from pydantic import Field
 from torch import nn
 
-from comptroller_trainer.compression.base import MUST, Compressor, Place
-from comptroller_trainer.compression.pipeline import FIELD
+from comptroller_trainer.compression.base import MUST, Compressor
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.loss import Soft
 from comptroller_trainer.measure.beside import Must
 from comptroller_trainer.models.rebuild import fetched
@@ -30,7 +28,7 @@ class Tune(Compressor[TuneParameters]):
     """`tune`: trains further on the labels, as the recipe trained before."""
 
     Parameters = TuneParameters
-    place = Place.TRAIN
+    place = "training"
 
     def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
         p = self.parameters
@@ -65,13 +63,12 @@ class Distil(Compressor[DistilParameters]):
     """
 
     Parameters = DistilParameters
-    place = Place.TRAIN
+    place = "training"
+    classifies = True
     needs_parent = True
 
     def check(self, model: nn.Module, context: Context) -> None:
         del model
-        if not context.classes:
-            raise AssignmentError(FIELD, "kd", "needs classes, and the task is regression")
         if self.parameters.teacher:
             fetched(self.parameters.teacher, context)
 

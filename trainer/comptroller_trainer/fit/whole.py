@@ -29,16 +29,6 @@ def train_whole(
         AssignmentError: the recipe asks for what only the loop does.
     """
     name = recipe.names["model"]
-    if recipe.selector.watches or recipe.selector.candidates > 1:
-        raise AssignmentError(
-            "data.selector",
-            recipe.names["data"],
-            f"chooses while training goes on, and {name} is trained at once",
-        )
-    if recipe.names["augment"] != "none":
-        raise AssignmentError(
-            "augment.policy", recipe.names["augment"], f"has no batches to change with {name}"
-        )
     if peers.size > 1:
         raise AssignmentError("WORLD_SIZE", peers.size, f"is more than 1, and one process trains {name}")
     began, joules = time.monotonic(), progress.meter.joules()

@@ -52,9 +52,10 @@ class Timm(Family[TimmParameters]):
 
     Parameters = TimmParameters
     name = "timm"
+    kinds = (IMAGE,)
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
-        require("model.family", self.name, shape, IMAGE)
+        require("model.family", self.name, shape, *self.kinds)
         p = self.parameters
         if p.tune != "all" and not p.weights:
             raise AssignmentError("model.weights", p.weights, f"must name weights with model.tune {p.tune}")

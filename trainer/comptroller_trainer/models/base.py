@@ -1,16 +1,21 @@
 """What a model family is, and what every model has in common."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from comptroller_trainer.data.samples import Samples
+from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
 from comptroller_trainer.stages import Context, P, Stage
 
 
 class Family(Stage[P]):
     """Builds untrained networks of one kind."""
+
+    prunable: ClassVar[tuple[int, ...]] = (IMAGE, SEQUENCE, TABLE)
+    """Dimensions of the samples for which a compressor may take parts out of its networks."""
 
     @abstractmethod
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
@@ -31,6 +36,8 @@ class Family(Stage[P]):
 
 class WholeFamily(Family[P]):
     """Models that are not trained by gradients: fitted at once, and torch modules from then on."""
+
+    prunable = ()
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         del shape, outputs

@@ -27,9 +27,10 @@ class Cnn(Family[ConvolutionalParameters]):
 
     Parameters = ConvolutionalParameters
     name = "cnn"
+    kinds = (IMAGE, SEQUENCE)
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
-        require("model.family", self.name, shape, IMAGE, SEQUENCE)
+        require("model.family", self.name, shape, *self.kinds)
         axes = len(shape) - 1
         channels, size = shape[0], min(shape[1:])
         layers: list[nn.Module] = []

@@ -59,9 +59,11 @@ class Gru(Family[GruParameters]):
 
     Parameters = GruParameters
     name = "gru"
+    kinds = (SEQUENCE,)
+    prunable = ()  # nn.GRU's weights are no layers of their own
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
-        require("model.family", self.name, shape, SEQUENCE)
+        require("model.family", self.name, shape, *self.kinds)
         p, (channels, length) = self.parameters, shape
         features = p.width * p.directions
         pools: dict[str, nn.Module] = {"mean": Mean(), "last": Ends(p.width), "flatten": nn.Flatten()}

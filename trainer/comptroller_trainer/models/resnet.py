@@ -72,9 +72,11 @@ class Resnet(Family[ResnetParameters]):
 
     Parameters = ResnetParameters
     name = "resnet"
+    kinds = (IMAGE, SEQUENCE)
+    prunable = (IMAGE,)  # strides along one axis are not understood by the dependency graph
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
-        require("model.family", self.name, shape, IMAGE, SEQUENCE)
+        require("model.family", self.name, shape, *self.kinds)
         p, axes, channels = self.parameters, len(shape) - 1, self.parameters.width
         layers: list[nn.Module] = [conv(axes, shape[0], channels, kernel=3), norm(axes, channels), nn.ReLU()]
         for stage in range(p.stages):

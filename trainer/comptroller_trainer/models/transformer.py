@@ -48,9 +48,11 @@ class Transformer(Family[TransformerParameters]):
 
     Parameters = TransformerParameters
     name = "transformer"
+    kinds = (IMAGE, SEQUENCE)
+    prunable = ()  # positions are no layer's weights, and heads share the width
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
-        require("model.family", self.name, shape, IMAGE, SEQUENCE)
+        require("model.family", self.name, shape, *self.kinds)
         p = self.parameters
         if min(shape[1:]) < p.patch:
             raise AssignmentError("model.patch", p.patch, f"must not be more than an axis of {shape}")

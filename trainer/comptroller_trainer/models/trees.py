@@ -33,9 +33,10 @@ class Trees(WholeFamily[TreesParameters]):
 
     Parameters = TreesParameters
     name = "trees"
+    kinds = (TABLE,)
 
     def train(self, samples: Samples, weights: Tensor | None, share: float, context: Context) -> nn.Module:
-        require("model.family", self.name, context.shape, TABLE)
+        require("model.family", self.name, context.shape, *self.kinds)
         from sklearn import ensemble  # noqa: PLC0415  # seconds that other families do not need
 
         p = self.parameters

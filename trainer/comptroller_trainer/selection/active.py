@@ -3,15 +3,15 @@
 from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection import proxy
 from comptroller_trainer.selection.base import best, drawn
 from comptroller_trainer.selection.signals import uncertainty
-from comptroller_trainer.selection.static import StaticParameters, StaticSelector
-from comptroller_trainer.stages import Context
+from comptroller_trainer.selection.static import CLEAN, StaticParameters, StaticSelector
+from comptroller_trainer.stages import Context, only
 
 
 class ActiveParameters(StaticParameters):
@@ -32,14 +32,13 @@ class ActiveParameters(StaticParameters):
         description="Confidence from which samples are added with the label a proxy gives them; 0: none.",
     )
 
-    @field_validator("clean")
-    @classmethod
-    def _unread(cls, clean: bool) -> bool:
-        if clean:
-            raise ValueError(
-                "contradicts data.selector active, which does not read the labels it has not bought"
-            )
-        return clean
+    clean: bool = Field(
+        default=False, description=CLEAN,
+        json_schema_extra=only(
+            value=False,
+            otherwise="contradicts data.selector active, which does not read the labels it has not bought",
+        ),
+    )  # fmt: skip
 
 
 class Active(StaticSelector[ActiveParameters]):

@@ -4,7 +4,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self, TypeVar
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from pydantic import Field
@@ -14,11 +14,13 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.stages import Context, Parameters, Stage
 
+KEEP = "Fraction of the training samples in an epoch, 0 to 1."
+
 
 class SelectorParameters(Parameters):
     """`data.*` of every selector."""
 
-    keep: float = Field(1.0, gt=0, le=1, description="Fraction of the training samples in an epoch, 0 to 1.")
+    keep: float = Field(1.0, gt=0, le=1, description=KEEP)
 
     def count(self, samples: int) -> int:
         """How many of `samples` are kept: at least one."""
@@ -67,10 +69,10 @@ class Selector(Stage[S]):
     """Its entry point's."""
     varies = False
     """Whether epochs differ."""
-    watches = False
+    watches: ClassVar[bool] = False
     """Whether `select` depends on what `observe` was told."""
-    classifies = False
-    """Whether it needs classes, so that regression is refused."""
+    picks: ClassVar[bool] = False
+    """Whether steps have candidates."""
     scores_: Tensor | None = None
     """(n,) float32, higher: kept first; None where nothing is scored."""
     taught_: Taught | None = None

@@ -38,6 +38,7 @@ class RhoLoss(Selector[RhoLossParameters]):
     Parameters = RhoLossParameters
     name = "rho_loss"
     varies = True
+    picks = True
     classifies = True  # a number's loss depends on its unit, and the proxy has its own
 
     def fit(self, samples: Samples, context: Context) -> Self:

@@ -13,11 +13,13 @@ from comptroller_trainer.selection.base import Selection, Selector, Taught, reme
 from comptroller_trainer.selection.signals import ProxyParameters, signals
 from comptroller_trainer.stages import Context
 
+CLEAN = "Leave out first what `denoise` would (true, false)."
+
 
 class StaticParameters(ProxyParameters):
     """`data.*` of the selectors that choose once, by a proxy."""
 
-    clean: bool = Field(default=False, description="Leave out first what `denoise` would (true, false).")
+    clean: bool = Field(default=False, description=CLEAN)
 
 
 P = TypeVar("P", bound=StaticParameters)

@@ -3,22 +3,20 @@
 from typing import Self
 
 import torch
-from pydantic import field_validator
+from pydantic import Field
 
 from comptroller_trainer.data.samples import Samples
-from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters
-from comptroller_trainer.stages import Context
+from comptroller_trainer.selection.base import KEEP, Selection, Selector, SelectorParameters
+from comptroller_trainer.stages import Context, only
 
 
 class WholeParameters(SelectorParameters):
     """`data.*` of `all`."""
 
-    @field_validator("keep")
-    @classmethod
-    def _all(cls, keep: float) -> float:
-        if keep != 1:
-            raise ValueError("contradicts data.selector all; leave it out, or give it a `when`")
-        return keep
+    keep: float = Field(
+        1.0, gt=0, le=1, description=KEEP,
+        json_schema_extra=only(1.0, "contradicts data.selector all; leave it out, or give it a `when`"),
+    )  # fmt: skip
 
 
 class Whole(Selector[WholeParameters]):

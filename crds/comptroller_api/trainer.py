@@ -1,0 +1,229 @@
+"""What a trainer can be told: its stages, their parameters, and which of them go together.
+
+`comptroller-trainer parameters --json` prints it in any image; `trainer.json` beside this module is of the
+project's own. The rules below are asked twice, and say the same: by `comptroller lint` before a pod is paid
+for, and by the trainer before it trains.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+Kind = Literal["tables", "sequences", "images"]
+"""Of samples."""
+KINDS: tuple[Kind, ...] = ("tables", "sequences", "images")
+Task = Literal["Classification", "Regression"]
+Place = Literal["alone", "parts", "training", "numbers"]
+"""What a compressor works on. Of several each has another, in this order; `alone`: it stands alone."""
+Value = bool | int | float | str
+
+JOINT = "+"
+"""Between the names of compressors that work one after the other."""
+_PLACES: tuple[Place, ...] = ("parts", "training", "numbers")
+_TYPES = {"integer": int, "number": float, "boolean": bool, "string": str}
+
+
+class Broken(NamedTuple):
+    """A rule that a trial's parameters break."""
+
+    field: str
+    value: Value
+    rule: str
+    """As a phrase that follows the value."""
+
+
+class _Described(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Parameter(_Described):
+    """One parameter of a stage: what values it takes."""
+
+    type: Literal["integer", "number", "boolean", "string"]
+    values: tuple[int | str, ...] = ()
+    """The only ones; empty: all of the type within the bounds."""
+    ge: int | float | None = None
+    gt: int | float | None = None
+    le: int | float | None = None
+    lt: int | float | None = None
+    multiple_of: int | None = None
+    pattern: str | None = None
+    max_length: int | None = None
+    only: Value | None = None
+    """The one value that there is, beside this stage."""
+    otherwise: str = ""
+    """Why not another."""
+    default: Value | None = None
+    description: str = ""
+
+    def read(self, text: str) -> Value:
+        """The value that `text` writes.
+
+        Raises:
+            ValueError: it is none that the trainer takes; the message is a phrase that follows the value.
+        """
+        try:
+            value: Value = self._adapter.validate_strings(text)
+        except ValidationError as error:
+            raise ValueError(
+                phrase(error.errors(include_url=False, include_context=False)[0]["msg"])
+            ) from None
+        if self.only is not None and value != self.only:
+            raise ValueError(self.otherwise)
+        return value
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        kind: Any = Literal[self.values]
+        if self.values:
+            return TypeAdapter(kind)
+        names = ("ge", "gt", "le", "lt", "multiple_of", "pattern", "max_length")
+        bounds: dict[str, Any] = {n: v for n in names if (v := getattr(self, n)) is not None}
+        if self.type == "number":
+            bounds["allow_inf_nan"] = False
+        kind = Annotated[_TYPES[self.type], Field(**bounds)]
+        return TypeAdapter(kind)
+
+
+class Stage(_Described):
+    """What an entry point names."""
+
+    parameters: dict[str, Parameter]
+    """By their names without the lever."""
+    kinds: tuple[Kind, ...] = KINDS
+    """Of samples that it has a meaning for."""
+    classifies: bool = False
+    """Whether it needs classes, so that regression is refused."""
+
+
+class Family(Stage):
+    """A stage of `model`."""
+
+    network: bool = True
+    """Whether it is trained by gradients, batch by batch."""
+    prunable: tuple[Kind, ...] = KINDS
+    """Kinds of samples of which it has networks that parts can be taken out of."""
+
+
+class Selector(Stage):
+    """A stage of `data`."""
+
+    watches: bool = False
+    """Whether it chooses while training goes on."""
+
+
+class Augmentation(Stage):
+    """A stage of `augment`."""
+
+    changes: bool = True
+    """Whether it does anything to a batch."""
+
+
+class Compressor(Stage):
+    """A stage of `compress`."""
+
+    place: Place = "alone"
+
+
+class Choice(_Described):
+    """The parameter that picks a lever's stage."""
+
+    field: str
+    default: str
+
+
+class Trainer(_Described):
+    """All that a trainer can be told."""
+
+    choices: dict[str, Choice]
+    """By lever."""
+    model: dict[str, Family]
+    data: dict[str, Selector]
+    augment: dict[str, Augmentation]
+    compress: dict[str, Compressor]
+    recipe: dict[str, Parameter]
+
+    def stages(self, lever: str) -> Mapping[str, Stage]:
+        """The stages of a lever that picks one, by name."""
+        found: Mapping[str, Stage] = getattr(self, lever)
+        return found
+
+
+@cache
+def reference() -> Trainer:
+    """The project's own trainer."""
+    return Trainer.model_validate_json(files("comptroller_api").joinpath("trainer.json").read_bytes())
+
+
+def phrase(message: str) -> str:
+    """Pydantic's sentence as one that follows a value."""
+    rule = message.removeprefix("Value error, ")
+    return rule[:1].lower() + rule[1:]
+
+
+def split(lever: str, name: str) -> list[str]:
+    """The stages that the value of a lever's choice names."""
+    return name.split(JOINT) if lever == "compress" else [name]
+
+
+def disorder(method: str, places: Sequence[Place]) -> str | None:
+    """What is wrong with the order of compressors in `method`, as a phrase that follows it."""
+    if len(places) > 1 and "alone" in places:
+        return f"{method.split(JOINT)[places.index('alone')]} stands alone"
+    ranks = [_PLACES.index(place) for place in places if place != "alone"]
+    if ranks != sorted(set(ranks)):
+        return "must first take parts out, then train, then change numbers, each once"
+    return None
+
+
+class Picked(NamedTuple):
+    """A lever's stages under the name that picks them."""
+
+    field: str
+    """Of the choice, such as `model.family`."""
+    name: str
+    stages: tuple[Stage, ...]
+
+    def says(self, stage: Stage, rule: str) -> Broken:
+        """`rule` as one that `stage` breaks, which is named if there are several."""
+        if len(self.stages) > 1:
+            rule = f"has {self.name.split(JOINT)[self.stages.index(stage)]}, which {rule}"
+        return Broken(self.field, self.name, rule)
+
+
+def contradictions(picked: Sequence[Picked], task: Task, kind: Kind) -> Iterator[Broken]:
+    """What does not go together among the stages of a trial, or of some of its levers.
+
+    Args:
+        picked: at most one for each lever.
+        task: the data's.
+        kind: of its samples.
+    """
+    for one in picked:
+        for stage in one.stages:
+            if stage.classifies and task == "Regression":
+                yield one.says(stage, "needs classes, and the task is regression")
+            if kind not in stage.kinds:
+                yield one.says(stage, f"needs {' or '.join(reversed(stage.kinds))}, not {kind}")
+    for one in picked:
+        for family in one.stages:
+            if isinstance(family, Family) and kind in family.kinds:
+                for other in picked:
+                    yield from _beside(f"{one.field} {one.name}", family, other, kind)
+
+
+def _beside(named: str, family: Family, other: Picked, kind: Kind) -> Iterator[Broken]:
+    for stage in other.stages:
+        match stage:
+            case Compressor(place="parts" | "training") if not family.network:
+                yield other.says(stage, f"needs a network, and {named} is none")
+            case Compressor(place="parts") if kind not in family.prunable:
+                where = f" for {kind}" if family.prunable else ""
+                yield other.says(stage, f"cannot take channels out of {named}{where}")
+            case Selector(watches=True) if not family.network:
+                yield other.says(stage, f"chooses while training goes on, and {named} is trained at once")
+            case Augmentation(changes=True) if not family.network:
+                yield other.says(stage, f"has no batches to change with {named}")

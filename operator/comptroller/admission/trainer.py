@@ -1,0 +1,214 @@
+"""What the trainer would say of a study's parameters, which the API server does not know.
+
+Each finding is what an attempt would end with (exit 64) after its pod was paid for. What only data can
+tell is left to the trainer, and so is what two numbers are to each other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from itertools import combinations
+
+from comptroller.admission import refusal
+from comptroller.admission.reach import Reach
+from comptroller.admission.refusal import Refusal
+from comptroller_api.data import Data
+from comptroller_api.space import Parameter
+from comptroller_api.study import Study
+from comptroller_api.trainer import (
+    KINDS,
+    Broken,
+    Compressor,
+    Kind,
+    Picked,
+    Stage,
+    Trainer,
+    contradictions,
+    disorder,
+    split,
+)
+from comptroller_api.trainer import Parameter as Taken
+
+
+def findings(study: Study, trainer: Trainer) -> list[Refusal]:
+    """Why a trial that the study can propose would be refused by the trainer; empty: none would be."""
+    return list(dict.fromkeys(_Findings(study, trainer).all()))
+
+
+class _Findings:
+    def __init__(self, study: Study, trainer: Trainer) -> None:
+        spec = study.spec
+        self._data, self._trainer, self._reach = spec.data, trainer, Reach(spec)
+        self._space = {p.name: (place, p) for place, p in enumerate(spec.space.parameters)}
+        self._fixed = {n: v for n, v in spec.baseline.items() if n not in self._space}
+        self._choices = {f"{lever}.{c.field}": lever for lever, c in trainer.choices.items()}
+        self._kinds = _kinds(spec.data)
+
+    def all(self) -> Iterator[Refusal]:
+        for name in [*self._space, *self._fixed]:
+            if name in self._choices:
+                yield from self._stages(name, self._choices[name])
+            else:
+                yield from self._parameter(name)
+        yield from self._pairs()
+
+    # -- names and bounds --------------------------------------------------------------------------------
+
+    def _stages(self, name: str, lever: str) -> Iterator[Refusal]:
+        """The values of a parameter that picks stages."""
+        known = self._trainer.stages(lever)
+        if name in self._space and self._space[name][1].values is None:
+            yield self._odd(name, ".type", self._space[name][1].type, "names stages: it must be Categorical")
+            return
+        for (value,) in self._reach.together(name):
+            if value is None:
+                continue
+            names = split(lever, value)
+            if not known.keys() >= set(names):
+                yield refusal.unsupported(self._at(name, value), value, sorted(known))
+            elif (rule := _disorder(value, [known[one] for one in names])) is not None:
+                yield refusal.invalid(self._at(name, value), value, rule)
+
+    def _parameter(self, name: str) -> Iterator[Refusal]:
+        lever, _, field = name.partition(".")
+        if lever == "recipe":
+            own = self._trainer.recipe.get(field)
+            yield from self._values(name, own) if own else (self._unknown(name, ""),)
+            return
+        choice, stages = self._trainer.choices[lever], self._trainer.stages(lever)
+        without, said = [], dict[Refusal, list[str]]()
+        for given, value in self._reach.together(name, f"{lever}.{choice.field}"):
+            picked = value or choice.default
+            names = split(lever, picked)
+            if given is None or not stages.keys() >= set(names):
+                continue
+            all_taken = [one for n in names if (one := stages[n].parameters.get(field))]
+            if not all_taken:
+                without.append(picked)
+            for wrong in (wrong for taken in all_taken for wrong in self._values(name, taken)):
+                said.setdefault(wrong, []).append(picked)
+        where = f" with {lever}.{choice.field} "
+        for wrong, of in said.items():
+            yield replace(wrong, text=f"{wrong.text},{where}{', '.join(dict.fromkeys(of))}")
+        if without:
+            yield self._unknown(name, where + ", ".join(dict.fromkeys(without)))
+
+    def _values(self, name: str, taken: Taken) -> Iterator[Refusal]:
+        """What a stage says of all values of a parameter of its own."""
+        if name in self._fixed:
+            yield from self._read(name, self._fixed[name], taken)
+            return
+        parameter = self._space[name][1]
+        if parameter.type == "Float" and (taken.type != "number" or taken.values):
+            yield self._odd(name, ".type", "Float", f"writes fractions, and {name} takes {_what(taken)}")
+            return
+        wrong = [one for text in _ends(parameter) for one in self._read(name, text, taken)]
+        yield from wrong
+        if parameter.type != "Integer" or wrong:
+            return
+        if taken.multiple_of and taken.multiple_of > 1:
+            rule = f"proposes others than multiples of {taken.multiple_of}; list those as Categorical"
+            yield self._odd(name, ".type", "Integer", rule)
+        elif taken.values:
+            for whole in range(int(parameter.min or 0) + 1, int(parameter.max or 0)):
+                yield from self._read(name, str(whole), taken)
+
+    def _read(self, name: str, text: str, taken: Taken) -> Iterator[Refusal]:
+        try:
+            taken.read(text)
+        except ValueError as error:
+            yield refusal.invalid(self._at(name, text), text, str(error))
+
+    def _unknown(self, name: str, where: str) -> Refusal:
+        lever, _, field = name.partition(".")
+        stages = [] if lever == "recipe" else self._trainer.stages(lever).values()
+        known = {f for stage in stages for f in stage.parameters} or set(self._trainer.recipe)
+        close = get_close_matches(field, known - {field})
+        hint = f"; close: {', '.join(f'{lever}.{c}' for c in close)}" if close and field not in known else ""
+        hint = hint or ("; give it a `when`" if field in known and name in self._space else "")
+        at = f"{self._at(name)}.name" if name in self._space else self._at(name)
+        return refusal.invalid(at, name, f"is not a parameter of the trainer{where}{hint}")
+
+    # -- what goes together ------------------------------------------------------------------------------
+
+    def _pairs(self) -> Iterator[Refusal]:
+        alone = {name: set[str]() for name in self._choices}
+        for name in self._choices:
+            for picked in self._picked(name):
+                for broken in self._broken(picked):
+                    alone[name].add(broken.value if isinstance(broken.value, str) else "")
+                    yield self._said(broken, picked)
+        for names in combinations(self._choices, 2):
+            for picked in self._picked(*names):
+                if not any(one.name in alone[one.field] for one in picked):
+                    yield from (self._said(broken, picked) for broken in self._broken(picked))
+
+    def _picked(self, *names: str) -> Iterator[list[Picked]]:
+        """The stages that a trial can have at once; those that are not known are told elsewhere."""
+        for values in self._reach.together(*names):
+            picked = []
+            for name, value in zip(names, values, strict=True):
+                lever = self._choices[name]
+                chosen, known = value or self._trainer.choices[lever].default, self._trainer.stages(lever)
+                stages = tuple(known[one] for one in split(lever, chosen) if one in known)
+                if len(stages) == len(split(lever, chosen)) and not _disorder(chosen, stages):
+                    picked.append(Picked(name, chosen, stages))
+            if len(picked) == len(names):
+                yield picked
+
+    def _broken(self, picked: Sequence[Picked]) -> list[Broken]:
+        """What is wrong whichever kind the samples are of; of the kind for which it is least."""
+        found = [list(contradictions(picked, self._data.task, kind)) for kind in self._kinds]
+        return min(found, key=len)
+
+    def _said(self, broken: Broken, picked: Sequence[Picked]) -> Refusal:
+        beside = "".join(
+            f", with {one.field} {one.name}"
+            for one in picked
+            if one.field != broken.field and f"{one.field} {one.name}" not in broken.rule
+        )
+        value = str(broken.value)
+        return refusal.invalid(self._at(broken.field, value), value, broken.rule + beside)
+
+    # -- where it stands ---------------------------------------------------------------------------------
+
+    def _at(self, name: str, text: str | None = None) -> str:
+        """The path of a parameter, and of one of its values."""
+        if name not in self._space:
+            return f"spec.baseline[{name}]"
+        place, parameter = self._space[name]
+        path = f"spec.space.parameters[{place}]"
+        if text is None:
+            return path
+        if parameter.values is not None:
+            return f"{path}.values[{parameter.values.index(text)}]" if text in parameter.values else path
+        return f"{path}.{'min' if text == parameter.min else 'max'}"
+
+    def _odd(self, name: str, below: str, value: str, rule: str) -> Refusal:
+        return refusal.invalid(f"{self._at(name)}{below}", value, rule)
+
+
+def _disorder(name: str, stages: Sequence[Stage]) -> str | None:
+    return disorder(name, [stage.place for stage in stages if isinstance(stage, Compressor)])
+
+
+def _what(taken: Taken) -> str:
+    return "listed values" if taken.values else {"integer": "whole numbers"}.get(taken.type, taken.type)
+
+
+def _ends(parameter: Parameter) -> list[str]:
+    return parameter.values or [str(parameter.min), str(parameter.max)]
+
+
+def _kinds(data: Data) -> tuple[Kind, ...]:
+    """What kinds of samples the data may be."""
+    match data.format:
+        case "IDX" | "ImageFolder":
+            return ("images",)
+        case "MNIST1D":
+            return ("sequences",)
+        case "Bundled":
+            return ("images",) if data.uri == "generated:digits" else ("tables",)
+        case "NPZ":
+            return ("tables", "images")
+    return KINDS
