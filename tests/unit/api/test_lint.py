@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import manifests
 from comptroller.cli.lint import lint
+from comptroller_api.trainer import reference
 
 app = typer.Typer()
 app.command()(lint)
@@ -73,3 +74,52 @@ def test_text_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     assert runner.invoke(app, [str(tmp_path / "none.yaml")]).exit_code == 2
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A study with a selector that is not ours."""
+    path = tmp_path / "mine.yaml"
+    fields = {"spec.baseline['data.selector']": "brightest"}
+    path.write_text(documents(manifests.change(manifests.valid("Study"), fields)))
+    return path
+
+
+def test_what_the_trainer_would_refuse_is_refused(mine: Path) -> None:
+    result = runner.invoke(app, [str(mine)])
+    assert result.exit_code == 1
+    assert 'spec.baseline[data.selector]: Unsupported value: "brightest": supported values:' in result.stdout
+
+
+def test_another_image_may_be_another_trainer(mine: Path) -> None:
+    study = json.loads(mine.read_text())
+    mine.write_text(documents(manifests.change(study, {"spec.runtime.image": "example.com/mine:1"})))
+    result = runner.invoke(app, [str(mine)])
+    assert result.exit_code == 0
+    assert "Study digits: note: spec.baseline[data.selector]" in result.stdout
+    [finding] = json.loads(runner.invoke(app, [str(mine), "-o", "json"]).stdout)
+    assert (finding["errors"], len(finding["notes"])) == ([], 1)
+
+
+@pytest.mark.parametrize(("bound", "code"), [("1", 0), ("0.1", 1)])
+def test_a_trainer_that_describes_itself_is_believed(mine: Path, bound: str, code: int) -> None:
+    given = reference().model_dump(exclude_defaults=True)
+    given["data"]["brightest"] = {"parameters": {"jitter": {"type": "number", "le": float(bound)}}}
+    (description := mine.with_name("trainer.json")).write_text(json.dumps(given))
+    fields = {"spec.runtime.image": "example.com/mine:1", "spec.baseline['data.jitter']": "0.5"}
+    mine.write_text(documents(manifests.change(json.loads(mine.read_text()), fields)))
+    result = runner.invoke(app, [str(mine), "--trainer", str(description)])
+    assert (result.exit_code, "note:" in result.stdout) == (code, False)
+
+
+def test_parameters_may_be_left_unread(mine: Path) -> None:
+    result = runner.invoke(app, [str(mine), "--trainer", "none"])
+    assert (result.exit_code, result.stdout) == (0, "1 checked, 0 refused\n")
+
+
+@pytest.mark.parametrize("text", [None, "{}", "no JSON"])
+def test_a_description_that_is_none_is_a_usage_error(mine: Path, text: str | None) -> None:
+    description = mine.with_name("trainer.json")
+    if text is not None:
+        description.write_text(text)
+    assert runner.invoke(app, [str(mine), "--trainer", str(description)]).exit_code == 2

@@ -215,6 +215,17 @@ def test_a_list_with_a_feed_is_reckoned_with_as_declared(call: Call, write: Call
     assert call("plan", undeclared, *KNOWN).exit_code == 1
 
 
+def test_what_the_trainer_would_refuse_is_refused(call: Call, write: Callable[..., Path]) -> None:
+    slip = {"spec.baseline['recipe.epochs']": "3"}
+    result = call("plan", write("slip", Study=slip, PriceList=FRESH))
+    assert result.exit_code == 1
+    assert 'spec.baseline[recipe.epochs]: Invalid value: "recipe.epochs": is not a parameter' in result.output
+    assert call("plan", write("slip", Study=slip, PriceList=FRESH), "--trainer", "none").exit_code == 0
+    other = slip | {"spec.runtime.image": "example.com/mine:1"}
+    found = read(call("plan", write("other", Study=other, PriceList=FRESH), "-o", "json"))
+    assert any("the project's own trainer would refuse it" in note for note in found["notes"])
+
+
 def test_standard_input_is_read(both: Path) -> None:
     from typer.testing import CliRunner  # noqa: PLC0415
 

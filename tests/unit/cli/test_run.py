@@ -64,6 +64,13 @@ def test_a_whole_study_runs_here(call: Call, naps: Call, tmp_path: Path) -> None
     assert set(starts(out).values()) == {1}
 
 
+def test_what_the_trainer_beside_it_would_refuse_is_refused(call: Call, naps: Call, tmp_path: Path) -> None:
+    result = call("run", naps(), "--dir", tmp_path / "out")
+    assert result.exit_code == 1
+    assert 'spec.baseline[recipe.nap]: Invalid value: "recipe.nap": is not a parameter' in result.output
+    assert not starts(tmp_path / "out")
+
+
 def test_the_ceiling_stops_trials_while_they_run(call: Call, naps: Call, tmp_path: Path) -> None:
     out = tmp_path / "out"
     slow = {"recipe.nap": "4"}
