@@ -8,9 +8,9 @@ for, and by the trainer before it trains.
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from importlib.resources import files
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 Kind = Literal["tables", "sequences", "images"]
 """Of samples."""
@@ -30,7 +30,7 @@ class Broken(NamedTuple):
     """A rule that a trial's parameters break."""
 
     field: str
-    value: Value
+    value: str
     rule: str
     """As a phrase that follows the value."""
 
@@ -145,6 +145,13 @@ class Trainer(_Described):
     augment: dict[str, Augmentation]
     compress: dict[str, Compressor]
     recipe: dict[str, Parameter]
+
+    @model_validator(mode="after")
+    def _has_defaults(self) -> Self:
+        for lever in ("model", "data", "augment", "compress"):
+            if lever not in self.choices or self.choices[lever].default not in self.stages(lever):
+                raise ValueError(f"choices.{lever} must name one of the stages of {lever} as the default")
+        return self
 
     def stages(self, lever: str) -> Mapping[str, Stage]:
         """The stages of a lever that picks one, by name."""

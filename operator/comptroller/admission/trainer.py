@@ -36,6 +36,8 @@ def findings(study: Study, trainer: Trainer) -> list[Refusal]:
 
 
 class _Findings:
+    """One study beside one trainer."""
+
     def __init__(self, study: Study, trainer: Trainer) -> None:
         spec = study.spec
         self._data, self._trainer, self._reach = spec.data, trainer, Reach(spec)
@@ -55,7 +57,7 @@ class _Findings:
     # -- names and bounds --------------------------------------------------------------------------------
 
     def _stages(self, name: str, lever: str) -> Iterator[Refusal]:
-        """The values of a parameter that picks stages."""
+        """What is wrong with the names of stages, and with their order."""
         known = self._trainer.stages(lever)
         if name in self._space and self._space[name][1].values is None:
             yield self._odd(name, ".type", self._space[name][1].type, "names stages: it must be Categorical")
@@ -70,6 +72,7 @@ class _Findings:
                 yield refusal.invalid(self._at(name, value), value, rule)
 
     def _parameter(self, name: str) -> Iterator[Refusal]:
+        """What is wrong with a parameter of a stage, under each stage that a trial can have beside it."""
         lever, _, field = name.partition(".")
         if lever == "recipe":
             own = self._trainer.recipe.get(field)
@@ -132,11 +135,12 @@ class _Findings:
     # -- what goes together ------------------------------------------------------------------------------
 
     def _pairs(self) -> Iterator[Refusal]:
+        """What contradicts the data, and what contradicts another lever's stage where neither does alone."""
         alone = {name: set[str]() for name in self._choices}
         for name in self._choices:
             for picked in self._picked(name):
                 for broken in self._broken(picked):
-                    alone[name].add(broken.value if isinstance(broken.value, str) else "")
+                    alone[name].add(broken.value)
                     yield self._said(broken, picked)
         for names in combinations(self._choices, 2):
             for picked in self._picked(*names):
@@ -167,8 +171,7 @@ class _Findings:
             for one in picked
             if one.field != broken.field and f"{one.field} {one.name}" not in broken.rule
         )
-        value = str(broken.value)
-        return refusal.invalid(self._at(broken.field, value), value, broken.rule + beside)
+        return refusal.invalid(self._at(broken.field, broken.value), broken.value, broken.rule + beside)
 
     # -- where it stands ---------------------------------------------------------------------------------
 

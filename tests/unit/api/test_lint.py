@@ -117,7 +117,10 @@ def test_parameters_may_be_left_unread(mine: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "1 checked, 0 refused\n")
 
 
-@pytest.mark.parametrize("text", [None, "{}", "no JSON"])
+WITHOUT_CHOICES = json.dumps(reference().model_dump(exclude_defaults=True) | {"choices": {}})
+
+
+@pytest.mark.parametrize("text", [None, "{}", "no JSON", WITHOUT_CHOICES])
 def test_a_description_that_is_none_is_a_usage_error(mine: Path, text: str | None) -> None:
     description = mine.with_name("trainer.json")
     if text is not None:
