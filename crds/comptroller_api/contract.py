@@ -5,7 +5,8 @@ Any image is a trainer that reads `COMPTROLLER_ASSIGNMENT`, serves `/heartbeat` 
 
 Below `Assignment.artifacts`, a trial's own prefix, it keeps `attempts/<attempt>/report.json`,
 `checkpoints/` and `rungs/<rung>/`; the project's own trainer also `tuned/<rung>/checkpoints/`, of the
-training that compression adds.
+training that compression adds. A report that names an `assignment.json` among its artifacts, the rung's
+`Assignment`, can be reproduced.
 """
 
 from typing import Literal
@@ -18,6 +19,8 @@ from comptroller_api.space import ParameterName, SetValue
 from comptroller_api.study import Latency
 
 ASSIGNMENT_ENV = "COMPTROLLER_ASSIGNMENT"
+IMAGE_ENV = "COMPTROLLER_IMAGE"
+"""The pod's image as the study or the operator names it, for the report; by its digest where they do."""
 HEARTBEAT_PORT = 9464
 GRANT_ANNOTATION = "comptroller.dev/lease-seconds"
 """Pod annotation: seconds granted, the renewals included. Only grows.

@@ -1,10 +1,13 @@
 """What the numbers were made with, for the report."""
 
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+from comptroller_api.contract import IMAGE_ENV
 
 _DISTRIBUTIONS = ("comptroller-trainer", "torch", "numpy", "onnx", "onnxruntime")
 
@@ -20,6 +23,8 @@ def describe(device: torch.device, threads: int) -> dict[str, str]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": str(threads),
     }
+    if image := os.environ.get(IMAGE_ENV):
+        found["image"] = image
     return found
 
 

@@ -222,6 +222,7 @@ class Trial:
             "augmentation": recipe.augmentation.configuration(),
         }
         written = {
+            "assignment.json": self._assignment.to_json(),
             "history.json": place.history,
             "recipe.json": trained,
             "data.json": dataset.manifest.model_dump(mode="json") if dataset.manifest else None,

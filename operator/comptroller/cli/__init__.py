@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from comptroller.cli import ledger, lint, plan, reconcile, run, simulate, studies
+from comptroller.cli import ledger, lint, plan, reconcile, reproduce, run, simulate, studies
 
 app = typer.Typer(
     name="comptroller",
@@ -52,6 +52,7 @@ for _command in (
     studies.stop,
     studies.resume,
     studies.approve,
+    reproduce.reproduce,
 ):
     app.command()(_command)
 ledger.app.command()(reconcile.reconcile)

@@ -19,7 +19,7 @@ class SourceError(Exception):
 
 
 class Source(Protocol):
-    """Reads studies, suspends and approves them."""
+    """Reads studies and their trials, suspends and approves studies."""
 
     resumed_by: str
     """What else a person must do so that a study goes on, to be put behind a sentence."""
@@ -37,6 +37,14 @@ class Source(Protocol):
 
         Raises:
             SourceError: they cannot be read.
+        """
+        ...
+
+    def trial(self, name: str) -> Trial:
+        """One trial, by its object's name.
+
+        Raises:
+            SourceError: there is none, or it cannot be read.
         """
         ...
 
@@ -71,16 +79,21 @@ class DirectorySource:
     def study(self, name: str) -> Study:
         """One study."""
         found = self._objects.study(self._namespace, name)
-        return found if found is not None else self._missing(name)
+        return found if found is not None else self._missing("study", name)
 
     def trials(self, study: Study) -> list[Trial]:
         """Its trials, by number."""
         return list(self._objects.trials(self._namespace, study.metadata.uid))
 
+    def trial(self, name: str) -> Trial:
+        """One trial."""
+        found = self._objects.trial(self._namespace, name)
+        return found if found is not None else self._missing("trial", name)
+
     def suspend(self, name: str, *, suspended: bool) -> None:
         """Set `spec.suspend`."""
         if not self._objects.suspend(self._namespace, name, suspended=suspended):
-            self._missing(name)
+            self._missing("study", name)
 
     def approve(self, name: str, amount: str) -> None:
         """Say where it is approved: on one's own machine, nobody else could."""
@@ -89,8 +102,8 @@ class DirectorySource:
             f"in a directory, approve in the manifest: metadata.annotations: {APPROVED}: '{amount}'"
         )
 
-    def _missing(self, name: str) -> NoReturn:
-        raise SourceError(f"{self._directory} holds no study {name!r} in namespace {self._namespace!r}")
+    def _missing(self, kind: str, name: str) -> NoReturn:
+        raise SourceError(f"{self._directory} holds no {kind} {name!r} in namespace {self._namespace!r}")
 
 
 class KubernetesSource:
@@ -141,6 +154,10 @@ class KubernetesSource:
             if not more:
                 return sorted(found, key=lambda trial: trial.spec.number)
 
+    def trial(self, name: str) -> Trial:
+        """One trial."""
+        return Trial.model_validate(self._call("get_namespaced_custom_object", "trials", name))
+
     def suspend(self, name: str, *, suspended: bool) -> None:
         """Set `spec.suspend`."""
         patch = {"spec": {"suspend": suspended}}
@@ -156,13 +173,23 @@ class KubernetesSource:
             body = getattr(self._api, method)(GROUP, VERSION, self._namespace, plural, *arguments, **options)
         except self._refused as error:
             if error.status == _NOT_FOUND and arguments:
-                raise SourceError(f"no study {arguments[0]!r} in namespace {self._namespace!r}") from error
+                kind = {"studies": "study", "trials": "trial"}[plural]
+                raise SourceError(f"no {kind} {arguments[0]!r} in namespace {self._namespace!r}") from error
             raise SourceError(f"the API server refused: {_sentence(error)}") from error
         except self._unreached as error:
             raise SourceError(f"the API server cannot be reached: {error}") from error
         if not isinstance(body, dict):
             raise SourceError("the API server's answer is no object")
         return body
+
+
+def open_source(namespace: str | None, directory: Path | None, context: str | None) -> Source:
+    """The directory where one is named, else the cluster.
+
+    Raises:
+        SourceError: no cluster is configured.
+    """
+    return DirectorySource(directory, namespace) if directory else KubernetesSource(namespace, context)
 
 
 def _sentence(error: Any) -> str:

@@ -13,26 +13,27 @@ from rich.live import Live
 
 from comptroller.cli import tables
 from comptroller.cli.console import DONE, REFUSED, Form, Output, console, print_json, refuse
-from comptroller.cli.sources import DirectorySource, KubernetesSource, Source, SourceError
+from comptroller.cli.sources import Source, SourceError, open_source
+
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="Its namespace; else the context's own, or default."),
+]
+Directory = Annotated[
+    Path | None,
+    typer.Option("--dir", help="The directory of a `comptroller run`, in place of a cluster.", exists=True),
+]
+Context = Annotated[str | None, typer.Option("--context", help="The kubeconfig context.")]
 
 
 def _place(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's name.")],
-    namespace: Annotated[
-        str | None,
-        typer.Option("--namespace", "-n", help="Its namespace; else the context's own, or default."),
-    ] = None,
-    directory: Annotated[
-        Path | None,
-        typer.Option(
-            "--dir", help="The directory of a `comptroller run`, in place of a cluster.", exists=True
-        ),
-    ] = None,
-    context: Annotated[str | None, typer.Option("--context", help="The kubeconfig context.")] = None,
+    namespace: Namespace = None,
+    directory: Directory = None,
+    context: Context = None,
 ) -> tuple[Source, str]:
     """Which study, and where it is: the words that each of these commands takes."""
-    found = DirectorySource(directory, namespace) if directory else KubernetesSource(namespace, context)
-    return found, study
+    return open_source(namespace, directory, context), study
 
 
 def _of_study(command: Callable[..., None]) -> Callable[..., None]:

@@ -13,6 +13,7 @@ from comptroller_api.contract import (
     GRANT_ANNOTATION,
     GRANT_FILE,
     HEARTBEAT_PORT,
+    IMAGE_ENV,
     LEADER_ANNOTATION,
     LEADER_FILE,
     LEADER_PORT,
@@ -145,6 +146,7 @@ def _container(launch: Launch, settings: PodSettings) -> Body:
     environment = dict(settings.environment) | {
         "HOME": "/tmp",  # noqa: S108  (an emptyDir of the pod's own)
         "COMPTROLLER_CPUS": f"{quantity.milli(resources.cpu) / 1000:g}",
+        IMAGE_ENV: launch.image,
         ASSIGNMENT_ENV: launch.assignment.model_dump_json(by_alias=True, exclude_none=True),
     }
     ports = [{"name": "heartbeat", "containerPort": HEARTBEAT_PORT}]

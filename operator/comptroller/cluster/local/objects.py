@@ -59,6 +59,11 @@ class ObjectFiles:
         every = self._all(Trial, self._directory / namespace / "trials")
         return tuple(sorted((t for t in every if t.spec.study_uid == study_uid), key=lambda t: t.spec.number))
 
+    def trial(self, namespace: str, name: str) -> Trial | None:
+        """One trial."""
+        path = self._place("Trial", namespace, name)
+        return self._read(Trial, path) if path.exists() else None
+
     def stored(self, manifest: Mapping[str, Any]) -> Object | None:
         """What is there already under the manifest's kind, namespace and name."""
         kind = _KINDS.get(manifest.get("kind"))

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from comptroller.ledger.store import Store, Unavailable
+from comptroller.ledger.store import MAX_OBJECT, Store, Unavailable
 from comptroller.ledger.stores.directory import DirectoryStore
 from comptroller.ledger.stores.memory import MemoryStore
 from comptroller.ledger.stores.s3 import S3Store
@@ -41,17 +41,17 @@ class Objects:
         """Nothing is opened yet."""
         self._stores: dict[str, Store] = {}
 
-    def get(self, uri: str) -> bytes | None:
+    def get(self, uri: str, limit: int = MAX_OBJECT) -> bytes | None:
         """The object at `uri`, or `None` where there surely is none.
 
         Raises:
-            Unavailable: not known.
+            Unavailable: not known, or it has more than `limit` bytes.
         """
         parts = urlsplit(uri)
         root = f"s3://{parts.netloc}" if parts.scheme == "s3" else "file:///"
         if root not in self._stores:
             self._stores[root] = open_store(root)
         try:
-            return self._stores[root].get(unquote(parts.path).strip("/"))
+            return self._stores[root].get(unquote(parts.path).strip("/"), limit)
         except ValueError as error:
             raise Unavailable(str(error)) from error

@@ -1,0 +1,148 @@
+"""A finished trial, run again from what it left."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from comptroller.cli.reproduced import COMPARED, Left, digest
+from comptroller.ledger.store import StoreError
+from comptroller.ledger.stores import Objects
+from comptroller_api.contract import ASSIGNMENT_ENV, Artifact, Assignment, Report, report_key
+from comptroller_api.trial import Trial
+
+ASSIGNMENT = "assignment.json"
+_LEASE = 30 * 86_400
+"""Seconds. The guard runs as in a pod, and a person ends what is too long for him."""
+_SAID = 4000
+"""Bytes of a log's end."""
+
+
+class AgainError(Exception):
+    """The trial cannot be run again or compared; the message says why."""
+
+
+def left(uri: str) -> Left:
+    """The report at `uri`, and what it names, each file as it was when the report was written.
+
+    Raises:
+        AgainError: something is gone, cannot be read, or has changed since.
+    """
+    objects = Objects()
+    try:
+        report = Report.model_validate_json(_read(objects, uri))
+    except ValidationError as error:
+        raise AgainError(f"{uri} is not a report: {error}") from error
+    digests = {}
+    for artifact in report.artifacts:
+        if artifact.name in COMPARED:
+            content = _verified(objects, artifact)
+            try:
+                digests[artifact.name] = digest(artifact.name, content)
+            except (ValueError, KeyError, OSError) as error:
+                raise AgainError(f"{artifact.uri} is not what its name says: {error}") from error
+    return Left(report, digests)
+
+
+def last_report(trial: Trial) -> str:
+    """Where the report of the last rung is that a trial has finished.
+
+    Raises:
+        AgainError: there is none.
+    """
+    rungs = trial.status.rungs if trial.status else []
+    if not rungs or not rungs[-1].report:
+        raise AgainError(f"trial {trial.metadata.name} has finished no rung: there is nothing to compare")
+    return rungs[-1].report
+
+
+def assignment(trial: Trial, report: Report) -> Assignment:
+    """What the report's attempt was given.
+
+    Raises:
+        AgainError: it is not there, is not the trial's, or one machine cannot do it.
+    """
+    found = next((one for one in report.artifacts if one.name == ASSIGNMENT), None)
+    if found is None:
+        raise AgainError(f"the report of {report.name} names no {ASSIGNMENT}: its trainer left none")
+    try:
+        work = Assignment.model_validate_json(_verified(Objects(), found))
+    except ValidationError as error:
+        raise AgainError(f"{found.uri} is not an assignment: {error}") from error
+    spec = trial.spec
+    if (work.trial, work.seed, work.parameters) != (spec.number, spec.seed, spec.parameters):
+        raise AgainError(f"{found.uri} is not the assignment of trial {trial.metadata.name}")
+    if (processes := report.environment.get("processes", "1")) != "1":
+        raise AgainError(f"{processes} processes trained {report.name} together, and here is one")
+    return work
+
+
+def elsewhere(work: Assignment, name: str, directory: Path, data: str | None) -> Assignment:
+    """The same work as a first attempt in `directory`, on the data at `data` where it is given.
+
+    Raises:
+        AgainError: `data` is one place, and the work has several.
+    """
+    given = work.data
+    if data is not None:
+        if given.sources:
+            raise AgainError(f"--data {data!r} is one place, and the trial's data have several")
+        try:
+            given = type(given).model_validate(given.to_json() | {"uri": data})
+        except ValidationError as error:
+            raise AgainError(f"--data {data!r}: {error.errors()[0]['msg']}") from error
+    own = {
+        "name": name, "attempt": 0, "artifacts": f"file://{directory}", "data": given,
+        "lease_seconds": _LEASE, "heartbeat_port": 0,
+    }  # fmt: skip
+    return work.model_copy(update=own)
+
+
+def run(work: Assignment, report: Report, command: Sequence[str], directory: Path) -> Left:
+    """Do `work` in `directory`, on as many threads as `report` was made with, and on no GPU if it had none.
+
+    Raises:
+        AgainError: the trainer does not start, or does not finish; with what it said.
+    """
+    log, said = directory / "log", directory / "termination-log"
+    environment = os.environ | {
+        ASSIGNMENT_ENV: work.model_dump_json(by_alias=True, exclude_none=True),
+        "COMPTROLLER_GRANT_FILE": str(directory / "lease-seconds"),
+        "COMPTROLLER_TERMINATION_LOG": str(said),
+    }
+    if threads := report.environment.get("threads"):
+        environment |= {"COMPTROLLER_CPUS": threads, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if report.environment.get("device") == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    try:
+        with log.open("wb") as out:
+            done = subprocess.run(command, env=environment, stdout=out, stderr=out, check=False)  # noqa: S603
+    except OSError as error:
+        raise AgainError(f"the trainer did not start: {error}") from error
+    if done.returncode:
+        why = said.read_text() if said.exists() else log.read_bytes()[-_SAID:].decode(errors="replace")
+        raise AgainError(f"the trainer ended with exit {done.returncode}: {why.strip()}")
+    return left(f"{work.artifacts}/{report_key(0)}")
+
+
+def _verified(objects: Objects, artifact: Artifact) -> bytes:
+    content = _read(objects, artifact.uri, artifact.size)
+    found = hashlib.sha256(content).hexdigest()
+    if found != artifact.sha256:
+        raise AgainError(
+            f"{artifact.uri} has changed: its SHA-256 is {found}, and its report says {artifact.sha256}"
+        )
+    return content
+
+
+def _read(objects: Objects, uri: str, size: int | None = None) -> bytes:
+    try:
+        content = objects.get(uri) if size is None else objects.get(uri, size)
+    except StoreError as error:
+        raise AgainError(f"{uri} cannot be read: {error}") from error
+    if content is None:
+        raise AgainError(f"{uri} is gone")
+    return content
