@@ -3,7 +3,7 @@
 import hashlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -101,8 +101,8 @@ def elsewhere(work: Assignment, name: str, directory: Path, data: str | None) ->
     return work.model_copy(update=own)
 
 
-def run(work: Assignment, report: Report, command: Sequence[str], directory: Path) -> Left:
-    """Do `work` in `directory`, on as many threads as `report` was made with, and on no GPU if it had none.
+def run(work: Assignment, told: Mapping[str, str], command: Sequence[str], directory: Path) -> Left:
+    """Do `work` in `directory`, with the threads that a report's environment tells, and a GPU where it does.
 
     Raises:
         AgainError: the trainer does not start, or does not finish; with what it said.
@@ -113,9 +113,9 @@ def run(work: Assignment, report: Report, command: Sequence[str], directory: Pat
         "COMPTROLLER_GRANT_FILE": str(directory / "lease-seconds"),
         "COMPTROLLER_TERMINATION_LOG": str(said),
     }
-    if threads := report.environment.get("threads"):
+    if threads := told.get("threads"):
         environment |= {"COMPTROLLER_CPUS": threads, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if report.environment.get("device") == "cpu":
+    if told.get("device") == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     try:
         with log.open("wb") as out:
@@ -125,7 +125,7 @@ def run(work: Assignment, report: Report, command: Sequence[str], directory: Pat
     if done.returncode:
         why = said.read_text() if said.exists() else log.read_bytes()[-_SAID:].decode(errors="replace")
         raise AgainError(f"the trainer ended with exit {done.returncode}: {why.strip()}")
-    return left(f"{work.artifacts}/{report_key(0)}")
+    return left(f"{work.artifacts}/{report_key(work.attempt)}")
 
 
 def _verified(objects: Objects, artifact: Artifact) -> bytes:

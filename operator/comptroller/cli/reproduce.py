@@ -66,7 +66,9 @@ def reproduce(
             session.check_directory(place)
             work = again.elsewhere(given, f"reproduce-{trial}", place, data)
             out.print(f"running trial {trial} again, {work.epochs} epochs; its log: {place / 'log'}")
-            now = again.run(work, then.report, shlex.split(trainer) if trainer else TRAINER, place)
+            now = again.run(
+                work, then.report.environment, shlex.split(trainer) if trainer else TRAINER, place
+            )
     except (SourceError, session.RunError, again.AgainError) as error:
         refuse(str(error))
     lines = compare(then, now)

@@ -173,6 +173,8 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[S
         Handler.objects = {path: study.to_json()}
         first, second = two_trials("u")
         other = a_trial(7, "another", None)
+        trial = API.format(namespace="team", plural="trials") + f"/{first.metadata.name}"
+        Handler.objects[trial] = first.to_json()
         Handler.pages = [
             {"metadata": {"continue": "more"}, "items": [second.to_json(), other.to_json()]},
             {"metadata": {}, "items": [first.to_json()]},
@@ -268,6 +270,16 @@ def test_an_unknown_study_is_exit_1(call: Call, place: Callable[..., Place], com
     result = call(command, "none", *place().words)
     assert result.exit_code == 1
     assert "no study 'none'" in result.output
+
+
+def test_a_trial_is_found_by_its_objects_name(call: Call, place: Callable[..., Place]) -> None:
+    words = place().words
+    unknown = call("reproduce", "naps", *words)
+    assert unknown.exit_code == 1
+    assert "no trial 'naps'" in unknown.output
+    found = call("reproduce", "naps-0000", *words)
+    assert found.exit_code == 1
+    assert "trial naps-0000 has finished no rung" in found.output  # that status names no report
 
 
 def test_approve_approves_the_ceiling_as_it_is_now(

@@ -6,7 +6,7 @@ from attempts import LAUNCH, STUDY, TRIAL, made, pod
 from comptroller.actions import Bury, Launch
 from comptroller.cluster import jobs, runs
 from comptroller.plan.settle import classify
-from comptroller_api.contract import GRANT_ANNOTATION
+from comptroller_api.contract import GRANT_ANNOTATION, IMAGE_ENV
 
 
 def seconds(run):
@@ -48,6 +48,11 @@ def test_secrets_are_referred_to_and_never_copied():
     (container,) = made()["spec"]["template"]["spec"]["containers"]
     secret = next(e for e in container["env"] if e["name"] == "AWS_SECRET_ACCESS_KEY")
     assert secret["valueFrom"] == {"secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}}
+
+
+def test_the_trainer_is_told_its_image_for_the_report():
+    (container,) = made()["spec"]["template"]["spec"]["containers"]
+    assert {"name": IMAGE_ENV, "value": container["image"]} in container["env"]
 
 
 def test_a_job_of_someone_else_is_no_run():

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from comptroller_api.contract import Report
+from comptroller_api.contract import IMAGE_ENV, Assignment, Report
 from comptroller_api.study import Metric
 
 Attempt = Callable[..., Report]
@@ -54,6 +54,17 @@ def test_artifacts_are_where_the_report_says_and_what_it_says(report: Report) ->
         assert hashlib.sha256(content).hexdigest() == artifact.sha256
         assert len(content) == artifact.size
     assert Path(report.checkpoint.removeprefix("file://")).exists()
+
+
+def test_a_report_names_what_it_was_made_from_and_with(
+    attempt: Attempt, described: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(IMAGE_ENV, "registry/trainer@sha256:12")
+    report = attempt()
+    assert report.environment["image"] == "registry/trainer@sha256:12"
+    (uri,) = [a.uri for a in report.artifacts if a.name == "assignment.json"]
+    left = Path(uri.removeprefix("file://")).read_text()
+    assert Assignment.model_validate_json(left) == Assignment.model_validate(described())
 
 
 def test_the_test_split_is_not_touched(report: Report, idx_directory: Path) -> None:
