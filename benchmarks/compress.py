@@ -13,11 +13,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import torch
 from fashion import test_split
-from trials import run, test_accuracy
+from trials import run, tell, test_accuracy
 
 MODEL = {
     "model.family": "resnet", "model.width": "16", "model.depth": "1", "model.stages": "3",
@@ -80,13 +81,9 @@ def main() -> None:
     parser.add_argument("--log", type=Path)
     given = parser.parse_args()
     epochs = f"{given.epochs} epochs and {given.tune_epochs} more"
-    lines = [f"torch {torch.__version__}, {os.cpu_count()} cores, {epochs}"]
+    head = f"torch {torch.__version__}, {os.cpu_count()} cores, {epochs}"
     with tempfile.TemporaryDirectory() as directory:
-        for line in rows(given, Path(directory)):
-            lines.append(line)
-            print(line, flush=True)
-    if given.log:
-        given.log.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        tell(chain([head], rows(given, Path(directory))), given.log)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import structlog
 import torch
+from trials import tell
 
 from comptroller_api.study import Latency
 from comptroller_trainer import export, recipe
@@ -80,12 +82,8 @@ def main() -> None:
     parser.add_argument("--log", type=Path)
     given = parser.parse_args()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    lines = [f"torch {torch.__version__}, {os.cpu_count()} cores"]
-    for line in figures(given.repeats):
-        lines.append(line)
-        print(line, flush=True)
-    if given.log:
-        given.log.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    head = f"torch {torch.__version__}, {os.cpu_count()} cores"
+    tell(chain([head], figures(given.repeats)), given.log)
 
 
 if __name__ == "__main__":

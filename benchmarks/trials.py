@@ -5,7 +5,8 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +62,13 @@ def mean_and_spread(values: list[float]) -> str:
     """Mean and sample standard deviation, in percent."""
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{100 * statistics.mean(values):5.1f} ± {100 * spread:.1f}"
+
+
+def tell(lines: Iterable[str], log: Path | None) -> None:
+    """Print each line as it comes, and write it to `log`, which is made anew."""
+    with log.open("w", encoding="utf-8") if log else nullcontext() as file:
+        for line in lines:
+            print(line, flush=True)
+            if file:
+                file.write(line + "\n")
+                file.flush()
