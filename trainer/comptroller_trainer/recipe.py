@@ -101,6 +101,9 @@ class Training(Parameters):
     calibration: Literal["none", "temperature"] = Field(
         "none", description="Of the shipped model's confidence, on the validation split."
     )
+    robustness: Literal["none", "corruptions"] = Field(
+        "none", description="Measured on validation inputs made worse; docs/reference/measure.md says how."
+    )
     precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
         "auto", description="bf16, fp16: mixed. auto: bf16 on a GPU that has it, else fp32."
     )

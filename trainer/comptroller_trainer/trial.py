@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from comptroller_api.contract import Artifact, Assignment, Report
@@ -32,9 +33,10 @@ from comptroller_trainer.fit.place import Place
 from comptroller_trainer.fit.pretrain import pretrain
 from comptroller_trainer.fit.whole import train_whole
 from comptroller_trainer.line import Line
-from comptroller_trainer.measure.artifact import measure, served
+from comptroller_trainer.measure.artifact import Infer, measure, opened, served
 from comptroller_trainer.measure.beside import beside
 from comptroller_trainer.measure.calibration import calibrate, divisible
+from comptroller_trainer.measure.robustness import robustness
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.base import Classifier, WholeFamily
 from comptroller_trainer.models.profile import profile
@@ -127,14 +129,7 @@ class Trial:
             export.check_parity(model, graph, dataset.validation.inputs[:64])
             graph = recipe.compressor.finish(graph, context)
         with stage("measure"):
-            metrics = self._measured(graph, dataset.validation, context)
-            if parent is not None:
-                theirs = self._measured(parent, dataset.validation, context)
-                again = partial(self._served_again, graph, parent, dataset.validation, context)
-                metrics |= beside(recipe.compressor.must, metrics, theirs, again)
-            size = profile(model, context.shape)
-            metrics["parameters"] = float(size.parameters)
-            metrics["macs"], metrics["activation_bytes"] = float(size.macs), float(size.activation_bytes)
+            metrics = self._metrics(model, graph, parent, dataset, context)
         with stage("report"):
             artifacts = self._ship(model, graph, fitted.place, dataset, context)
         return self._report(fitted, metrics, artifacts, exporter, others)
@@ -152,8 +147,31 @@ class Trial:
         compressor.fit(model, dataset, dataclasses.replace(context, further=further))
         return compressor.model_, parent
 
-    def _measured(self, graph: Path, validation: Samples, context: Context) -> dict[str, float]:
-        return measure(graph, validation, self._assignment.latency, self._threads, context)
+    def _metrics(
+        self, model: nn.Module, graph: Path, parent: Path | None, dataset: Dataset, context: Context
+    ) -> dict[str, float]:
+        """Of the module's graph, beside its parent's where it has one."""
+        validation, compressor = dataset.validation, self._recipe.compressor
+        infer = self._opened(graph)
+        metrics = self._measured(graph, infer(validation.inputs), validation, context)
+        if parent is not None:
+            theirs = self._measured(parent, self._opened(parent)(validation.inputs), validation, context)
+            again = partial(self._served_again, graph, parent, validation, context)
+            metrics |= beside(compressor.must, metrics, theirs, again)
+        if self._recipe.training.robustness == "corruptions":
+            metrics |= robustness(infer, validation, context)
+        size = profile(model, context.shape)
+        metrics["parameters"] = float(size.parameters)
+        metrics["macs"], metrics["activation_bytes"] = float(size.macs), float(size.activation_bytes)
+        return metrics
+
+    def _opened(self, graph: Path) -> Infer:
+        return opened(graph, self._assignment.latency, self._threads)
+
+    def _measured(
+        self, graph: Path, outputs: NDArray[np.float32], validation: Samples, context: Context
+    ) -> dict[str, float]:
+        return measure(graph, outputs, validation, self._assignment.latency, context)
 
     def _served_again(
         self, graph: Path, parent: Path, validation: Samples, context: Context

@@ -62,17 +62,19 @@ class Dataset:
         return tuple(self.train.inputs.shape[1:])
 
     def moments(self, chunk: int = 4096) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the training split per channel (or feature), each float32 (c,).
+        """`moments` of the training split; a channel that never varies has deviation 1."""
+        mean, deviation = moments(self.train.inputs, chunk)
+        return mean, torch.where(deviation < 1e-6, 1.0, deviation)  # noqa: PLR2004
 
-        A channel that never varies has deviation 1.
-        """
-        count = 0
-        total = squares = torch.zeros(self.shape[0], dtype=torch.float64)
-        for part in torch.split(self.train.inputs, chunk):
-            values = part.float().transpose(0, 1).flatten(1)  # (c, samples * positions)
-            count += values.shape[1]
-            total = total + values.sum(1, dtype=torch.float64)
-            squares = squares + values.square().sum(1, dtype=torch.float64)
-        mean = total / count
-        deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
-        return mean.float(), torch.where(deviation < 1e-6, 1.0, deviation).float()  # noqa: PLR2004
+
+def moments(inputs: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of `inputs` (n, c, ...) per channel (or feature), each float32 (c,)."""
+    count = 0
+    total = squares = torch.zeros(inputs.shape[1], dtype=torch.float64)
+    for part in torch.split(inputs, chunk):
+        values = part.float().transpose(0, 1).flatten(1)  # (c, samples * positions)
+        count += values.shape[1]
+        total = total + values.sum(1, dtype=torch.float64)
+        squares = squares + values.square().sum(1, dtype=torch.float64)
+    mean = total / count
+    return mean.float(), (squares / count - mean.square()).clamp_min(0).sqrt().float()

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from comptroller_api.study import Latency
 from comptroller_trainer.data.samples import Samples
@@ -16,6 +18,7 @@ from comptroller_trainer.measure.quality import quality
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.stages import Context
 
+Infer = Callable[[Tensor], NDArray[np.float32]]
 _BATCH = 256
 _SERVED = (
     "latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "latency_p95_low_ms", "latency_p95_high_ms",
@@ -23,17 +26,13 @@ _SERVED = (
 )  # fmt: skip
 
 
-def measure(
-    graph: Path, validation: Samples, latency: Latency, threads: int, context: Context
-) -> dict[str, float]:
-    """Every metric of the artifact, on the validation split and the declared device (P8, P9).
+def opened(graph: Path, latency: Latency, threads: int) -> Infer:
+    """The artifact on the declared device: from stored inputs (n, *shape) to outputs (n, outputs).
 
     Args:
         graph: the ONNX file.
-        validation: the split to judge it by.
-        latency: device, batch and threads to serve with.
+        latency: the device to serve with.
         threads: for judging quality, which is not timed.
-        context: the trial.
 
     Raises:
         AssignmentError: the declared device is not here.
@@ -43,11 +42,27 @@ def measure(
     except LookupError as error:
         raise AssignmentError("latency.device", latency.device, f"cannot be measured: {error}") from error
     name = session.get_inputs()[0].name
-    logits = [
-        session.run(None, {name: part.float().cpu().numpy()})[0]
-        for part in torch.split(validation.inputs, _BATCH)
-    ]
-    metrics = quality(np.concatenate(logits), validation.labels.cpu().numpy())
+
+    def infer(inputs: Tensor) -> NDArray[np.float32]:
+        parts = torch.split(inputs, _BATCH)
+        return np.concatenate([session.run(None, {name: part.float().cpu().numpy()})[0] for part in parts])
+
+    return infer
+
+
+def measure(
+    graph: Path, outputs: NDArray[np.float32], validation: Samples, latency: Latency, context: Context
+) -> dict[str, float]:
+    """Every metric of the artifact, on the validation split and the declared device (P8, P9).
+
+    Args:
+        graph: the ONNX file.
+        outputs: its own, of the validation split.
+        validation: the split to judge it by.
+        latency: device, batch and threads to serve with.
+        context: the trial.
+    """
+    metrics = quality(outputs, validation.labels.cpu().numpy())
     metrics["artifact_bytes"] = float(graph.stat().st_size)
     return metrics | served(graph, validation, latency, context)
 
