@@ -1,17 +1,18 @@
 """The command: without arguments the guard and its worker; `parameters` prints what a trial can be told.
 
-`parameters --json` prints it for `comptroller lint --trainer`.
+`parameters --json` prints it for `comptroller lint --trainer`; `drift` compares new data with those that a
+model was made from.
 """
 
 import sys
 from collections.abc import Sequence
 
-_USAGE = "usage: comptroller-trainer [parameters [--json]]"
+_USAGE = "usage: comptroller-trainer [parameters [--json] | drift ARTIFACTS DATA]"
 _EXIT_USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one attempt, or print the table of parameters."""
+    """Run one attempt, or what the first argument names."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         # Imported here, like all else in this package: what is not needed yet is not waited for.
@@ -28,5 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(description().model_dump_json(exclude_defaults=True, indent=1) + "\n")
         return 0
+    if arguments[0] == "drift":
+        from comptroller_trainer.drift import main as drift  # noqa: PLC0415
+
+        return drift(arguments[1:])
     sys.stderr.write(_USAGE + "\n")
     return _EXIT_USAGE

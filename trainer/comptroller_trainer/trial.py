@@ -36,6 +36,7 @@ from comptroller_trainer.line import Line
 from comptroller_trainer.measure.artifact import Infer, measure, opened, served
 from comptroller_trainer.measure.beside import beside
 from comptroller_trainer.measure.calibration import calibrate, divisible
+from comptroller_trainer.measure.drift import profile as profile_of
 from comptroller_trainer.measure.robustness import robustness
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.base import Classifier, WholeFamily
@@ -129,9 +130,9 @@ class Trial:
             export.check_parity(model, graph, dataset.validation.inputs[:64])
             graph = recipe.compressor.finish(graph, context)
         with stage("measure"):
-            metrics = self._metrics(model, graph, parent, dataset, context)
+            metrics, told = self._judged(model, graph, parent, dataset, context)
         with stage("report"):
-            artifacts = self._ship(model, graph, fitted.place, dataset, context)
+            artifacts = self._ship(model, graph, fitted.place, dataset, context, told)
         return self._report(fitted, metrics, artifacts, exporter, others)
 
     def _compressed(
@@ -147,13 +148,14 @@ class Trial:
         compressor.fit(model, dataset, dataclasses.replace(context, further=further))
         return compressor.model_, parent
 
-    def _metrics(
+    def _judged(
         self, model: nn.Module, graph: Path, parent: Path | None, dataset: Dataset, context: Context
-    ) -> dict[str, float]:
-        """Of the module's graph, beside its parent's where it has one."""
+    ) -> tuple[dict[str, float], dict[str, object]]:
+        """The metrics of the module's graph, beside its parent's if it has one, and what files tell more."""
         validation, compressor = dataset.validation, self._recipe.compressor
         infer = self._opened(graph)
-        metrics = self._measured(graph, infer(validation.inputs), validation, context)
+        outputs = infer(validation.inputs)
+        metrics = self._measured(graph, outputs, validation, context)
         if parent is not None:
             theirs = self._measured(parent, self._opened(parent)(validation.inputs), validation, context)
             again = partial(self._served_again, graph, parent, validation, context)
@@ -163,10 +165,11 @@ class Trial:
         size = profile(model, context.shape)
         metrics["parameters"] = float(size.parameters)
         metrics["macs"], metrics["activation_bytes"] = float(size.macs), float(size.activation_bytes)
-        return metrics
+        drift = profile_of(dataset, outputs, self._assignment.data)
+        return metrics, {"drift.json": drift.model_dump(mode="json")}
 
     def _opened(self, graph: Path) -> Infer:
-        return opened(graph, self._assignment.latency, self._threads)
+        return opened(graph, self._assignment.latency.device, self._threads)
 
     def _measured(
         self, graph: Path, outputs: NDArray[np.float32], validation: Samples, context: Context
@@ -224,9 +227,10 @@ class Trial:
         return _Fitted(fit.run(a.epochs), fit.place, fit.checkpoint, fit.microbatch)
 
     def _ship(
-        self, model: nn.Module, graph: Path, place: Place, dataset: Dataset, context: Context
-    ) -> list[Artifact]:
-        """Store what the rung leaves, below `rungs/<rung>/`."""
+        self, model: nn.Module, graph: Path, place: Place, dataset: Dataset, context: Context,
+        told: dict[str, object],
+    ) -> list[Artifact]:  # fmt: skip
+        """Store what the rung leaves, and what was `told` of it, below `rungs/<rung>/`."""
         recipe = self._recipe
         files = {"model.onnx": graph}
         parameters = recipe.family.shipped().model_dump()
@@ -244,6 +248,7 @@ class Trial:
             "history.json": place.history,
             "recipe.json": trained,
             "data.json": dataset.manifest.model_dump(mode="json") if dataset.manifest else None,
+            **told,
         }
         for name, content in written.items():
             files[name] = self._directory / name

@@ -20,7 +20,7 @@ def check(raw: Raw, *, regression: bool) -> int:
     if len(labels) == 0:
         raise DataError(f"{raw.name}: no samples")
     if isinstance(raw.inputs, Stored):
-        _finite(raw.inputs, raw.name)
+        finite(raw.inputs, raw.name)
     classes = 0 if regression else _classes(raw)
     if regression and not np.isfinite(labels).all():
         where = int(np.argmin(np.isfinite(labels)))
@@ -30,7 +30,8 @@ def check(raw: Raw, *, regression: bool) -> int:
     return classes
 
 
-def _finite(inputs: Stored, name: str) -> None:
+def finite(inputs: Stored, name: str) -> None:
+    """Raise a `DataError` where a sample holds nothing, or what is no number."""
     array = inputs.array
     if array[0].size == 0:
         raise DataError(f"{name}: samples of shape {array.shape[1:]} hold nothing")

@@ -27,7 +27,7 @@ def interpret(rows: "Rows", data: Data, name: str, key: str) -> Raw:
     Raises:
         DataError: a column is missing or cannot be used, or a sample has no label.
     """
-    label = data.label or ("cls" if data.format == "WebDataset" else "label")
+    label = _label(data)
     for field, column in (
         ("label", label),
         ("group", data.group),
@@ -41,7 +41,7 @@ def interpret(rows: "Rows", data: Data, name: str, key: str) -> Raw:
     labels, class_names = (_numbers(rows, label), ()) if data.task == "Regression" else _classes(rows, label)
     return Raw(
         name,
-        _inputs(rows, data, {label, data.group, data.time, data.slice}, key),
+        inputs(rows, data, key),
         labels,
         class_names,
         group=_codes(rows, "group", data.group),
@@ -54,7 +54,13 @@ def _no_column(rows: "Rows", field: str, column: str) -> DataError:
     return DataError(f"is no column; there are: {', '.join(rows.column_names)[:500]}", field, column)
 
 
-def _inputs(rows: "Rows", data: Data, used: set[str | None], key: str) -> Inputs:
+def _label(data: Data) -> str:
+    return data.label or ("cls" if data.format == "WebDataset" else "label")
+
+
+def inputs(rows: "Rows", data: Data, key: str) -> Inputs:
+    """What is predicted from; the arguments are those of `interpret`, and no label need be there."""
+    used = {_label(data), data.group, data.time, data.slice}
     names = data.features or [name for name in rows.column_names if name not in used]
     for name in names:
         if name not in rows.column_names:

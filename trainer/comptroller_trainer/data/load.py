@@ -54,7 +54,7 @@ def load(data: Data, cache: Path) -> Dataset:
     )
     steps = raw.inputs.steps_
     leakage = inspect(
-        ours, theirs, classes, group=raw.group, time=raw.time, feature_names=_feature_names(steps)
+        ours, theirs, classes, group=raw.group, time=raw.time, feature_names=feature_names(steps)
     )
     for finding in leakage.findings:
         _log.warning(
@@ -134,7 +134,8 @@ def _identified(
     return records, digest
 
 
-def _feature_names(steps: list[Step]) -> list[str]:
+def feature_names(steps: list[Step]) -> list[str]:
+    """Of the features that `steps` made, in their order."""
     names: list[str] = []
     for step in steps:
         several = step.categories or [] if step.kind == "one_hot" else []

@@ -47,6 +47,7 @@ class Step(Record):
     kind: Literal["image", "number", "one_hot", "ordinal", "sequence"]
     outputs: int = Field(description="How many features it became, in the order of the steps.")
     fill: float | str | None = Field(default=None, description="In place of a missing value.")
+    missing: float = Field(default=0.0, description="Share of the training samples without a value.")
     mean: float | None = None
     scale: float | None = Field(
         default=None, description="Divides what is left after the mean is taken away."

@@ -1,7 +1,7 @@
 """From `data` to what is to be split: one source, or the sources of a mixture one after another."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from comptroller_api.data import Data
 from comptroller_trainer.data import formats
-from comptroller_trainer.data.manifest import SourceRecord, array_file
+from comptroller_trainer.data.manifest import SourceRecord, Step, array_file
 from comptroller_trainer.data.source import DataError, Files, Numbers, Raw, Stored
 from comptroller_trainer.errors import MissingError
 from comptroller_trainer.store import open_store
@@ -46,6 +46,39 @@ def read(data: Data, cache: Path) -> tuple[Raw, list[SourceRecord]]:
         for (name, files), count in zip(sources.items(), counts, strict=True)
     ]
     return raw, records
+
+
+def read_inputs(data: Data, steps: Sequence[Step], cache: Path) -> tuple[Numbers, dict[str, float]]:
+    """All inputs there are, (n, *shape), and the share that lacks a value, by column.
+
+    Args:
+        data: where there are columns, none of them need be the label.
+        steps: what was done to the training data; nothing is learned from these.
+        cache: where to write what has to be copied or decoded.
+
+    Raises:
+        DataError, MissingError: they cannot be used.
+        StoreError: the store does not answer.
+    """
+    from comptroller_trainer.data.check import finite  # noqa: PLC0415
+    from comptroller_trainer.data.tables import Table  # noqa: PLC0415
+
+    if data.format in {"IDX", "NPZ", "MNIST1D", "Bundled"}:
+        inputs = read(data, cache)[0].inputs
+    else:
+        from comptroller_trainer.data import columns  # noqa: PLC0415
+
+        if steps:
+            data = data.model_copy(update={"features": [step.column for step in steps]})
+        files = Files(open_store(data.uri or ""), cache)
+        rows, _, key = _rows(data, {"": files}, cache)
+        inputs = columns.inputs(rows, data, key)
+    if isinstance(inputs, Table):
+        return inputs.encoded(steps), inputs.lacking()
+    if isinstance(inputs, Stored):
+        finite(inputs, data.uri or "")
+    everything = np.arange(len(inputs))
+    return inputs.arrange(everything, everything[:0], cache)[0], {}
 
 
 def _generated(data: Data) -> tuple[Raw, list[SourceRecord]]:
@@ -89,7 +122,15 @@ def _arrays(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw,
 
 
 def _columns(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw, list[int]]:
-    from comptroller_trainer.data import columns, rows  # noqa: PLC0415  # `datasets` takes seconds
+    from comptroller_trainer.data import columns  # noqa: PLC0415  # `datasets` takes seconds
+
+    whole, counts, key = _rows(data, sources, cache)
+    return columns.interpret(whole, data, next(iter(sources.values())).uri, key), counts
+
+
+def _rows(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple["Rows", list[int], str]:
+    """All rows, how many are of each source, and the hash of their content."""
+    from comptroller_trainer.data import rows  # noqa: PLC0415
 
     parts: list[Rows] = []
     for name, files in sources.items():
@@ -108,10 +149,7 @@ def _columns(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw
             parts.append(part)
     whole = rows.together(parts, [files.uri for files in sources.values()])
     content = "".join(file.sha256 for files in sources.values() for file in files.hashed())
-    raw = columns.interpret(
-        whole, data, next(iter(sources.values())).uri, hashlib.sha256(content.encode()).hexdigest()
-    )
-    return raw, [len(part) for part in parts]
+    return whole, [len(part) for part in parts], hashlib.sha256(content.encode()).hexdigest()
 
 
 @contextmanager

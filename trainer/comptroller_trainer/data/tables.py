@@ -1,6 +1,6 @@
 """Columns of numbers and categories as features, all of it learned from the training split alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,34 @@ class Table(Inputs):
         whole = np.concatenate(blocks, axis=1, dtype=np.float32)
         return whole[train], whole[validation]
 
+    def encoded(self, steps: Sequence[Step]) -> NDArray[np.float32]:
+        """(n, features): what `arrange` that left `steps` would have made of these samples.
+
+        Raises:
+            DataError: a column is of another kind.
+        """
+        return np.concatenate([self._encoded(step) for step in steps], axis=1, dtype=np.float32)
+
+    def _encoded(self, step: Step) -> NDArray[np.float64]:
+        kind: Mapping[str, NDArray[Any]] = self.numbers if step.kind == "number" else self.categories
+        if step.column not in kind:
+            raise DataError(f"is not what the model was trained on: {step.kind}", "features", step.column)
+        values = kind[step.column].copy()
+        values[_missing(values)] = step.fill
+        if step.categories is not None:
+            matches = values[:, None] == np.array(step.categories, dtype=object)
+            if step.kind == "one_hot":
+                ones: NDArray[np.float64] = matches.astype(np.float64)
+                return ones
+            values = np.where(matches.any(1), matches.argmax(1), -1)
+        mean, scale = step.mean or 0.0, step.scale or 1.0
+        scaled: NDArray[np.float64] = (values.astype(np.float64) - mean) / scale
+        return scaled[:, None]
+
+    def lacking(self) -> dict[str, float]:
+        """The share of samples without a value, by column."""
+        return {name: _lacking(values) for name, values in {**self.numbers, **self.categories}.items()}
+
     def _numbers(self, columns: dict[str, NDArray[np.float64]], train: NDArray[np.int64]) -> list[Any]:
         from sklearn.impute import SimpleImputer  # noqa: PLC0415  # seconds
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
@@ -64,7 +92,9 @@ class Table(Inputs):
         values = fill.transform(values)
         scale = StandardScaler().fit(values[train])
         for name, at, mean, by in zip(columns, fill.statistics_, scale.mean_, scale.scale_, strict=True):
-            self.steps_.append(Step(column=name, kind="number", outputs=1, fill=at, mean=mean, scale=by))
+            lacking = _lacking(columns[name][train])
+            step = Step(column=name, kind="number", outputs=1, fill=at, mean=mean, scale=by, missing=lacking)
+            self.steps_.append(step)
         return [scale.transform(values)]
 
     def _one_hot(self, columns: dict[str, NDArray[np.object_]], train: NDArray[np.int64]) -> list[Any]:
@@ -75,9 +105,16 @@ class Table(Inputs):
         values, fills = _filled(columns, train)
         encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit(values[train])
         for name, fill, seen in zip(columns, fills, encoder.categories_, strict=True):
-            self.steps_.append(
-                Step(column=name, kind="one_hot", outputs=len(seen), fill=fill, categories=list(seen))
+            lacking = _lacking(columns[name][train])
+            step = Step(
+                column=name,
+                kind="one_hot",
+                outputs=len(seen),
+                fill=fill,
+                categories=list(seen),
+                missing=lacking,
             )
+            self.steps_.append(step)
         return [encoder.transform(values)]
 
     def _ordinal(self, columns: dict[str, NDArray[np.object_]], train: NDArray[np.int64]) -> list[Any]:
@@ -92,8 +129,9 @@ class Table(Inputs):
         learned = zip(columns, fills, encoder.categories_, scale.mean_, scale.scale_, strict=True)
         for name, fill, seen, mean, by in learned:
             step = Step(
-                column=name, kind="ordinal", outputs=1, fill=fill, mean=mean, scale=by, categories=list(seen)
-            )
+                column=name, kind="ordinal", outputs=1, fill=fill, mean=mean, scale=by, categories=list(seen),
+                missing=_lacking(columns[name][train]),
+            )  # fmt: skip
             self.steps_.append(step)
         return [scale.transform(codes)]
 
@@ -131,6 +169,10 @@ def _filled(
 
 def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
     return np.isnan(values) if values.dtype.kind == "f" else np.array([value is None for value in values])
+
+
+def _lacking(values: NDArray[Any]) -> float:
+    return float(_missing(values).mean())
 
 
 def _distinct(name: str, values: NDArray[np.object_]) -> int:

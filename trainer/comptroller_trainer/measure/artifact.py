@@ -26,21 +26,21 @@ _SERVED = (
 )  # fmt: skip
 
 
-def opened(graph: Path, latency: Latency, threads: int) -> Infer:
-    """The artifact on the declared device: from stored inputs (n, *shape) to outputs (n, outputs).
+def opened(graph: Path, device: str, threads: int) -> Infer:
+    """The artifact on `device`: from stored inputs (n, *shape) to outputs (n, outputs).
 
     Args:
         graph: the ONNX file.
-        latency: the device to serve with.
+        device: to serve with, "CPU" or "CUDA".
         threads: for judging quality, which is not timed.
 
     Raises:
         AssignmentError: the declared device is not here.
     """
     try:
-        session = open_session(graph, latency.device, threads)
+        session = open_session(graph, device, threads)
     except LookupError as error:
-        raise AssignmentError("latency.device", latency.device, f"cannot be measured: {error}") from error
+        raise AssignmentError("latency.device", device, f"cannot be measured: {error}") from error
     name = session.get_inputs()[0].name
 
     def infer(inputs: Tensor) -> NDArray[np.float32]:
