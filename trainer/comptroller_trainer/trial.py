@@ -38,6 +38,7 @@ from comptroller_trainer.measure.beside import beside
 from comptroller_trainer.measure.calibration import calibrate, divisible
 from comptroller_trainer.measure.drift import profile as profile_of
 from comptroller_trainer.measure.robustness import robustness
+from comptroller_trainer.measure.slices import slices
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.base import Classifier, WholeFamily
 from comptroller_trainer.models.profile import profile
@@ -166,7 +167,12 @@ class Trial:
         metrics["parameters"] = float(size.parameters)
         metrics["macs"], metrics["activation_bytes"] = float(size.macs), float(size.activation_bytes)
         drift = profile_of(dataset, outputs, self._assignment.data)
-        return metrics, {"drift.json": drift.model_dump(mode="json")}
+        told: dict[str, object] = {"drift.json": drift.model_dump(mode="json")}
+        if dataset.slices is not None:
+            labels, codes = validation.labels.cpu().numpy(), dataset.slices.numpy()
+            gaps, told["slices.json"] = slices(outputs, labels, codes, dataset.slice_names)
+            metrics |= gaps
+        return metrics, told
 
     def _opened(self, graph: Path) -> Infer:
         return opened(graph, self._assignment.latency.device, self._threads)

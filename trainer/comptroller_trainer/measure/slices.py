@@ -1,0 +1,86 @@
+"""Whether a model serves every slice of the data as well, in numpy.
+
+Fairlearn's demographic parity and equalised odds know predictions of two classes and no others, and its
+import is a part of every trial; on two classes these numbers are its own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comptroller_trainer.measure.quality import quality
+
+ENOUGH = 30
+"""Samples that a slice, or a share of it, needs for a gap to count it."""
+
+_Counts = NDArray[Any]
+
+
+def slices(
+    outputs: NDArray[np.float32], labels: NDArray[Any], codes: NDArray[np.int64], names: Sequence[str]
+) -> tuple[dict[str, float], list[dict[str, object]]]:
+    """The gaps between slices, and the quality of each with how many samples it has.
+
+    Of a classifier: the least and the largest accuracy (`slice_accuracy_least`, `slice_accuracy_largest`) and
+    their difference, `gap_accuracy`; `gap_demographic_parity`, of how often a class is predicted, and
+    `gap_equalised_odds` (Hardt et al., 2016), of how often it is where it is right and where it is not, each
+    of the class whose gap is largest. Of a regression, `slice_rmse_least`, `slice_rmse_largest`, `gap_rmse`.
+    A gap for which fewer than two slices have enough samples is left out.
+
+    Args:
+        outputs: (n, classes) logits, or (n, 1) predictions.
+        labels: (n,), integers for classes, floats for a regression.
+        codes: (n,), the slice of each sample.
+        names: of the slices, by their codes.
+    """
+    metric = "rmse" if labels.dtype.kind == "f" else "accuracy"
+    each: list[dict[str, object]] = []
+    values = []
+    for code, name in enumerate(names):
+        inside = codes == code
+        if count := int(inside.sum()):
+            found = quality(outputs[inside], labels[inside])
+            each.append({"slice": name, "samples": count} | found)
+            if count >= ENOUGH:
+                values.append(found[metric])
+    gaps = {}
+    if len(values) > 1:
+        least, largest = min(values), max(values)
+        gaps = {
+            f"slice_{metric}_least": least,
+            f"slice_{metric}_largest": largest,
+            f"gap_{metric}": largest - least,
+        }
+    if metric == "accuracy":
+        gaps |= _fairness(outputs.argmax(1), labels, codes, (len(names), outputs.shape[1]))
+    return gaps, each
+
+
+def _fairness(
+    predicted: NDArray[np.int64], labels: NDArray[np.int64], codes: NDArray[np.int64], size: tuple[int, int]
+) -> dict[str, float]:
+    def counted(classes: NDArray[np.int64], weight: NDArray[np.bool_] | None = None) -> _Counts:
+        place = np.ravel_multi_index((codes, classes), size)
+        return np.bincount(place, weight, size[0] * size[1]).reshape(size)
+
+    answered, true, hits = counted(predicted), counted(labels), counted(labels, predicted == labels)
+    every = np.broadcast_to(true.sum(1, keepdims=True), size)
+    found = {
+        "gap_demographic_parity": _gap(answered, every),
+        "gap_equalised_odds": np.fmax(_gap(hits, true), _gap(answered - hits, every - true)),
+    }
+    return {name: float(gap) for name, gap in found.items() if not np.isnan(gap)}
+
+
+def _gap(counts: _Counts, of: _Counts) -> float:
+    """Between the slices' shares `counts / of`, of the class where it is largest; each (slices, classes).
+
+    Not a number where no class has two slices with enough samples.
+    """
+    told = of >= ENOUGH
+    rates = counts / np.maximum(of, 1)
+    gaps = np.where(told, rates, -np.inf).max(0) - np.where(told, rates, np.inf).min(0)
+    gaps = gaps[told.sum(0) > 1]
+    return float(gaps.max()) if len(gaps) else np.nan
