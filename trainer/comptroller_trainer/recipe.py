@@ -98,8 +98,9 @@ class Training(Parameters):
         ge=0,
         description="Of training: no epoch is begun that would end later; 0: any.",
     )
-    calibration: Literal["none", "temperature"] = Field(
-        "none", description="Of the shipped model's confidence, on the validation split."
+    calibration: Literal["none", "temperature", "platt"] = Field(
+        "none",
+        description="Of the shipped model's confidence, on validation. platt: a scale and an offset a class.",
     )
     robustness: Literal["none", "corruptions"] = Field(
         "none", description="Measured on validation inputs made worse; docs/reference/measure.md says how."

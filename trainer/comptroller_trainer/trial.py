@@ -108,8 +108,8 @@ class Trial:
             recipe.augmentation.fit(dataset.train, context)
         with stage("build"):
             model = self._build(dataset, context)
-            if recipe.training.calibration == "temperature":
-                divisible(model, context)  # before anything is spent on training
+            if (calibration := recipe.training.calibration) != "none":
+                divisible(model, calibration, context)  # before anything is spent on training
             if model is not None:
                 recipe.compressor.check(model, context)
         if epochs := recipe.training.pretrain_epochs:
@@ -123,9 +123,9 @@ class Trial:
             return None
         with stage("compress"):
             model, parent = self._compressed(merge(model), dataset, context)
-        if recipe.training.calibration == "temperature":
+        if calibration != "none":
             with stage("calibrate"):
-                calibrate(divisible(model, context), dataset.validation)
+                calibrate(divisible(model, calibration, context), calibration, dataset.validation)
         with stage("finalize"):
             graph, exporter = export.export(model, context)
             export.check_parity(model, graph, dataset.validation.inputs[:64])

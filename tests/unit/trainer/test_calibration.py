@@ -5,15 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from comptroller_api.contract import Report
+from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure import artifact
-from comptroller_trainer.measure.calibration import temperature
+from comptroller_trainer.measure.calibration import calibrate, platt, temperature
 from comptroller_trainer.measure.quality import quality
+from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.rebuild import rebuilt
 
 from . import conftest
@@ -40,6 +44,45 @@ def test_the_temperature_undoes_what_logits_were_multiplied_by(overconfident: fl
     after = quality((logits * overconfident / found).astype(np.float32), labels)
     assert after["accuracy"] == before["accuracy"]
     assert after["ece"] < 0.02
+
+
+def test_platt_undoes_what_each_class_was_multiplied_by_and_moved() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(40_000, 3)) * 2
+    chance = np.exp(true) / np.exp(true).sum(1, keepdims=True)
+    labels = (chance.cumsum(1) > rng.random((len(true), 1))).argmax(1)
+    by, moved = np.array([0.5, 2.0, 4.0]), np.array([1.0, 0.0, -2.0])
+    logits = (true - moved) * by
+    found, offset = platt(logits, labels)
+    assert found == pytest.approx(by, rel=0.1)
+    assert offset - offset[1] == pytest.approx(moved, abs=0.1)
+    one = quality((logits / temperature(logits, labels)).astype(np.float32), labels)
+    each = quality((logits / found + offset).astype(np.float32), labels)
+    assert each["accuracy"] > one["accuracy"] + 0.05
+    assert each["ece"] < 0.02 < one["ece"]
+
+
+def test_platt_is_shipped_too(attempt: Attempt) -> None:
+    plain, scaled = (
+        attempt({"recipe.calibration": name}, attempt=number) for number, name in enumerate(("none", "platt"))
+    )
+    assert scaled.metrics["loss"] < plain.metrics["loss"]
+    where = {one.name: Path(one.uri.removeprefix("file://")) for one in scaled.artifacts}
+    tensors = load_file(where["model.safetensors"])
+    model = rebuilt(json.loads(where["architecture.json"].read_text()), tensors)
+    assert model.offset is not None
+    assert torch.equal(model.offset, tensors["offset"])
+    session = onnxruntime.InferenceSession(where["model.onnx"], providers=["CPUExecutionProvider"])
+    inputs = torch.rand(5, 1, 12, 12) * 255
+    (logits,) = session.run(None, {"input": inputs.numpy()})
+    assert model(inputs).detach().numpy() == pytest.approx(logits, abs=1e-4)
+
+
+def test_platt_needs_every_class_in_validation() -> None:
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.zeros(4), torch.ones(4), (4,))
+    seen = Samples(torch.rand(9, 4), torch.tensor([0, 2, 0] * 3))
+    with pytest.raises(AssignmentError, match=r"recipe.calibration: 'platt' needs validation of class 1 too"):
+        calibrate(model, "platt", seen)
 
 
 @pytest.mark.parametrize("family", ["linear", "mlp", "cnn", "dscnn", "resnet", "transformer"])

@@ -1,7 +1,7 @@
 """Whether a model serves every slice of the data as well, in numpy.
 
 Fairlearn's demographic parity and equalised odds know predictions of two classes and no others, and its
-import is a part of every trial; on two classes these numbers are its own.
+import takes two seconds, of every trial; on two classes these numbers are its own.
 """
 
 from collections.abc import Sequence

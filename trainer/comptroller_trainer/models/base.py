@@ -74,7 +74,9 @@ class Classifier(nn.Module):
     mean: Tensor
     scale: Tensor
     temperature: Tensor | None
-    """What logits are divided by, where they were calibrated."""
+    """What logits are divided by, where they were calibrated: a number, or (classes,)."""
+    offset: Tensor | None
+    """What is added then: (classes,)."""
 
     def __init__(self, body: nn.Module, mean: Tensor, deviation: Tensor, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -82,12 +84,15 @@ class Classifier(nn.Module):
         self.register_buffer("mean", mean.view(broad))
         self.register_buffer("scale", (1 / deviation).view(broad))
         self.register_buffer("temperature", None)
+        self.register_buffer("offset", None)
         self.body = body
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(n, outputs) of inputs (n, *shape), which are float32 (bytes: 0 to 255)."""
         logits: Tensor = self.body((inputs - self.mean) * self.scale)
-        return logits if self.temperature is None else logits / self.temperature
+        if self.temperature is not None:
+            logits = logits / self.temperature
+        return logits if self.offset is None else logits + self.offset
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -37,7 +37,7 @@ def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> C
         _narrow(module, {k: v for k in ("weight", "bias") if (v := tensors.get(f"{name}.{k}")) is not None})
         if isinstance(module, _BatchNorm):
             _narrow_statistics(module)
-    model.temperature = tensors.get("temperature")
+    model.temperature, model.offset = tensors.get("temperature"), tensors.get("offset")
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
