@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -30,22 +29,27 @@ def export(model: nn.Module, context: Context, name: str = "model.onnx") -> tupl
     """
     path = context.directory / name
     model = model.eval().cpu()
-    example = torch.rand(_TRACED, *context.shape)
+    traced = example(context)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # deprecated in favour of the slow one, by parity as good
         try:
             torch.onnx.export(
-                model, (example,), path, dynamo=False, input_names=[INPUT], output_names=[OUTPUT],
+                model, (traced,), path, dynamo=False, input_names=[INPUT], output_names=[OUTPUT],
                 dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}, opset_version=_OPSET,
             )  # fmt: skip
             exporter = "torchscript"
         except (torch.onnx.errors.OnnxExporterError, RuntimeError):
             torch.onnx.export(
-                model, (example,), path, dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
+                model, (traced,), path, dynamo=True, input_names=[INPUT], output_names=[OUTPUT],
                 dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False, verbose=False,
             )  # fmt: skip
             exporter = "torch.export"
     return path, exporter
+
+
+def example(context: Context) -> torch.Tensor:
+    """A batch to trace a model with; noise."""
+    return torch.rand(_TRACED, *context.shape)
 
 
 def check_parity(model: nn.Module, graph: Path, samples: torch.Tensor) -> None:
@@ -54,16 +58,34 @@ def check_parity(model: nn.Module, graph: Path, samples: torch.Tensor) -> None:
     Raises:
         ParityError: they differ by more than rounding.
     """
-    from comptroller_trainer.measure.session import open_session  # noqa: PLC0415
-
     inputs = samples.float().cpu()
     with torch.no_grad():
-        expected = model.eval().cpu()(inputs).numpy()
+        expected = model.eval().cpu()(inputs)
+    check_close(computed(graph, inputs), expected, "graph")
+
+
+def computed(graph: Path, inputs: torch.Tensor) -> torch.Tensor:
+    """What ONNX Runtime makes of `inputs`, float32 (n, *shape)."""
+    from comptroller_trainer.measure.session import open_session  # noqa: PLC0415
+
     (found,) = open_session(graph, "CPU", 1).run(None, {INPUT: inputs.numpy()})
-    scale = max(1.0, float(np.abs(expected).max()))
-    worst = float(np.abs(found - expected).max()) / scale
-    if not worst < 1e-3:  # noqa: PLR2004
-        raise ParityError(f"the exported graph differs from the model by {worst:.2g} of the largest logit")
+    return torch.from_numpy(found)
+
+
+def check_close(found: torch.Tensor, expected: torch.Tensor, what: str) -> None:
+    """Two models' logits for the same samples, (n, outputs); at most 1e-3 of the largest apart.
+
+    Raises:
+        ParityError: they are further apart, or not of one shape.
+    """
+    if found.shape != expected.shape:
+        raise ParityError(
+            f"the exported {what} gives {tuple(found.shape)}, the model {tuple(expected.shape)}"
+        )
+    scale = max(1.0, expected.abs().max().item())
+    worst = (found - expected).abs().max().item() / scale
+    if not worst < 1e-3:  # noqa: PLR2004  # not a number is no parity either
+        raise ParityError(f"the exported {what} differs from the model by {worst:.2g} of the largest logit")
 
 
 def save_weights(

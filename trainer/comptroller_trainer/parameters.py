@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from comptroller_api.trainer import JOINT, Parameter
+from comptroller_trainer import registry
 from comptroller_trainer.described import description
-from comptroller_trainer.recipe import CHOICES
+from comptroller_trainer.recipe import CHOICES, EXPORTERS
 
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 _HEAD = """# Parameters of a trial
@@ -41,7 +42,9 @@ def rows() -> Iterator[Row]:
             for row in _rows(stage.parameters, lever):
                 readers.setdefault(row, []).append(name)
         yield from (row._replace(where=" ".join(of)) for row, of in readers.items())
-    yield from _rows(trainer.recipe, "recipe")
+    for row in _rows(trainer.recipe, "recipe"):
+        named = row.name == "recipe.exports"
+        yield row._replace(values=" ".join(["none", *registry.known(EXPORTERS)])) if named else row
 
 
 def page() -> str:

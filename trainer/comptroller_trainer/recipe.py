@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from comptroller_api.space import LEVERS
-from comptroller_api.trainer import split
+from comptroller_api.trainer import JOINT, split
 from comptroller_trainer import registry
 from comptroller_trainer.assignment import explain
 from comptroller_trainer.errors import AssignmentError
@@ -21,8 +21,13 @@ from comptroller_trainer.stages import P, Parameters
 if TYPE_CHECKING:
     from comptroller_trainer.augment.base import Augmentation
     from comptroller_trainer.compression.base import Compressor
+    from comptroller_trainer.exporters.base import Exporter
     from comptroller_trainer.models.base import Family
     from comptroller_trainer.selection.base import Selector
+
+
+EXPORTERS = "comptroller.exporters"
+"""The group of what `recipe.exports` names."""
 
 
 class Choice(NamedTuple):
@@ -125,6 +130,10 @@ class Training(Parameters):
     subset_start: float = Field(
         1.0, gt=0, le=1, description="Share of the selected samples in the first epoch."
     )
+    exports: str = Field(
+        "none",
+        description=f"What is shipped beside ONNX: entry points `{EXPORTERS}`, joined by `{JOINT}`.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,7 @@ class Recipe:
     augmentation: "Augmentation[Any]"
     compressor: "Compressor[Any]"
     training: Training
+    exporters: "dict[str, Exporter]"
     names: dict[str, str]
     """Which stage each lever picked: `{"model": "cnn", ...}`."""
 
@@ -161,6 +171,10 @@ def parse(parameters: Mapping[str, str]) -> Recipe:
         ]
         for lever, choice in CHOICES.items()
     }
+    exports = [] if training.exports == "none" else training.exports.split(JOINT)
+    if len(set(exports)) < len(exports):
+        raise AssignmentError("recipe.exports", training.exports, "must name each once")
+    forms = {name: registry.find(EXPORTERS, "recipe.exports", name) for name in exports}
     from comptroller_trainer.compression.pipeline import pipeline  # noqa: PLC0415  # torch
 
     built = {}
@@ -175,7 +189,13 @@ def parse(parameters: Mapping[str, str]) -> Recipe:
         built[lever] = steps
     (family,), (selector,), (augmentation,) = built["model"], built["data"], built["augment"]
     compressor = pipeline(names["compress"], built["compress"])
-    return Recipe(family, selector, augmentation, compressor, training, names)
+    exporters: dict[str, Exporter] = {name: point.load()() for name, point in forms.items()}
+    for name, exporter in exporters.items():
+        if compressor.changes_graph and not exporter.holds_graph:
+            rule = f"holds the module, not the graph that compress.method {names['compress']!r} changes"
+            raise AssignmentError("recipe.exports", name, rule)
+        exporter.check()
+    return Recipe(family, selector, augmentation, compressor, training, exporters, names)
 
 
 def _check_names(fields: Iterable[str], given: Mapping[str, str], lever: str, where: str = "") -> None:

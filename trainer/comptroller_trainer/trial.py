@@ -1,6 +1,6 @@
 """One trial to the end of a rung.
 
-data → select → augment → build (→ pretrain) → fit → compress → finalize → measure → report
+data → select → augment → build (→ pretrain) → fit → compress → finalize → measure (→ export) → report
 """
 
 import dataclasses
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from comptroller_api.contract import Artifact, Assignment, Report
-from comptroller_trainer import environment, export, seeds
+from comptroller_trainer import card, environment, export, seeds
 from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.compression.none import Uncompressed
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.described import agree
 from comptroller_trainer.distributed import Peers
+from comptroller_trainer.exporters.several import exported
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
 from comptroller_trainer.fit.further import Further
@@ -49,6 +50,8 @@ from comptroller_trainer.store import Store
 from comptroller_trainer.target import Rescale
 
 _log = structlog.get_logger("trial")
+_COMPARED = 64
+"""Validation samples on which what is exported is compared with the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,15 @@ class Trial:
                 calibrate(divisible(model, calibration, context), calibration, dataset.validation)
         with stage("finalize"):
             graph, exporter = export.export(model, context)
-            export.check_parity(model, graph, dataset.validation.inputs[:64])
+            export.check_parity(model, graph, dataset.validation.inputs[:_COMPARED])
             graph = recipe.compressor.finish(graph, context)
         with stage("measure"):
             metrics, told = self._judged(model, graph, parent, dataset, context)
+        forms = self._exported(model, graph, dataset.validation, context)
         with stage("report"):
-            artifacts = self._ship(model, graph, fitted.place, dataset, context, told)
-        return self._report(fitted, metrics, artifacts, exporter, others)
+            artifacts = self._ship(model, graph, forms, fitted.place, dataset, context, told)
+        report = self._report(fitted, metrics, artifacts, exporter, others)
+        return self._with_card(report, dataset, context)
 
     def _compressed(
         self, model: nn.Module, dataset: Dataset, context: Context
@@ -190,6 +195,13 @@ class Trial:
         )
         return ours, theirs
 
+    def _exported(self, model: nn.Module, graph: Path, validation: Samples, context: Context) -> list[Path]:
+        """The files of the other forms that the recipe asks for."""
+        if not self._recipe.exporters:
+            return []
+        with self._line.stage("export"):
+            return exported(self._recipe.exporters, model, graph, validation.inputs[:_COMPARED], context)
+
     def _context(self, dataset: Dataset) -> Context:
         a = self._assignment
         keep = Remembered(self._store, self._fingerprint, self._peers)
@@ -233,15 +245,19 @@ class Trial:
         return _Fitted(fit.run(a.epochs), fit.place, fit.checkpoint, fit.microbatch)
 
     def _ship(
-        self, model: nn.Module, graph: Path, place: Place, dataset: Dataset, context: Context,
-        told: dict[str, object],
+        self, model: nn.Module, graph: Path, forms: list[Path], place: Place, dataset: Dataset,
+        context: Context, told: dict[str, object],
     ) -> list[Artifact]:  # fmt: skip
-        """Store what the rung leaves, and what was `told` of it, below `rungs/<rung>/`."""
+        """Store what the rung leaves, other `forms` of the model, and what was `told` of it.
+
+        All of it is below `rungs/<rung>/`.
+        """
         recipe = self._recipe
         files = {"model.onnx": graph}
         parameters = recipe.family.shipped().model_dump()
         for path in export.save_weights(model, recipe.names["model"], parameters, context):
             files[path.name] = path
+        files |= {path.relative_to(context.directory).as_posix(): path for path in forms}
         files["selection.npz"] = self._selection(place.epoch, dataset, context)
         trained = {
             "stages": recipe.names,
@@ -260,6 +276,13 @@ class Trial:
             files[name] = self._directory / name
             files[name].write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         return [self._upload(name, path) for name, path in files.items()]
+
+    def _with_card(self, report: Report, dataset: Dataset, context: Context) -> Report:
+        path = self._directory / "card.md"
+        text = card.render(report, self._assignment, self._recipe, context, dataset.manifest)
+        path.write_text(text, encoding="utf-8")
+        artifacts = [*report.artifacts, self._upload(path.name, path)]
+        return report.model_copy(update={"artifacts": artifacts})
 
     def _selection(self, epochs: int, dataset: Dataset, context: Context) -> Path:
         """The samples trained on, for each epoch that differs: places in the source's file, -1 if made up.

@@ -15,6 +15,7 @@ from comptroller_trainer.errors import AssignmentError
 
 PAGE = Path(__file__).parents[3] / "docs/how-to/extend.md"
 MINE = {"data.selector": "brightest", "model.family": "maxout", "augment.policy": "blackout"}
+ORT = {"recipe.exports": "ort"}
 LONGEST = 36
 """Lines of an example, imports and empty ones included."""
 
@@ -66,8 +67,9 @@ def test_the_suites_pass_for_the_pages_stages(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_trial_finds_the_pages_stages_by_name(attempt: Callable[..., Report]) -> None:
-    report = attempt(MINE | {"data.keep": "0.5", "model.width": "16", "augment.schedule": "ramp"})
+    report = attempt(MINE | ORT | {"data.keep": "0.5", "model.width": "16", "augment.schedule": "ramp"})
     assert report.metrics["accuracy"] > 0.25
+    assert "model.ort" in {artifact.name for artifact in report.artifacts}
     rows = {row.name for row in parameters.rows() if row.where in MINE.values()}
     assert {"data.jitter", "model.pieces", "augment.probability"} <= rows
 

@@ -46,7 +46,7 @@ def test_artifacts_are_where_the_report_says_and_what_it_says(report: Report) ->
     names = {artifact.name for artifact in report.artifacts}
     assert names == {
         "model.onnx", "model.safetensors", "architecture.json", "selection.npz", "history.json",
-        "recipe.json", "data.json", "assignment.json", "drift.json",
+        "recipe.json", "data.json", "assignment.json", "drift.json", "card.md",
     }  # fmt: skip
     for artifact in report.artifacts:
         content = Path(artifact.uri.removeprefix("file://")).read_bytes()

@@ -42,6 +42,11 @@ class Compressor(Stage[P]):
         must: Must = getattr(self.parameters, "must", "anything")
         return must
 
+    @property
+    def changes_graph(self) -> bool:
+        """Whether what is shipped is no longer what the module computes."""
+        return type(self).finish is not Compressor.finish
+
     def check(self, model: nn.Module, context: Context) -> None:
         """Whether there will be something to do, before anything is spent on training.
 

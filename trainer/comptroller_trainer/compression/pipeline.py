@@ -39,6 +39,10 @@ class Pipeline(Compressor[Parameters]):
     def must(self) -> Must:
         return self._steps[0].must
 
+    @property
+    def changes_graph(self) -> bool:
+        return any(step.changes_graph for step in self._steps)
+
     def check(self, model: nn.Module, context: Context) -> None:
         for step in self._steps:
             step.check(model, context)

@@ -1,0 +1,97 @@
+"""The model card: what it says is what the trial knows, and nobody's text can break it."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from comptroller_api.contract import Report
+from comptroller_trainer import card
+
+Attempt = Callable[..., Report]
+NASTY = "a | b\n| c |\n# d `e` <script>f</script> [g](h) \\| *i*"
+
+
+def path(report: Report, name: str) -> Path:
+    (uri,) = [one.uri for one in report.artifacts if one.name == name]
+    return Path(uri.removeprefix("file://"))
+
+
+def rows(markdown: str) -> list[list[str]]:
+    """The cells of all tables, as a reader sees them."""
+    found: list[list[str]] = []
+    for token in MarkdownIt("commonmark").enable("table").parse(markdown):
+        if token.type == "tr_open":
+            found.append([])
+        elif token.type == "inline" and token.level >= 4:
+            found[-1].append(seen(token))
+    return found
+
+
+def seen(token: Token) -> str:
+    """What is left of markup, all of which has to be text."""
+    assert {child.type for child in token.children or ()} <= {"text", "text_special"}
+    return "".join(child.content for child in token.children or ())
+
+
+@pytest.fixture
+def report(attempt: Attempt) -> Report:
+    return attempt({"compress.method": "int8_static", "compress.must": "anything", "data.keep": "0.5",
+                    "data.selector": "random"})  # fmt: skip
+
+
+def test_the_card_says_what_the_trial_knows(report: Report) -> None:
+    text = path(report, "card.md").read_text(encoding="utf-8")
+    said = dict(row for row in rows(text) if len(row) == 2)
+    assert {
+        "namespace": "team",
+        "study": "study",
+        "trial": "3",
+        "seed": "11",
+        "epochs": "2 of 2",
+    }.items() <= (said.items())
+    assert said["architecture"].startswith("cnn, width: 4, depth: 2")
+    assert said["selection"] == "random, keep: 0.5"
+    assert said["compression"] == "int8_static, must: anything"
+    assert "batch_size: 32" in said["recipe"]
+    assert said["split train"].startswith("384 samples")
+    assert said["torch"] == report.environment["torch"]
+    for name, value in report.metrics.items():
+        assert name == "energy_joules" or float(said[name]) == pytest.approx(value, rel=1e-4)
+    stages = {row[0]: row[1] for row in rows(text) if len(row) == 3}
+    assert float(stages["fit"]) == pytest.approx(
+        next(s.seconds for s in report.stages if s.name == "fit"), rel=1e-4
+    )
+    files = {row[0]: row[2] for row in rows(text) if len(row) == 3}
+    for artifact in report.artifacts:
+        assert artifact.name == "card.md" or files[artifact.uri] == artifact.sha256
+
+
+def test_its_code_loads_the_shipped_model(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", path(report, "card.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(path(report, "model.onnx").parent)
+    known: dict[str, np.ndarray] = {}
+    exec(code, known)
+    assert known["outputs"].shape == (1, 4)
+    assert np.isfinite(known["outputs"]).all()
+
+
+def test_what_a_table_of_numbers_takes_and_gives(attempt: Attempt) -> None:
+    data = {"uri": "generated:diabetes", "format": "Bundled", "task": "Regression", "validation": "0.2"}
+    found = attempt({"model.family": "mlp", "recipe.lr": "0.01"}, data=data, epochs=1)
+    text = path(found, "card.md").read_text(encoding="utf-8")
+    preprocessed = json.loads(path(found, "data.json").read_text())["preprocessing"]
+    after = ", after the preprocessing in data.json" if preprocessed else ""
+    assert f"float32 (n, 10), the data's own values{after}; the model standardises" in text
+    assert "Outputs: the number." in text
+    assert dict(row for row in rows(text) if len(row) == 2)["task"] == "Regression"
+
+
+def test_text_from_outside_stays_in_its_cell() -> None:
+    table = f"| a | b |\n| --- | --- |\n| {card.text(NASTY)} | end |"
+    assert rows(table)[1:] == [[" ".join(NASTY.split()), "end"]]

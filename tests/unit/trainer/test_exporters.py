@@ -1,0 +1,188 @@
+"""Exporters: what they write is read again and computes the same, and holds what it says it does."""
+
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from comptroller_api.contract import Report
+from comptroller_trainer import export, recipe
+from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.exporters.base import Exporter
+from comptroller_trainer.exporters.mlflow_model import MlflowModel
+from comptroller_trainer.exporters.several import exported
+from comptroller_trainer.exporters.torch_export import TorchExport
+from comptroller_trainer.exporters.torchscript import TorchScript
+from comptroller_trainer.measure import artifact
+from comptroller_trainer.models.base import Classifier, WholeFamily
+from comptroller_trainer.stages import Context
+from comptroller_trainer.testing.models import SHAPES, samples
+
+Attempt = Callable[..., Report]
+ALL = {"torch_export": TorchExport, "torchscript": TorchScript, "mlflow": MlflowModel}
+TINY = {"model.width": "4", "model.depth": "1"}
+FAMILIES = {
+    "mlp": (1, TINY), "cnn": (3, TINY), "resnet": (3, {"model.width": "4"}), "gru": (2, TINY),
+    "transformer": (2, {"model.width": "8", "model.depth": "1"}), "trees": (1, {"model.rounds": "3"}),
+}  # fmt: skip
+"""Dimensions of the samples, and parameters of a small model."""
+
+
+def made(family: str, directory: Path) -> tuple[nn.Module, Path, Context]:
+    """A model, its graph, and its trial."""
+    dimensions, parameters = FAMILIES[family]
+    shape = SHAPES[dimensions]
+    stage = recipe.parse({"model.family": family} | parameters).family
+    context = Context(0, 1, 3, shape, torch.device("cpu"), directory)
+    torch.manual_seed(0)
+    model = (
+        stage.train(samples(shape, 3), None, 1.0, context)
+        if isinstance(stage, WholeFamily)
+        else Classifier(stage.build(shape, 3), torch.full(shape[:1], 0.5), torch.ones(shape[0]), shape)
+    )
+    graph, _ = export.export(model, context)
+    return model.eval(), graph, context
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_read_again_computes_the_same(tmp_path: Path, name: str, family: str) -> None:
+    model, graph, context = made(family, tmp_path)
+    inputs = samples(context.shape, 3).inputs
+    exporter = ALL[name]()
+    files = exported({name: exporter}, model, graph, inputs[:7], context)
+    assert all(file.is_file() and file != graph for file in files)
+    read = exporter.read(tmp_path / files[0].relative_to(tmp_path).parts[0])
+    for size in (1, 5):
+        with torch.no_grad():
+            assert torch.allclose(read(inputs[:size]), model(inputs[:size]), rtol=1e-3, atol=1e-4)
+
+
+def test_the_torch_export_archive_holds_no_pickle(tmp_path: Path) -> None:
+    model, graph, context = made("cnn", tmp_path)
+    path = TorchExport().write(model, graph, context)
+    with zipfile.ZipFile(path) as archive:
+        content = {info.filename: archive.read(info) for info in archive.infolist()}
+    assert not [name for name, data in content.items() if name.endswith(".pkl") or b"data.pkl" in data]
+    assert [len(data) for name, data in content.items() if "sample_inputs" in name] == [0]
+
+
+def test_the_mlflow_model_is_the_shipped_graph_with_what_serving_needs(tmp_path: Path) -> None:
+    model, graph, context = made("cnn", tmp_path)
+    path = MlflowModel().write(model, graph, context)
+    assert onnx.load(path / "model.onnx") == onnx.load(graph)
+    import mlflow.models  # noqa: PLC0415  # a first time elsewhere, it warns of itself
+
+    described = mlflow.models.Model.load(str(path))
+    assert {"onnx", "python_function"} <= set(described.flavors)
+    (taken,) = described.signature.inputs.inputs
+    assert (taken.type, taken.shape) == (np.dtype(np.float32), (-1, *context.shape))
+    example = np.array(json.loads((path / "serving_input_example.json").read_text())["inputs"])
+    assert example.shape == (1, *context.shape)
+    assert not example.any()
+    pinned = (path / "requirements.txt").read_text()
+    assert "onnxruntime==" in pinned
+    assert "torch" not in pinned
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+class Wrong(Exporter):
+    """What it writes gives something else, by `change`."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        self._change = change
+
+    def write(self, model: nn.Module, graph: Path, context: Context) -> Path:
+        del context
+        self._model = model
+        return graph
+
+    def read(self, path: Path) -> Callable[[Tensor], Tensor]:
+        del path
+        return lambda inputs: self._change(self._model(inputs))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda outputs: outputs + 0.01 * max(1, outputs.abs().max()), "differs from the model by 0.01"),
+        (lambda outputs: outputs * torch.nan, "differs from the model by nan"),
+        (lambda outputs: outputs[:, :1], "gives (7, 1), the model (7, 3)"),
+        (lambda outputs: outputs.reshape(2, 2), "RuntimeError"),
+    ],
+)
+def test_a_form_that_is_not_the_model_ends_the_attempt(
+    tmp_path: Path, change: Callable[[Tensor], Tensor], said: str
+) -> None:
+    model, graph, context = made("mlp", tmp_path)
+    with pytest.raises(AssignmentError) as told:
+        exported({"wrong": Wrong(change)}, model, graph, samples(context.shape, 3).inputs[:7], context)
+    assert str(told.value).startswith("recipe.exports: 'wrong' does not fit the model: ")
+    assert said in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"recipe.exports": "coreml"}, "'coreml' is not known; known: mlflow, torch_export, torchscript"),
+        ({"recipe.exports": "torchscript+"}, "'' is not known"),
+        ({"recipe.exports": "mlflow+none"}, "'none' is not known"),
+        ({"recipe.exports": "mlflow+mlflow"}, "must name each once"),
+        *(
+            (
+                {"recipe.exports": f"mlflow+{name}", "compress.method": method},
+                f"'{name}' holds the module, not the graph that compress.method '{method}' changes",
+            )
+            for name in ("torch_export", "torchscript")
+            for method in ("int8_dynamic", "prune+int8_static")
+        ),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_data_are_read(
+    parameters: dict[str, str], said: str
+) -> None:
+    with pytest.raises(AssignmentError) as told:
+        recipe.parse(parameters)
+    assert told.value.field == "recipe.exports"
+    assert said in str(told.value)
+
+
+def test_an_image_without_mlflow_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # type: ignore[arg-type]  # as if it were not installed
+    with pytest.raises(
+        AssignmentError, match=r"recipe.exports: 'mlflow' needs comptroller-trainer\[mlflow\]"
+    ):
+        recipe.parse({"recipe.exports": "mlflow"})
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"compress.method": "prune", "recipe.exports": "torchscript+mlflow", "compress.must": "anything"},
+        {"compress.method": "int8_dynamic", "recipe.exports": "mlflow", "compress.must": "anything"},
+    ],
+)
+def test_a_trial_ships_the_forms_it_was_asked_for(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, str]
+) -> None:
+    monkeypatch.setattr(artifact, "_serve", lambda *_: dict.fromkeys(artifact._SERVED, 1.0))
+    report = attempt({"model.width": "16"} | parameters, epochs=1)
+    assert [stage.name for stage in report.stages][-3:] == ["measure", "export", "report"]
+    files: dict[str, Path] = {a.name: Path(a.uri.removeprefix("file://")) for a in report.artifacts}
+    inputs = torch.randint(0, 256, (5, 1, 12, 12)).float()
+    expected: Any = export.computed(files["model.onnx"], inputs)
+    assert torch.equal(MlflowModel().read(files["mlflow/MLmodel"].parent)(inputs), expected)
+    if "torchscript" in parameters["recipe.exports"]:
+        found = TorchScript().read(files["model.torchscript.pt"])(inputs)
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
+    card = files["card.md"].read_text()
+    assert all(files[name].as_uri() in card for name in files if name != "card.md")

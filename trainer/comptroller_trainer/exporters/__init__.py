@@ -1,0 +1,1 @@
+"""The model in more forms than ONNX: entry points `comptroller.exporters`."""
