@@ -65,7 +65,11 @@ TRIALS: dict[str, dict[str, str]] = {
     },
     "trees": {"model.family": "trees", "model.rounds": "8", "data.selector": "balanced"},
 }  # fmt: skip
-SEQUENCES = {"gru"}
+OTHERS: dict[str, dict[str, Any]] = {
+    "gru": {"uri": "generated:mnist1d", "format": "MNIST1D", "validation": "0.2"},
+    "trees": {"uri": "generated:breast_cancer", "format": "Bundled", "validation": "0.2"},
+}
+"""Data that are not pictures: sequences and a table."""
 
 
 def pictures(directory: Path) -> dict[str, Any]:
@@ -139,9 +143,8 @@ def main() -> None:
     say(f"CPU, one thread, rungs of {' and '.join(map(str, RUNGS))} epochs, run again in one go")
     with tempfile.TemporaryDirectory() as directory:
         images = pictures(Path(directory))
-        sequences = {"uri": "generated:mnist1d", "format": "MNIST1D", "validation": "0.2"}
         for name in given.trials:
-            reproduced(name, Path(directory), sequences if name in SEQUENCES else images, say)
+            reproduced(name, Path(directory), OTHERS.get(name, images), say)
     if given.log:
         given.log.write_text("\n".join([*lines, ""]), encoding="utf-8")
 
