@@ -105,7 +105,9 @@ class Family(Stage):
     network: bool = True
     """Whether it is trained by gradients, batch by batch."""
     prunable: tuple[Kind, ...] = KINDS
-    """Kinds of samples of which it has networks that parts can be taken out of."""
+    """Kinds of samples of which it has networks that channels can be taken out of."""
+    layered: bool = True
+    """Whether its networks have linear layers or convolutions in front of the last."""
 
 
 class Selector(Stage):
@@ -126,6 +128,8 @@ class Compressor(Stage):
     """A stage of `compress`."""
 
     place: Place = "alone"
+    channels: bool = False
+    """Whether the parts that it takes out are channels."""
 
 
 class Choice(_Described):
@@ -227,7 +231,9 @@ def _beside(named: str, family: Family, other: Picked, kind: Kind) -> Iterator[B
         match stage:
             case Compressor(place="parts" | "training") if not family.network:
                 yield other.says(stage, f"needs a network, and {named} is none")
-            case Compressor(place="parts") if kind not in family.prunable:
+            case Compressor(place="parts", channels=False) if not family.layered:
+                yield other.says(stage, f"finds no layer in front of the last of {named}")
+            case Compressor(channels=True) if kind not in family.prunable:
                 where = f" for {kind}" if family.prunable else ""
                 yield other.says(stage, f"cannot take channels out of {named}{where}")
             case Selector(watches=True) if not family.network:

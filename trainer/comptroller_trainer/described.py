@@ -73,12 +73,12 @@ def _stage(lever: str, stage: Any) -> trainer.Stage:
 
             prunable = tuple(map(_kind, sorted(stage.prunable)))
             network = not issubclass(stage, WholeFamily)
-            return trainer.Family(**common, network=network, prunable=prunable)
+            return trainer.Family(**common, network=network, prunable=prunable, layered=stage.layered)
         case "data":
             return trainer.Selector(**common, watches=stage.watches or stage.picks)
         case "augment":
             return trainer.Augmentation(**common, changes=stage.changes)
-    return trainer.Compressor(**common, place=stage.place)
+    return trainer.Compressor(**common, place=stage.place, channels=stage.channels)
 
 
 def _kind(dimensions: int) -> Kind:

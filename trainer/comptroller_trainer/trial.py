@@ -168,9 +168,9 @@ class Trial:
             metrics |= beside(compressor.must, metrics, theirs, again)
         if self._recipe.training.robustness == "corruptions":
             metrics |= robustness(infer, validation, context)
-        size = profile(model, context.shape)
-        metrics["parameters"] = float(size.parameters)
-        metrics["macs"], metrics["activation_bytes"] = float(size.macs), float(size.activation_bytes)
+        size = dataclasses.asdict(profile(model, context.shape))
+        metrics |= {name: float(count) for name, count in size.items()}
+        metrics |= compressor.metrics(graph)
         drift = profile_of(dataset, outputs, self._assignment.data)
         told: dict[str, object] = {"drift.json": drift.model_dump(mode="json")}
         if dataset.slices is not None:

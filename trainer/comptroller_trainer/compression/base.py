@@ -30,6 +30,8 @@ class Compressor(Stage[P]):
     """What it works on: parts are taken out of the module first, it is trained further next, then the graph's
     numbers change.
     """
+    channels: ClassVar[bool] = False
+    """Whether the parts are channels, which not every family's networks can do without."""
     needs_parent: ClassVar[bool] = False
     """Whether `parent_` is to be set before the fit."""
     parent_: nn.Module
@@ -75,3 +77,8 @@ class Compressor(Stage[P]):
         """The ONNX file to ship, given `graph`, the export of `model_`."""
         del context
         return graph
+
+    def metrics(self, graph: Path) -> dict[str, float]:
+        """What the report says of the ONNX file to ship, beside what it says of all."""
+        del graph
+        return {}

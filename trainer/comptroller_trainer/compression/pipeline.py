@@ -12,6 +12,7 @@ from comptroller_trainer.compression.base import Compressor
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.beside import Must
+from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.stages import Context, Parameters
 
 FIELD = "compress.method"
@@ -52,10 +53,13 @@ class Pipeline(Compressor[Parameters]):
         for step in self._steps:
             step.parent_ = parent
             model = step.fit(model, dataset, context).model_
-        self.model_ = model
+        self.model_ = merge(model)
         return self
 
     def finish(self, graph: Path, context: Context) -> Path:
         for step in self._steps:
             graph = step.finish(graph, context)
         return graph
+
+    def metrics(self, graph: Path) -> dict[str, float]:
+        return {name: value for step in self._steps for name, value in step.metrics(graph).items()}

@@ -49,6 +49,7 @@ class Prune(Compressor[PruneParameters]):
 
     Parameters = PruneParameters
     place = "parts"
+    channels = True
 
     def check(self, model: nn.Module, context: Context) -> None:
         self._pruned(merge(copy.deepcopy(model)).eval(), "magnitude", context)

@@ -33,9 +33,9 @@ def adapt(model: nn.Module, rank: int, head: nn.Module) -> None:
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """`model` with its adapters added to their weights, in place: it computes the same, at no extra cost.
+    """`model` with its adapters, or its masks, worked into its weights, in place: it computes the same.
 
-    A model without adapters is left as it is.
+    A model without any is left as it is.
     """
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):

@@ -15,7 +15,9 @@ class Family(Stage[P]):
     """Builds untrained networks of one kind."""
 
     prunable: ClassVar[tuple[int, ...]] = (IMAGE, SEQUENCE, TABLE)
-    """Dimensions of the samples for which a compressor may take parts out of its networks."""
+    """Dimensions of the samples for which channels can be taken out of its networks."""
+    layered: ClassVar[bool] = True
+    """Whether its networks have linear layers or convolutions in front of the last."""
 
     @abstractmethod
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:

@@ -11,7 +11,7 @@ from comptroller_trainer.stages import Parameters
 class Linear(Family[Parameters]):
     """`linear`: one layer, for samples of any shape. It starts at zero: the problem is convex."""
 
-    prunable = ()  # there is nothing between inputs and outputs
+    prunable, layered = (), False  # there is nothing between inputs and outputs
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         layer = nn.Linear(math.prod(shape), outputs)

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from comptroller_trainer import registry
 from comptroller_trainer.errors import AssignmentError, MissingError
 from comptroller_trainer.models.base import Classifier
+from comptroller_trainer.models.factored import Factored, inner, replace
 from comptroller_trainer.recipe import CHOICES
 from comptroller_trainer.stages import Context
 from comptroller_trainer.store import open_store
@@ -19,6 +20,8 @@ from comptroller_trainer.target import Rescale
 
 def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Classifier:
     """The model with these weights, in eval mode on the CPU; layers that were pruned are as narrow as they.
+
+    Those that were factored are two where the weights are those of two.
 
     Args:
         architecture: what `export.save_weights` wrote.
@@ -33,6 +36,9 @@ def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> C
     if not architecture["classes"]:
         body = nn.Sequential(body, Rescale(torch.zeros(2)))
     model = Classifier(body, torch.zeros(shape[0]), torch.ones(shape[0]), shape)
+    for name, layer in list(inner(model)):
+        if (down := tensors.get(f"{name}.down.weight")) is not None:
+            replace(model, name, Factored(layer, len(down)))
     for name, module in model.named_modules():
         _narrow(module, {k: v for k in ("weight", "bias") if (v := tensors.get(f"{name}.{k}")) is not None})
         if isinstance(module, _BatchNorm):

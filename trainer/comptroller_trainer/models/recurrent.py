@@ -60,7 +60,7 @@ class Gru(Family[GruParameters]):
     Parameters = GruParameters
     name = "gru"
     kinds = (SEQUENCE,)
-    prunable = ()  # nn.GRU's weights are no layers of their own
+    prunable, layered = (), False  # nn.GRU's weights are no layers of their own
 
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         require("model.family", self.name, shape, *self.kinds)
