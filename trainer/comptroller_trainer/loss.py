@@ -1,7 +1,7 @@
 """What training minimises: a number a sample, so that selectors can weigh and watch it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,7 +116,10 @@ class Soft:
             outputs: (n, classes), the student's logits.
             seen: (n, d), what the student's last layer was given; wanted where features are compared.
         """
-        with torch.no_grad(), last_input(self.teacher) as theirs:
+        watched: AbstractContextManager[list[Tensor]] = (
+            last_input(self.teacher) if self.features else nullcontext([])
+        )
+        with torch.no_grad(), watched as theirs:
             logits = self.teacher(inputs.float()).float()
         if self.features:
             assert seen is not None  # noqa: S101  # `Step` watches where it is wanted

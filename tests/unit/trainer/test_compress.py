@@ -1,6 +1,7 @@
 """Compressors one after the other: channels are really gone, training goes on, teachers teach."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from torch import nn
 from comptroller_api.contract import Report
 from comptroller_trainer import recipe
 from comptroller_trainer.errors import AssignmentError, NoGainError, Suspended
+from comptroller_trainer.export import export
 from comptroller_trainer.loss import Soft, last_input
 from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.beside import beside
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.models.rebuild import rebuilt
+from comptroller_trainer.stages import Context
 
 Attempt = Callable[..., Report]
 Weights = Callable[[Report], dict[str, torch.Tensor]]
@@ -132,6 +135,55 @@ def test_another_trials_model_teaches(attempt: Attempt, tmp_path: Path) -> None:
     assert found.metrics["accuracy"] > 0.3
     with pytest.raises(AssignmentError, match=r"compress.teacher: .* holds no model"):
         attempt({"compress.method": "kd", "compress.teacher": "file:///nowhere"}, attempt=1)
+
+
+def test_an_onnx_file_teaches_as_the_weights_it_was_made_from(
+    attempt: Attempt, weights: Weights, tmp_path: Path
+) -> None:
+    large = attempt({"model.width": "16"}, artifacts=f"file://{tmp_path}/large")
+    by_file, by_rung = (
+        attempt(
+            {"compress.method": "kd", "compress.alpha": "1", "compress.teacher": uri}
+            | {"compress.teacher_sha256": next(a.sha256 for a in large.artifacts if a.name == name)},
+            artifacts=f"file://{tmp_path}/{name}",
+        )
+        for name, uri in {
+            "model.onnx": path(large, "model.onnx").as_uri(),
+            "model.safetensors": path(large, "model.onnx").parent.as_uri(),
+        }.items()
+    )
+    ours, theirs = weights(by_file), weights(by_rung)
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-2) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "given", "said"),
+    [
+        ((1, 12, 12), 4, {"compress.teacher_sha256": "0" * 64}, "compress.teacher_sha256: '0{64}' is not of"),
+        ((1, 12, 12), 4, {"compress.match": "features"}, "compress.match: 'features' needs a teacher with"),
+        ((1, 12, 12), 3, {}, r"gives torch.float32 of \(3, 3\) for 3 samples of 4 classes, not their logits"),
+        ((1, 10, 10), 4, {}, r"compress.teacher: .*takes no samples of \(1, 12, 12\): .*invalid dimensions"),
+        (None, 4, {}, "compress.teacher: .*takes no samples"),
+    ],
+)
+def test_an_onnx_file_that_cannot_teach_is_refused_before_training(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shape: tuple[int, ...] | None,
+    classes: int, given: dict[str, str], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.delattr("comptroller_trainer.fit.loop.Fit.run")
+    file = tmp_path / "model.onnx"
+    if shape is None:
+        file.write_bytes(b"no graph")
+    else:
+        context = Context(0, 1, classes, shape, torch.device("cpu"), tmp_path)
+        export(nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes)), context)
+    with pytest.raises(AssignmentError, match=said):
+        attempt({"compress.method": "kd", "compress.teacher": file.as_uri()} | given)
+
+
+def test_an_onnx_file_that_is_not_there_is_refused(attempt: Attempt) -> None:
+    with pytest.raises(AssignmentError, match=r"compress.teacher: .* holds no model: .*no such object"):
+        attempt({"compress.method": "kd", "compress.teacher": "file:///nowhere/model.onnx"})
 
 
 BEFORE = {"latency_p50_ms": 1.0, "artifact_bytes": 100.0, "accuracy": 0.9}

@@ -7,10 +7,11 @@ from pydantic import Field
 from torch import nn
 
 from comptroller_trainer.compression.base import MUST, Compressor
+from comptroller_trainer.compression.teacher import ONNX, fetched
 from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.loss import Soft
 from comptroller_trainer.measure.beside import Must
-from comptroller_trainer.models.rebuild import fetched
 from comptroller_trainer.stages import Context, Parameters
 
 
@@ -51,7 +52,12 @@ class DistilParameters(TuneParameters):
     )
     teacher: str = Field(
         "", max_length=1024,
-        description="Address of another trial's rung, s3:// or file:///; empty: this trial's own model.",
+        description="Address of another trial's rung or of an .onnx file that gives logits, s3:// or file:///;"
+        " empty: this trial's own model.",
+    )  # fmt: skip
+    teacher_sha256: str = Field(
+        "", pattern="^([0-9a-f]{64})?$",
+        description="Of the teacher's model.safetensors or .onnx file; empty: not checked.",
     )  # fmt: skip
 
 
@@ -69,12 +75,15 @@ class Distil(Compressor[DistilParameters]):
 
     def check(self, model: nn.Module, context: Context) -> None:
         del model
-        if self.parameters.teacher:
-            fetched(self.parameters.teacher, context)
+        p = self.parameters
+        if p.match == "features" and p.teacher.endswith(ONNX):
+            raise AssignmentError("compress.match", p.match, "needs a teacher with layers, not an ONNX file")
+        if p.teacher:
+            fetched(p.teacher, p.teacher_sha256, context)
 
     def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
         p = self.parameters
-        teacher = fetched(p.teacher, context) if p.teacher else copy.deepcopy(self.parent_)
+        teacher = fetched(p.teacher, p.teacher_sha256, context) if p.teacher else copy.deepcopy(self.parent_)
         teacher.to(context.device).eval().requires_grad_(requires_grad=False)
         soft = Soft(teacher, p.alpha, p.temperature, features=p.match == "features")
         self.model_ = context.tune(model, dataset, p.tune_epochs, p.tune_rate, soft)

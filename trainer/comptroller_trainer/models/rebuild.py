@@ -1,6 +1,5 @@
 """A trained model from what a rung left: `architecture.json` and `model.safetensors`, no pickle."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +8,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from comptroller_trainer import registry
-from comptroller_trainer.errors import AssignmentError, MissingError
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.factored import Factored, inner, replace
 from comptroller_trainer.recipe import CHOICES
-from comptroller_trainer.stages import Context
-from comptroller_trainer.store import open_store
 from comptroller_trainer.target import Rescale
 
 
@@ -49,27 +45,6 @@ def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> C
     except RuntimeError as error:
         raise ValueError(str(error)) from error
     return model.eval()
-
-
-def fetched(uri: str, context: Context) -> nn.Module:
-    """The model of a trial's rung, as another trial's teacher.
-
-    Raises:
-        AssignmentError: there is none, or it is of other data.
-    """
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load  # noqa: PLC0415
-
-    field = "compress.teacher"
-    try:
-        store = open_store(uri)
-        architecture = json.loads(store.get("architecture.json"))
-        model = rebuilt(architecture, load(store.get("model.safetensors")))
-    except (MissingError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise AssignmentError(field, uri, f"holds no model: {error}") from error
-    if (tuple(architecture["shape"]), architecture["classes"]) != (context.shape, context.classes):
-        raise AssignmentError(field, uri, "is of samples of another shape, or of other classes")
-    return model
 
 
 def _narrow(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
