@@ -37,11 +37,14 @@ from comptroller_trainer.store import open_store
 from comptroller_trainer.trial import Trial
 
 METHODS = [
-    *reference().compress,
+    *(name for name, one in reference().compress.items() if not one.wants),
     "prune+tune",
     "prune+kd",
     "prune+int8_static",
     "prune+kd+int8_static",
+    "low_rank+tune",
+    "sparse+tune",
+    "qat+int8_static",
     "kd+int8_dynamic",
 ]
 SHAPES: dict[Kind, tuple[int, ...]] = {"tables": (6,), "sequences": (24,), "images": (12, 12)}

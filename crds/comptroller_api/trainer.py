@@ -130,6 +130,8 @@ class Compressor(Stage):
     place: Place = "alone"
     channels: bool = False
     """Whether the parts that it takes out are channels."""
+    wants: str = ""
+    """The compressor that has to follow, if one has to."""
 
 
 class Choice(_Described):
@@ -180,10 +182,19 @@ def split(lever: str, name: str) -> list[str]:
     return name.split(JOINT) if lever == "compress" else [name]
 
 
-def disorder(method: str, places: Sequence[Place]) -> str | None:
-    """What is wrong with the order of compressors in `method`, as a phrase that follows it."""
+def disorder(method: str, steps: Sequence[tuple[Place, str]]) -> str | None:
+    """What is wrong with the order of compressors in `method`, as a phrase that follows it.
+
+    Args:
+        method: their names, joined.
+        steps: the place of each, and which has to follow it, if one has to.
+    """
+    names, places = method.split(JOINT), [place for place, _ in steps]
     if len(places) > 1 and "alone" in places:
-        return f"{method.split(JOINT)[places.index('alone')]} stands alone"
+        return f"{names[places.index('alone')]} stands alone"
+    for name, (_, wanted) in zip(names, steps, strict=True):
+        if wanted and wanted not in names:
+            return f"has {name}, which wants {wanted} after it"
     ranks = [_PLACES.index(place) for place in places if place != "alone"]
     if ranks != sorted(set(ranks)):
         return "must first take parts out, then train, then change numbers, each once"

@@ -78,7 +78,7 @@ def _stage(lever: str, stage: Any) -> trainer.Stage:
             return trainer.Selector(**common, watches=stage.watches or stage.picks)
         case "augment":
             return trainer.Augmentation(**common, changes=stage.changes)
-    return trainer.Compressor(**common, place=stage.place, channels=stage.channels)
+    return trainer.Compressor(**common, place=stage.place, channels=stage.channels, wants=stage.wants)
 
 
 def _kind(dimensions: int) -> Kind:

@@ -192,7 +192,8 @@ class _Findings:
 
 
 def _disorder(name: str, stages: Sequence[Stage]) -> str | None:
-    return disorder(name, [stage.place for stage in stages if isinstance(stage, Compressor)])
+    steps = [(one.place, one.wants) for one in stages if isinstance(one, Compressor)]
+    return disorder(name, steps) if steps else None
 
 
 def _what(taken: Taken) -> str:

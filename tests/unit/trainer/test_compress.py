@@ -66,7 +66,9 @@ def test_a_pruned_model_is_rebuilt_from_its_files(attempt: Attempt, family: str)
         assert np.allclose(model(inputs).numpy(), expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("method", ["prune+tune", "prune+kd", "kd", "prune+kd+int8_static"])
+@pytest.mark.parametrize(
+    "method", ["prune+tune", "prune+kd", "kd", "prune+kd+int8_static", "prune+qat+int8_static"]
+)
 def test_training_further_stops_and_goes_on_exactly(
     attempt: Attempt, weights: Weights, tmp_path: Path, method: str
 ) -> None:
@@ -85,6 +87,7 @@ def test_training_further_stops_and_goes_on_exactly(
     [
         ("int8_static+prune", "must first take parts out"),
         ("tune+kd", "must first take parts out"),
+        ("prune+qat", "has qat, which wants int8_static after it"),
         ("none+prune", "none stands alone"),
         ("prune+shrink", "'shrink' is not known"),
     ],

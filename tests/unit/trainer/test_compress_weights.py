@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,6 +13,7 @@ from torch import nn
 
 from comptroller_api.contract import Report
 from comptroller_trainer import recipe
+from comptroller_trainer.compression.aware import Rounded
 from comptroller_trainer.compression.low_rank import LowRank, LowRankParameters
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.errors import AssignmentError, NoGainError, Suspended
@@ -21,7 +23,7 @@ from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.measure.zeros import zero_share
 from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.base import Classifier
-from comptroller_trainer.models.factored import Factored
+from comptroller_trainer.models.factored import Factored, layers
 from comptroller_trainer.models.linear import Linear
 from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.models.recurrent import Gru, GruParameters
@@ -152,7 +154,7 @@ def test_zeros_are_shipped(attempt: Attempt, family: str, pattern: str) -> None:
     assert 0 < found.metrics["zero_share"] <= 0.5
 
 
-@pytest.mark.parametrize("method", ["sparse+tune", "sparse+kd", "sparse+tune+int8_static", "low_rank+kd"])
+@pytest.mark.parametrize("method", ["sparse+tune", "sparse+kd", "sparse+qat+int8_static", "low_rank+kd"])
 def test_training_further_keeps_zeros_and_stops_and_goes_on_exactly(
     attempt: Attempt, weights: Weights, tmp_path: Path, method: str
 ) -> None:
@@ -205,3 +207,59 @@ def test_the_zeros_of_a_quantized_graph_are_counted(tmp_path: Path, method: str)
     graph, _ = export(compressor.fit(model, dataset, context).model_, context)
     assert zero_share(graph) == 0.5
     assert 0.5 <= zero_share(compressor.finish(graph, context)) < 0.53
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn", "dscnn", "resnet", "transformer"])
+def test_what_training_rounded_to_is_what_int8_ships(attempt: Attempt, family: str) -> None:
+    """And the statistics of the norms are folded in, which moves no weight to another number."""
+    method = {"compress.method": "qat+int8_static", "compress.must": "anything"}
+    found = attempt(SMALL | method | {"model.family": family}, epochs=1)
+    model = rebuilt(
+        json.loads(path(found, "architecture.json").read_text()),
+        load_file(path(found, "model.safetensors")),
+    )
+    shipped = [
+        onnx.numpy_helper.to_array(one)
+        for one in onnx.load(path(found, "model.onnx")).graph.initializer
+        if one.name.endswith("_quantized") and len(one.dims) > 1
+    ]
+    for _, layer in layers(model):
+        with torch.no_grad():
+            weight = layer.weight.flatten(1)
+            rounded = Rounded()(weight) / (weight.abs().amax(1, keepdim=True) / 64)
+        wanted = rounded.round().view_as(layer.weight).numpy()
+        same = [
+            np.mean(wanted == kind)
+            for held in shipped
+            for kind in (held, held.T)
+            if kind.shape == wanted.shape
+        ]
+        assert max(same) > 0.99
+
+
+def test_a_gradient_goes_straight_through_rounding() -> None:
+    layer = nn.Linear(8, 4)
+    plain = torch.autograd.grad(layer.weight.square().sum() / 2, layer.weight)[0]
+    through = torch.autograd.grad(Rounded()(layer.weight).square().sum() / 2, layer.weight)[0]
+    step = layer.weight.detach().abs().amax(1, keepdim=True) / 64
+    inside = through != 0
+    assert inside.float().mean() > 0.5
+    assert ((through - plain).abs() <= 0.51 * step)[inside].all()
+
+
+def test_only_training_is_rounded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3))
+    samples, seen = torch.randn(16, 8), []
+
+    def further(model: nn.Module, *_: object) -> nn.Module:
+        seen.append(model(samples))
+        return model
+
+    plain = model(samples)
+    context = Context(0, 1, 3, (8,), torch.device("cpu"), tmp_path, further=further)
+    tuned = recipe.parse({"compress.method": "qat+int8_static"}).compressor
+    dataset = Dataset(Samples(samples, torch.zeros(16)), EMPTY, 3, torch.arange(16))
+    after = tuned.fit(model, dataset, context).model_
+    assert 0 < (seen[0] - plain).abs().max() < 0.05
+    assert torch.equal(after(samples), plain)

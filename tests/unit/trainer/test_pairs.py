@@ -28,7 +28,15 @@ from comptroller_trainer.testing.models import SHAPES, samples
 
 UNTRAINED = [name for name, one in reference().compress.items() if one.place != "training"]
 UNTRAINED += ["prune+int8_static"]
-METHODS = [*UNTRAINED, "tune", "kd", "prune+tune", "prune+kd+int8_static", "kd+int8_dynamic"]
+METHODS = [
+    *UNTRAINED,
+    "tune",
+    "kd",
+    "prune+tune",
+    "prune+kd+int8_static",
+    "kd+int8_dynamic",
+    "qat+int8_static",
+]
 TASKS: tuple[Task, ...] = ("Classification", "Regression")
 DATA: dict[tuple[Kind, Task], dict[str, str]] = {
     ("tables", "Classification"): {"uri": "generated:wine", "format": "Bundled"},

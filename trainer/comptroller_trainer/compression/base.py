@@ -32,6 +32,8 @@ class Compressor(Stage[P]):
     """
     channels: ClassVar[bool] = False
     """Whether the parts are channels, which not every family's networks can do without."""
+    wants: ClassVar[str] = ""
+    """The compressor that has to follow, if one has to."""
     needs_parent: ClassVar[bool] = False
     """Whether `parent_` is to be set before the fit."""
     parent_: nn.Module

@@ -33,7 +33,7 @@ class Pipeline(Compressor[Parameters]):
     def __init__(self, name: str, steps: Sequence[Compressor[Any]]) -> None:
         super().__init__(Parameters())
         self._steps = list(steps)
-        if (rule := disorder(name, [step.place for step in steps])) is not None:
+        if (rule := disorder(name, [(step.place, step.wants) for step in steps])) is not None:
             raise AssignmentError(FIELD, name, rule)
 
     @property

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 Layer: TypeAlias = nn.Linear | nn.Conv1d | nn.Conv2d
 
@@ -54,14 +55,22 @@ def replace(model: nn.Module, name: str, layer: nn.Module) -> None:
     setattr(model.get_submodule(parent), own, layer)
 
 
-def inner(model: nn.Module) -> Iterator[tuple[str, Layer]]:
-    """The linear layers and convolutions by name; not the last linear layer, which the outputs come from.
+def layers(model: nn.Module) -> Iterator[tuple[str, Layer]]:
+    """The linear layers and convolutions by name.
 
     Subclasses compute something else with their weights, and are left out.
     """
-    layers = [(name, m) for name, m in model.named_modules() if type(m) in {nn.Linear, nn.Conv1d, nn.Conv2d}]
-    last = [name for name, m in layers if isinstance(m, nn.Linear)][-1:]
-    return ((name, m) for name, m in layers if name not in last)
+    kinds = {nn.Linear, nn.Conv1d, nn.Conv2d}
+    for name, module in model.named_modules():
+        if parametrize.type_before_parametrizations(module) in kinds:
+            yield name, module
+
+
+def inner(model: nn.Module) -> Iterator[tuple[str, Layer]]:
+    """The layers in front of the last linear one, which the outputs come from."""
+    found = list(layers(model))
+    last = [name for name, layer in found if isinstance(layer, nn.Linear)][-1:]
+    return ((name, layer) for name, layer in found if name not in last)
 
 
 def _fill(layer: nn.Module, matrix: Tensor) -> None:
