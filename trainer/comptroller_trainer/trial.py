@@ -35,7 +35,7 @@ from comptroller_trainer.fit.pretrain import pretrain
 from comptroller_trainer.fit.whole import train_whole
 from comptroller_trainer.line import Line
 from comptroller_trainer.measure.artifact import Infer, measure, opened, served
-from comptroller_trainer.measure.beside import beside
+from comptroller_trainer.measure.beside import beside, same_graph
 from comptroller_trainer.measure.calibration import calibrate, divisible
 from comptroller_trainer.measure.drift import profile as profile_of
 from comptroller_trainer.measure.robustness import robustness
@@ -165,7 +165,8 @@ class Trial:
         if parent is not None:
             theirs = self._measured(parent, self._opened(parent)(validation.inputs), validation, context)
             again = partial(self._served_again, graph, parent, validation, context)
-            metrics |= beside(compressor.must, metrics, theirs, again)
+            alike = same_graph(graph, parent)
+            metrics |= beside(compressor.must, metrics, theirs, again, alike=alike)
         if self._recipe.training.robustness == "corruptions":
             metrics |= robustness(infer, validation, context)
         size = dataclasses.asdict(profile(model, context.shape))

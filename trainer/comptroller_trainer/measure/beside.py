@@ -1,6 +1,7 @@
 """A compressed artifact beside its parent, both measured in one run: it is what it had to be, or refused."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal
 
 from comptroller_trainer.errors import NoGainError
@@ -15,8 +16,9 @@ Metrics = Mapping[str, float]
 
 
 def beside(
-    must: Must, ours: Metrics, theirs: Metrics, again: Callable[[], tuple[Metrics, Metrics]]
-) -> Metrics:
+    must: Must, ours: Metrics, theirs: Metrics, again: Callable[[], tuple[Metrics, Metrics]], *,
+    alike: bool = False,
+) -> Metrics:  # fmt: skip
     """What the report says of the parent.
 
     Args:
@@ -24,26 +26,36 @@ def beside(
         ours: its metrics.
         theirs: its parent's.
         again: measures the latency of both once more, where neighbours may have been in the way.
+        alike: both are one graph with other weights, so that no latency tells them apart.
 
     Raises:
         NoGainError: it is not.
     """
     smaller = ours[_SIZE] < theirs[_SIZE]
     fast, slow = ours[_LATENCY], theirs[_LATENCY]
-    if not _faster(fast, slow) and (must == "faster" or (must == "gain" and not smaller)):
+    if not alike and not _faster(fast, slow) and (must == "faster" or (must == "gain" and not smaller)):
         once, more = again()
         fast, slow = min(fast, once[_LATENCY]), min(slow, more[_LATENCY])
-    held = {
-        "gain": smaller or _faster(fast, slow), "faster": _faster(fast, slow), "smaller": smaller,
-        "anything": True,
-    }  # fmt: skip
+    faster = not alike and _faster(fast, slow)
+    held = {"gain": smaller or faster, "faster": faster, "smaller": smaller, "anything": True}
     if not held[must]:
         raise NoGainError(
             "compress.must", must,
             f"is not what it became: {fast:.4g} ms and {ours[_SIZE]:.0f} bytes, before {slow:.4g} ms and"
-            f" {theirs[_SIZE]:.0f} bytes",
+            f" {theirs[_SIZE]:.0f} bytes{', by the same graph' if alike else ''}",
         )  # fmt: skip
     return {f"parent_{name}": theirs[name] for name in _TOLD if name in theirs}
+
+
+def same_graph(graph: Path, parent: Path) -> bool:
+    """Whether two ONNX files are one graph with other weights, which ONNX Runtime serves alike."""
+    import onnx  # noqa: PLC0415  # a second that trials without a parent do not need
+
+    def shape(path: Path) -> object:
+        held = onnx.load(path).graph
+        return [n.op_type for n in held.node], [(c.data_type, *c.dims) for c in held.initializer]
+
+    return shape(graph) == shape(parent)
 
 
 def _faster(fast: float, slow: float) -> bool:
