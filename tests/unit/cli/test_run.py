@@ -158,7 +158,7 @@ def test_a_lost_report_is_not_a_failure_and_not_a_number(call: Call, naps: Call,
 
 def test_data_may_be_elsewhere(call: Call, naps: Call, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    call("run", naps(prices=False), "--dir", out, "--data", f"file://{tmp_path}")
+    call("run", naps(prices=False), "--dir", out, "--data", f"file://{tmp_path}", "--trainer", TRAINER)
     study = ObjectFiles(out / "objects").study("default", "naps")
     assert study is not None
     assert study.spec.data.uri == f"file://{tmp_path}"

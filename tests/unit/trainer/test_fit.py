@@ -1,5 +1,6 @@
 """The loop: what a recipe asks for is what happens, and ends exactly where it would have without a stop."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,9 +93,7 @@ class Trained:
         )
         recipe = recipes.parse(SIZE | (parameters or {}))
         if selector is not None:
-            recipe = recipes.Recipe(
-                recipe.family, selector, recipe.augmentation, recipe.compressor, recipe.training, recipe.names
-            )
+            recipe = dataclasses.replace(recipe, selector=selector)
         recipe.selector.fit(dataset.train, context)
         recipe.augmentation.fit(dataset.train, context)
         torch.manual_seed(1)

@@ -180,7 +180,7 @@ def test_stages_that_need_pictures_refuse_tables(tmp_path: Path, attempt: Callab
     with pytest.raises(AssignmentError, match=r"model\.family: 'cnn' needs images"):
         attempt(data=data)
     with pytest.raises(AssignmentError, match=r"augment\.policy: 'flip' needs images"):
-        attempt({"augment.policy": "flip"}, data=data)
+        attempt({"model.family": "mlp", "augment.policy": "flip"}, data=data)
 
 
 @pytest.mark.parametrize(
