@@ -262,17 +262,18 @@ def test_a_gradient_goes_straight_through_rounding() -> None:
 
 def test_only_training_is_rounded(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3))
-    samples, seen = torch.randn(16, 8), []
+    model = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 3))
+    samples, seen = torch.linspace(-1, 1, 1000)[:, None], []
 
     def further(model: nn.Module, *_: object) -> nn.Module:
         seen.append(model(samples))
         return model
 
     plain = model(samples)
-    context = Context(0, 1, 3, (8,), torch.device("cpu"), tmp_path, further=further)
+    context = Context(0, 1, 3, (1,), torch.device("cpu"), tmp_path, further=further)
     tuned = recipe.parse({"compress.method": "qat+int8_static"}).compressor
-    dataset = Dataset(Samples(samples, torch.zeros(16)), EMPTY, 3, torch.arange(16))
+    dataset = Dataset(Samples(samples, torch.zeros(1000)), EMPTY, 3, torch.arange(1000))
     after = tuned.fit(model, dataset, context).model_
+    assert len(seen[0].unique(dim=0)) <= 256 < len(plain.unique(dim=0))
     assert 0 < (seen[0] - plain).abs().max() < 0.05
     assert torch.equal(after(samples), plain)
