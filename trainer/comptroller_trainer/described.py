@@ -9,7 +9,8 @@ from comptroller_api import trainer
 from comptroller_api.trainer import KINDS, Kind, Picked, contradictions, split
 from comptroller_trainer import registry
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.recipe import CHOICES, Training
+from comptroller_trainer.recipe import CHOICES
+from comptroller_trainer.training import Training
 
 if TYPE_CHECKING:
     from comptroller_trainer.stages import Context

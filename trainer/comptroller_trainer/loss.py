@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.recipe import Training
 from comptroller_trainer.stages import Context
+from comptroller_trainer.training import Training
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """Losses (n,) of outputs (n, outputs) float32 against targets (n,), or (n, classes) once mixed."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from comptroller_trainer.compiler import spare
-from comptroller_trainer.recipe import Training
+from comptroller_trainer.training import Training
 
 
 class NamedOptimizer:

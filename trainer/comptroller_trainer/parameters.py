@@ -6,7 +6,8 @@ from typing import NamedTuple
 from comptroller_api.trainer import JOINT, Parameter
 from comptroller_trainer import registry
 from comptroller_trainer.described import description
-from comptroller_trainer.recipe import CHOICES, EXPORTERS
+from comptroller_trainer.recipe import CHOICES
+from comptroller_trainer.training import EXPORTERS
 
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 _HEAD = """# Parameters of a trial

@@ -7,16 +7,17 @@ is `Training`. All of it is declared in these classes: validation, defaults and 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from comptroller_api.space import LEVERS
 from comptroller_api.trainer import JOINT, split
 from comptroller_trainer import registry
 from comptroller_trainer.assignment import explain
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.stages import P, Parameters
+from comptroller_trainer.stages import P
+from comptroller_trainer.training import EXPORTERS, Training
 
 if TYPE_CHECKING:
     from comptroller_trainer.augment.base import Augmentation
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from comptroller_trainer.exporters.base import Exporter
     from comptroller_trainer.models.base import Family
     from comptroller_trainer.selection.base import Selector
-
-
-EXPORTERS = "comptroller.exporters"
-"""The group of what `recipe.exports` names."""
 
 
 class Choice(NamedTuple):
@@ -44,96 +41,6 @@ CHOICES = {
     "augment": Choice("policy", "none", "comptroller.augmentations"),
     "compress": Choice("method", "none", "comptroller.compressors"),
 }
-
-
-class Training(Parameters):
-    """`recipe.*`: how the weights are found. The defaults are a good Fashion-MNIST baseline."""
-
-    optimizer: Literal["sgd", "adamw", "adam", "rmsprop", "muon"] = Field(
-        "sgd",
-        description="SGD has Nesterov momentum. muon: of matrices; AdamW of all else.",
-    )
-    lr: float = Field(0.2, gt=0, le=100, description="Peak learning rate.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Of sgd, rmsprop and muon.")
-    weight_decay: float = Field(5e-4, ge=0, le=1, description="Not applied to biases and norms.")
-    l1: float = Field(0.0, ge=0, le=1, description="Lasso on the same weights; with weight_decay, elastic.")
-    clip_norm: float = Field(0.0, ge=0, description="Longest gradient of a step; 0: any.")
-    ema: float = Field(
-        0.0, ge=0, lt=1, description="Decay of the weights' moving average, which is shipped; 0: no average."
-    )
-    pretrain_epochs: int = Field(
-        0, ge=0, le=1000, description="Before training, on all samples, labels unread (SimCLR); 0: none."
-    )
-    batch_size: int = Field(128, ge=2, le=65536, description="Samples in a step.")
-    microbatch: int = Field(
-        0, ge=0, le=65536, description="Samples of a step that are in memory at once; 0: as many as fit."
-    )
-    loss: Literal["auto", "cross_entropy", "focal", "mse", "huber"] = Field(
-        "auto", description="auto: cross_entropy for classes, mse for numbers."
-    )
-    focal_gamma: float = Field(2.0, ge=0, le=10, description="Of the focal loss (Lin et al., 2017).")
-    huber_delta: float = Field(
-        1.0, gt=0, le=100, description="Where the Huber loss turns linear, in deviations of the target."
-    )
-    class_weights: Literal["none", "balanced", "effective"] = Field(
-        "none", description="Of the loss. effective: by the effective number of samples (Cui et al., 2019)."
-    )
-    oversample: Literal["none", "smote"] = Field(
-        "none", description="Synthetic samples for tables, all classes as large as the largest."
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target given to all classes.")
-    schedule: Literal["one_cycle", "cosine", "linear", "constant", "plateau"] = Field(
-        "one_cycle", description="Of the learning rate, over the last rung's epochs."
-    )
-    warmup: float | None = Field(
-        None, ge=0, lt=1, description="Share of training in which the rate rises; None: one_cycle's is 0.25."
-    )
-    plateau_factor: float = Field(0.3, gt=0, lt=1, description="What plateau multiplies the rate by.")
-    plateau_patience: int = Field(
-        2, ge=1, le=10_000, description="Epochs without a better validation before plateau does."
-    )
-    monitor: Literal["auto", "accuracy", "f1_macro", "auc", "brier", "ece", "loss", "rmse", "mae", "r2"] = (
-        Field("auto", description="Which validation is better. auto: accuracy, then loss; for numbers, rmse.")
-    )
-    patience: int = Field(
-        0, ge=0, le=10_000, description="Epochs without a better validation before training ends; 0: never."
-    )
-    max_seconds: float = Field(
-        0.0,
-        ge=0,
-        description="Of training: no epoch is begun that would end later; 0: any.",
-    )
-    calibration: Literal["none", "temperature", "platt"] = Field(
-        "none",
-        description="Of the shipped model's confidence, on validation. platt: a scale and an offset a class.",
-    )
-    robustness: Literal["none", "corruptions"] = Field(
-        "none", description="Measured on validation inputs made worse; docs/reference/measure.md says how."
-    )
-    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
-        "auto", description="bf16, fp16: mixed. auto: bf16 on a GPU that has it, else fp32."
-    )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Blocks are computed again in the backward pass, not kept."
-    )
-    compile: bool = Field(default=False, description="torch.compile; needs a C++ compiler in the image.")
-    resolution_start: float = Field(
-        1.0, gt=0, le=1, description="Share of an image's side at first; whole from 0.75 of training on."
-    )
-    batch_start: float = Field(1.0, gt=0, le=1, description="Share of batch_size in the first epoch.")
-    depth_start: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="Share of the residual blocks in the first epoch; the front ones come first.",
-    )
-    subset_start: float = Field(
-        1.0, gt=0, le=1, description="Share of the selected samples in the first epoch."
-    )
-    exports: str = Field(
-        "none",
-        description=f"What is shipped beside ONNX: entry points `{EXPORTERS}`, joined by `{JOINT}`.",
-    )
 
 
 @dataclass(frozen=True, slots=True)

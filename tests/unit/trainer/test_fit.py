@@ -23,13 +23,13 @@ from comptroller_trainer.loss import criterion
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.progress import Progress
-from comptroller_trainer.recipe import Training
 from comptroller_trainer.remembered import Remembered
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters
 from comptroller_trainer.stages import Context
 from comptroller_trainer.stop import Stop
 from comptroller_trainer.store import open_store
 from comptroller_trainer.target import Rescale
+from comptroller_trainer.training import Training
 
 from .conftest import StopAfter
 

@@ -15,6 +15,7 @@ from comptroller_trainer import assignment, parameters, protocol, recipe, worker
 from comptroller_trainer.data.load import load
 from comptroller_trainer.errors import AssignmentError, DivergedError, NoGainError
 from comptroller_trainer.stop import Stop
+from comptroller_trainer.training import Training
 
 Described = Callable[..., dict[str, Any]]
 
@@ -81,7 +82,7 @@ def test_a_fraction_out_of_range_is_named() -> None:
 
 def test_every_parameter_is_in_the_table() -> None:
     found = {row.name for row in parameters.rows()}
-    for name in recipe.Training.model_fields:
+    for name in Training.model_fields:
         assert f"recipe.{name}" in found
     assert {
         "model.family",

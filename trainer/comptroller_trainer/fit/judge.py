@@ -3,7 +3,7 @@
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.fit.place import Place
 from comptroller_trainer.measure.quality import MAXIMISED
-from comptroller_trainer.recipe import Training
+from comptroller_trainer.training import Training
 
 
 class Judge:

@@ -13,8 +13,8 @@ from comptroller_trainer import precision, seeds
 from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, out_of_memory
 from comptroller_trainer.loss import Criterion, Soft, last_input
-from comptroller_trainer.recipe import Training
 from comptroller_trainer.stages import Context
+from comptroller_trainer.training import Training
 
 _log = structlog.get_logger("fit")
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 from comptroller_trainer import seeds
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.optimizers import NamedOptimizer
-from comptroller_trainer.recipe import Training
 from comptroller_trainer.stages import Context
+from comptroller_trainer.training import Training
 
 EMBEDDING = 64
 """Units before the last layer."""
