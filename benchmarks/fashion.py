@@ -28,7 +28,7 @@ MODELS = {
         "recipe.lr": "0.1",
     },
 }  # fmt: skip
-EPOCHS = {"MLP": 20, "CNN": 16}
+EPOCHS = {"MLP": 20, "CNN": 30}
 
 
 def test_split(directory: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
