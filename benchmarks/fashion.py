@@ -4,13 +4,18 @@
 
 The files are those of Debian's `dataset-fashion-mnist`. A twentieth of the training split is held out for
 validation; nothing is chosen by the test split.
+
+A log that exists is continued: what it holds is not run again.
 """
 
 import argparse
 import gzip
 import json
+import statistics
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +29,11 @@ MODELS = {
         "recipe.lr": "0.05",
     },
     "CNN": {
-        "model.family": "cnn", "model.width": "32", "model.depth": "3", "augment.policy": "flip_crop",
+        "model.family": "cnn", "model.width": "32", "model.depth": "3", "augment.policy": "flip",
         "recipe.lr": "0.1",
     },
 }  # fmt: skip
-EPOCHS = {"MLP": 20, "CNN": 30}
+EPOCHS = {"MLP": 20, "CNN": 20}
 
 
 def test_split(directory: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -51,28 +56,49 @@ def main() -> None:
     given = parser.parse_args()
     inputs, labels = test_split(given.data)
     data = {"uri": f"file://{given.data}", "format": "IDX", "validation": "0.05"}
-    lines = []
-    rows = [
-        f"{'model':6} {'wanted':>6} {'here':>12} {'parameters':>10} {'macs':>10} {'seconds':>8} {'joules':>8}"
-    ]
+    found = kept(given.log)
     for name in given.models:
-        found = []
         for seed in range(given.seeds):
+            if (name, seed) in found:
+                continue
             with tempfile.TemporaryDirectory() as directory:
                 report = run(MODELS[name], data, EPOCHS[name], seed, Path(directory))
-                found.append(test_accuracy(report, inputs, labels))
-            kept = {"model": name, "seed": seed, "test": found[-1], "seconds": report.seconds}
-            lines.append(json.dumps(kept | report.metrics | report.environment))
-            print(lines[-1], flush=True)
-        metrics = report.metrics
-        joules = f"{report.energy_joules:8.0f}" if report.energy_joules else f"{'-':>8}"
-        rows.append(
-            f"{name:6} {100 * WANTED[name]:6.1f} {mean_and_spread(found):>12} {metrics['parameters']:10.0f}"
-            f" {metrics['macs']:10.0f} {report.seconds:8.1f} {joules}"
-        )
-    print("\n".join(rows))
-    if given.log:
-        given.log.write_text("\n".join([*rows, "", *lines, ""]), encoding="utf-8")
+                accuracy = test_accuracy(report, inputs, labels)
+            told = {"seconds": report.seconds, "joules": report.energy_joules}
+            row = {"model": name, "seed": seed, "test": accuracy} | told | report.metrics | report.environment
+            found[name, seed] = row
+            say(json.dumps(row), given.log)
+    say("\n".join(table(list(found.values()))), given.log)
+
+
+def kept(log: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
+    """What each trial of a log gave, by model and seed."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log and log.exists() else []
+    rows = [json.loads(line) for line in lines if line.startswith("{")]
+    return {(row["model"], row["seed"]): row for row in rows}
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Means over seeds, a line a model."""
+    yield f"{'model':6} {'wanted':>6} {'here':>12} {'parameters':>10} {'macs':>10} {'seconds':>8} {'joules':>8}"
+    for name, wanted in WANTED.items():
+        of = [row for row in rows if row["model"] == name]
+        if of:
+            joules = [row["joules"] for row in of if row["joules"]]
+            yield (
+                f"{name:6} {100 * wanted:6.1f} {mean_and_spread([row['test'] for row in of]):>12}"
+                f" {of[0]['parameters']:10.0f} {of[0]['macs']:10.0f}"
+                f" {statistics.mean(row['seconds'] for row in of):8.1f}"
+                f" {f'{statistics.mean(joules):.0f}' if joules else '-':>8}"
+            )
+
+
+def say(text: str, log: Path | None) -> None:
+    """Print it, and add it to the log."""
+    print(text, flush=True)
+    if log:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
 
 
 if __name__ == "__main__":
