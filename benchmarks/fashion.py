@@ -80,7 +80,7 @@ def kept(log: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Means over seeds, a line a model."""
-    yield f"{'model':6} {'wanted':>6} {'here':>12} {'parameters':>10} {'macs':>10} {'seconds':>8} {'joules':>8}"
+    yield "model  wanted         here parameters       macs  seconds   joules"
     for name, wanted in WANTED.items():
         of = [row for row in rows if row["model"] == name]
         if of:
