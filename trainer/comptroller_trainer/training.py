@@ -68,9 +68,9 @@ class Training(Parameters):
         ge=0,
         description="Of training: no epoch is begun that would end later; 0: any.",
     )
-    calibration: Literal["none", "temperature", "platt"] = Field(
+    calibration: Literal["none", "temperature", "platt", "isotonic"] = Field(
         "none",
-        description="Of the shipped model's confidence, on validation. platt: a scale and an offset a class.",
+        description="Of the shipped model's confidence, on validation; docs/reference/measure.md says how.",
     )
     robustness: Literal["none", "corruptions"] = Field(
         "none", description="Measured on validation inputs made worse; docs/reference/measure.md says how."

@@ -1,4 +1,4 @@
-"""Temperature scaling: confidence means what it says, and no prediction changes."""
+"""Calibration: confidence means what it says; a temperature changes no prediction."""
 
 import json
 from collections.abc import Callable
@@ -8,6 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
@@ -15,9 +17,9 @@ from comptroller_api.contract import Report
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure import artifact
-from comptroller_trainer.measure.calibration import calibrate, platt, temperature
+from comptroller_trainer.measure.calibration import calibrate, isotonic, platt, temperature
 from comptroller_trainer.measure.quality import quality
-from comptroller_trainer.models.base import Classifier
+from comptroller_trainer.models.base import CALIBRATION, Classifier
 from comptroller_trainer.models.rebuild import rebuilt
 
 from . import conftest
@@ -62,27 +64,66 @@ def test_platt_undoes_what_each_class_was_multiplied_by_and_moved() -> None:
     assert each["ece"] < 0.02 < one["ece"]
 
 
-def test_platt_is_shipped_too(attempt: Attempt) -> None:
+def bent(probability: np.ndarray) -> np.ndarray:
+    """Sure too early, and then not sure enough: what no factor and no offset undoes."""
+    return probability + 0.15 * np.sin(2 * np.pi * probability)
+
+
+def drawn(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of two classes, each as likely as they should say before they are bent, and labels."""
+    rng = np.random.default_rng(seed)
+    chance = rng.random(count)
+    labels = (rng.random(count) < chance).astype(np.int64)
+    return np.log(np.stack([1 - bent(chance), bent(chance)], 1)), labels
+
+
+def test_isotonic_straightens_what_a_temperature_cannot() -> None:
+    (seen, truth), (logits, labels) = drawn(20_000, 0), drawn(20_000, 1)
+    model = Classifier(nn.Identity(), torch.zeros(2), torch.ones(2), (2,))
+    found = {"none": quality(logits.astype(np.float32), labels)}
+    for name in ("temperature", "platt", "isotonic"):
+        for buffer in CALIBRATION:
+            setattr(model, buffer, None)
+        calibrate(model, name, Samples(torch.from_numpy(seen).float(), torch.from_numpy(truth)))
+        found[name] = quality(model(torch.from_numpy(logits).float()).numpy(), labels)
+    assert found["isotonic"]["ece"] < 0.02 < min(found[name]["ece"] for name in ("temperature", "platt"))
+    assert found["isotonic"]["loss"] < found["platt"]["loss"]
+    assert found["isotonic"]["accuracy"] == pytest.approx(found["none"]["accuracy"], abs=0.002)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 300), st.sampled_from([0.1, 1.0, 30.0]))
+def test_isotonic_never_falls(seed: int, count: int, sure: float) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(3), rng.integers(0, 3, count)])
+    knots, rises = isotonic(rng.normal(size=(len(labels), 3)) * sure, labels)
+    assert (np.diff(knots) > 0).all()
+    assert (rises[:, 0] > 0).all()
+    assert (rises >= 0).all()
+    assert (rises.sum(1) <= 1.01).all()
+
+
+@pytest.mark.parametrize(("method", "buffer"), [("platt", "offset"), ("isotonic", "rises")])
+def test_more_than_a_temperature_is_shipped_too(attempt: Attempt, method: str, buffer: str) -> None:
     plain, scaled = (
-        attempt({"recipe.calibration": name}, attempt=number) for number, name in enumerate(("none", "platt"))
+        attempt({"recipe.calibration": name}, attempt=number) for number, name in enumerate(("none", method))
     )
     assert scaled.metrics["loss"] < plain.metrics["loss"]
     where = {one.name: Path(one.uri.removeprefix("file://")) for one in scaled.artifacts}
     tensors = load_file(where["model.safetensors"])
     model = rebuilt(json.loads(where["architecture.json"].read_text()), tensors)
-    assert model.offset is not None
-    assert torch.equal(model.offset, tensors["offset"])
+    assert torch.equal(getattr(model, buffer), tensors[buffer])
     session = onnxruntime.InferenceSession(where["model.onnx"], providers=["CPUExecutionProvider"])
     inputs = torch.rand(5, 1, 12, 12) * 255
     (logits,) = session.run(None, {"input": inputs.numpy()})
     assert model(inputs).detach().numpy() == pytest.approx(logits, abs=1e-4)
 
 
-def test_platt_needs_every_class_in_validation() -> None:
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+def test_a_number_for_each_class_needs_every_class_in_validation(method: str) -> None:
     model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.zeros(4), torch.ones(4), (4,))
     seen = Samples(torch.rand(9, 4), torch.tensor([0, 2, 0] * 3))
-    with pytest.raises(AssignmentError, match=r"recipe.calibration: 'platt' needs validation of class 1 too"):
-        calibrate(model, "platt", seen)
+    with pytest.raises(AssignmentError, match=rf"'{method}' needs validation of class 1 too"):
+        calibrate(model, method, seen)
 
 
 @pytest.mark.parametrize("family", ["linear", "mlp", "cnn", "dscnn", "resnet", "transformer"])

@@ -61,6 +61,10 @@ class WholeFamily(Family[P]):
         """
 
 
+CALIBRATION = ("temperature", "offset", "knots", "rises")
+"""Buffers of a `Classifier` that it has only where it was calibrated."""
+
+
 class Classifier(nn.Module):
     """A network that takes the data as it is stored and standardises it itself.
 
@@ -79,14 +83,18 @@ class Classifier(nn.Module):
     """What logits are divided by, where they were calibrated: a number, or (classes,)."""
     offset: Tensor | None
     """What is added then: (classes,)."""
+    knots: Tensor | None
+    """Probabilities at which each class's calibrated one is known, increasing: (classes, k)."""
+    rises: Tensor | None
+    """What the calibrated one is at the first, and how much more at each: (classes, k)."""
 
     def __init__(self, body: nn.Module, mean: Tensor, deviation: Tensor, shape: tuple[int, ...]) -> None:
         super().__init__()
         broad = (-1,) + (1,) * (len(shape) - 1)
         self.register_buffer("mean", mean.view(broad))
         self.register_buffer("scale", (1 / deviation).view(broad))
-        self.register_buffer("temperature", None)
-        self.register_buffer("offset", None)
+        for name in CALIBRATION:
+            self.register_buffer(name, None)
         self.body = body
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -94,7 +102,17 @@ class Classifier(nn.Module):
         logits: Tensor = self.body((inputs - self.mean) * self.scale)
         if self.temperature is not None:
             logits = logits / self.temperature
-        return logits if self.offset is None else logits + self.offset
+        if self.offset is not None:
+            logits = logits + self.offset
+        return logits if self.knots is None else self._curved(logits)
+
+    def _curved(self, logits: Tensor) -> Tensor:
+        """The logarithm of each class's curve at its probability: straight lines from knot to knot."""
+        knots, rises = self.knots, self.rises
+        assert knots is not None and rises is not None  # noqa: S101, PT018
+        # Each line's own rise, clipped: a sum of slopes would lose its digits where two knots are close.
+        along = (logits.softmax(1)[..., None] - knots[:, :-1]) / knots.diff()
+        return (rises[:, 0] + (along.clamp(0, 1) * rises[:, 1:]).sum(2)).log()
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from comptroller_trainer import registry
-from comptroller_trainer.models.base import Classifier
+from comptroller_trainer.models.base import CALIBRATION, Classifier
 from comptroller_trainer.models.factored import Factored, inner, replace
 from comptroller_trainer.recipe import CHOICES
 from comptroller_trainer.target import Rescale
@@ -39,7 +39,8 @@ def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> C
         _narrow(module, {k: v for k in ("weight", "bias") if (v := tensors.get(f"{name}.{k}")) is not None})
         if isinstance(module, _BatchNorm):
             _narrow_statistics(module)
-    model.temperature, model.offset = tensors.get("temperature"), tensors.get("offset")
+    for name in CALIBRATION:
+        setattr(model, name, tensors.get(name))
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
