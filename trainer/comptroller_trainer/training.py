@@ -72,6 +72,9 @@ class Training(Parameters):
         "none",
         description="Of the shipped model's confidence, on validation; docs/reference/measure.md says how.",
     )
+    thresholds: Literal["none", "f1_macro"] = Field(
+        "none", description="Of the classes' probabilities, for the largest macro F1 on validation."
+    )
     robustness: Literal["none", "corruptions"] = Field(
         "none", description="Measured on validation inputs made worse; docs/reference/measure.md says how."
     )

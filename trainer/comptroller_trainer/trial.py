@@ -40,6 +40,7 @@ from comptroller_trainer.measure.calibration import calibrate, divisible
 from comptroller_trainer.measure.drift import profile as profile_of
 from comptroller_trainer.measure.robustness import robustness
 from comptroller_trainer.measure.slices import slices
+from comptroller_trainer.measure.thresholds import decidable, thresholds
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.base import Classifier, WholeFamily
 from comptroller_trainer.models.profile import profile
@@ -113,6 +114,8 @@ class Trial:
             model = self._build(dataset, context)
             if (calibration := recipe.training.calibration) != "none":
                 divisible(model, calibration, context)  # before anything is spent on training
+            if recipe.training.thresholds != "none":
+                decidable(context)
             if model is not None:
                 recipe.compressor.check(model, context)
         if epochs := recipe.training.pretrain_epochs:
@@ -174,8 +177,12 @@ class Trial:
         metrics |= compressor.metrics(graph)
         drift = profile_of(dataset, outputs, self._assignment.data)
         told: dict[str, object] = {"drift.json": drift.model_dump(mode="json")}
+        labels = validation.labels.cpu().numpy()
+        if self._recipe.training.thresholds != "none":
+            worth, told["thresholds.json"] = thresholds(outputs, labels, context)
+            metrics |= worth
         if dataset.slices is not None:
-            labels, codes = validation.labels.cpu().numpy(), dataset.slices.numpy()
+            codes = dataset.slices.numpy()
             gaps, told["slices.json"] = slices(outputs, labels, codes, dataset.slice_names)
             metrics |= gaps
         return metrics, told

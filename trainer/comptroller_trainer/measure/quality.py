@@ -31,7 +31,7 @@ def _of_classes(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[
     own = np.arange(len(labels)), labels
     return {
         "accuracy": float((predicted == labels).mean()),
-        "f1_macro": _f1_macro(predicted, labels, logits.shape[1]),
+        "f1_macro": f1_macro(predicted, labels, logits.shape[1]),
         "auc": _auc(probability, labels),
         "brier": float((np.square(probability).sum(1) - 2 * probability[own] + 1).mean()),
         "ece": _calibration_error(probability.max(1), predicted == labels),
@@ -51,7 +51,7 @@ def _of_numbers(predictions: NDArray[np.float32], targets: NDArray[np.float32]) 
     }
 
 
-def _f1_macro(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> float:
+def f1_macro(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> float:
     """The mean over classes of 2 TP / (predicted + actual); 0 for a class neither predicted nor present."""
     hits = np.bincount(labels[predicted == labels], minlength=classes)
     total = np.bincount(predicted, minlength=classes) + np.bincount(labels, minlength=classes)
