@@ -34,6 +34,7 @@ from comptroller_trainer.meter import Meter
 from comptroller_trainer.progress import Progress
 from comptroller_trainer.stop import Stop
 from comptroller_trainer.store import open_store
+from comptroller_trainer.testing.models import left
 from comptroller_trainer.trial import Trial
 
 METHODS = [
@@ -52,7 +53,7 @@ TASKS: tuple[Task, ...] = ("Classification", "Regression")
 SAMPLES = 320
 SMALL = {
     "cnn": {"model.width": "8", "model.depth": "2"}, "dscnn": {"model.width": "8", "model.depth": "2"},
-    "gru": {"model.width": "8"}, "linear": {}, "mlp": {"model.width": "16"},
+    "ensemble": {}, "gru": {"model.width": "8"}, "linear": {}, "mlp": {"model.width": "16"},
     "resnet": {"model.width": "8", "model.depth": "1", "model.stages": "2"},
     "timm": {"model.name": "resnet10t"},
     "transformer": {"model.width": "16", "model.depth": "1"}, "trees": {"model.rounds": "5"},
@@ -99,6 +100,9 @@ def differences(case: Case, data: dict[str, str], directory: Path) -> tuple[floa
         "model.family": case.family, "compress.method": case.method, "recipe.batch_size": "32",
         "recipe.lr": "0.02",
     }  # fmt: skip
+    if case.family == "ensemble":
+        shape = SHAPES[case.kind] if case.kind == "tables" else (1, *SHAPES[case.kind])
+        parameters |= left(directory / "members", shape, 3 if case.task == "Classification" else 0)
     if case.method != "none":
         parameters["compress.must"] = "anything"
     if {"kd", "tune"} & set(split("compress", case.method)):

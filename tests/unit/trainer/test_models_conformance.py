@@ -1,11 +1,15 @@
 """Every family that is registered keeps the promises of families."""
 
+from pathlib import Path
+
 import pytest
 from safetensors.torch import save_file
+from torch import nn
 
 from comptroller_trainer import registry
 from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.convolutional import Cnn, ConvolutionalParameters, DepthwiseSeparableCnn
+from comptroller_trainer.models.ensemble import Ensemble, EnsembleParameters
 from comptroller_trainer.models.linear import Linear
 from comptroller_trainer.models.mlp import Mlp, MlpParameters
 from comptroller_trainer.models.recurrent import Gru, GruParameters
@@ -13,7 +17,8 @@ from comptroller_trainer.models.resnet import Resnet, ResnetParameters
 from comptroller_trainer.models.transformer import Transformer, TransformerParameters
 from comptroller_trainer.models.trees import Trees, TreesParameters
 from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
-from comptroller_trainer.testing.models import FamilyConformance
+from comptroller_trainer.stages import Parameters
+from comptroller_trainer.testing.models import FamilyConformance, left
 
 
 class TestLinear(FamilyConformance):
@@ -101,6 +106,17 @@ class TestTrees(FamilyConformance):
     family = Trees
     parameters = TreesParameters(rounds=10, samples=2)
     kinds = (TABLE,)
+
+
+class TestEnsemble(FamilyConformance):
+    family = Ensemble
+
+    def build(
+        self, shape: tuple[int, ...], classes: int, path: Path, parameters: Parameters | None = None
+    ) -> nn.Module:
+        given = left(path / f"{len(shape)}-{classes}", shape, classes)
+        own = {name.removeprefix("model."): value for name, value in given.items()}
+        return super().build(shape, classes, path, parameters or EnsembleParameters(**own))
 
 
 def test_every_registered_family_is_tried() -> None:

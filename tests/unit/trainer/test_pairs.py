@@ -24,7 +24,7 @@ from comptroller_trainer.described import agree, description
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.base import Classifier, WholeFamily
 from comptroller_trainer.stages import Context
-from comptroller_trainer.testing.models import SHAPES, samples
+from comptroller_trainer.testing.models import SHAPES, left, samples
 
 UNTRAINED = [name for name, one in reference().compress.items() if one.place != "training"]
 UNTRAINED += ["prune+int8_static"]
@@ -50,7 +50,7 @@ DATA: dict[tuple[Kind, Task], dict[str, str]] = {
 """What is known to be such samples before it is read."""
 SMALL = {
     "cnn": {"model.width": "8", "model.depth": "2"}, "dscnn": {"model.width": "8", "model.depth": "2"},
-    "gru": {"model.width": "4"}, "linear": {}, "mlp": {"model.width": "8"},
+    "ensemble": {}, "gru": {"model.width": "4"}, "linear": {}, "mlp": {"model.width": "8"},
     "resnet": {"model.width": "8", "model.depth": "1", "model.stages": "2"},
     "timm": {"model.name": "resnet10t"},
     "transformer": {"model.width": "8", "model.depth": "1"}, "trees": {"model.rounds": "2"},
@@ -93,7 +93,10 @@ def test_the_description_in_the_package_is_of_these_classes() -> None:
 def test_what_is_allowed_is_compressed_and_exported(pair: Pair, tmp_path: Path) -> None:
     context = around(pair, tmp_path)
     agree(names(pair), context)
-    parsed = recipe.parse(SMALL[pair[0]] | {"model.family": pair[0], "compress.method": pair[1]})
+    given = {"model.family": pair[0], "compress.method": pair[1]}
+    if pair[0] == "ensemble":
+        given |= left(tmp_path / "members", context.shape, context.classes)
+    parsed = recipe.parse(SMALL[pair[0]] | given)
     data = samples(context.shape, context.classes)
     if isinstance(parsed.family, WholeFamily):
         model: nn.Module = parsed.family.train(data, None, 1.0, context)

@@ -1,14 +1,13 @@
 """Another trial's model as a teacher: its rung's weights, or an ONNX file, and never a pickle."""
 
 import hashlib
-import json
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from comptroller_trainer.errors import AssignmentError, MissingError
-from comptroller_trainer.models.rebuild import rebuilt
+from comptroller_trainer.models.stored import stored
 from comptroller_trainer.stages import Context
 from comptroller_trainer.store import open_store
 
@@ -29,7 +28,11 @@ def fetched(uri: str, sha256: str, context: Context) -> nn.Module:
     Raises:
         AssignmentError: there is none, it is another one, or it is of other data.
     """
-    return _graph(uri, sha256, context) if uri.endswith(ONNX) else _rung(uri, sha256, context)
+    if uri.endswith(ONNX):
+        return _graph(uri, sha256, context)
+    model, found = stored(_FIELD, uri, context)
+    _same(uri, sha256, found)
+    return model
 
 
 class Artifact(nn.Module):
@@ -68,22 +71,6 @@ def _graph(uri: str, sha256: str, context: Context) -> nn.Module:
             _FIELD, uri, f"gives {kind} for {_PROBED} samples of {context.classes} classes, not their logits"
         )
     return artifact
-
-
-def _rung(uri: str, sha256: str, context: Context) -> nn.Module:
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load  # noqa: PLC0415
-
-    try:
-        store = open_store(uri)
-        architecture, weights = json.loads(store.get("architecture.json")), store.get("model.safetensors")
-        _same(uri, sha256, hashlib.sha256(weights).hexdigest())
-        model = rebuilt(architecture, load(weights))
-    except (MissingError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise AssignmentError(_FIELD, uri, f"holds no model: {error}") from error
-    if (tuple(architecture["shape"]), architecture["classes"]) != (context.shape, context.classes):
-        raise AssignmentError(_FIELD, uri, "is of samples of another shape, or of other classes")
-    return model
 
 
 def _same(uri: str, wanted: str, found: str) -> None:

@@ -12,9 +12,11 @@ from comptroller_trainer import export
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.base import Classifier, Family, WholeFamily
+from comptroller_trainer.models.linear import Linear
 from comptroller_trainer.models.profile import profile
 from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
 from comptroller_trainer.stages import Context, Parameters
+from comptroller_trainer.target import Rescale
 
 SHAPES = {IMAGE: (2, 12, 12), SEQUENCE: (2, 20), TABLE: (6,)}
 """Of the samples that families are tried with."""
@@ -111,6 +113,20 @@ class FamilyConformance:
             assert 0 < small.parameters < large.parameters
             assert 0 < small.macs < large.macs
             assert 0 < small.activation_bytes <= large.activation_bytes
+
+
+def left(directory: Path, shape: tuple[int, ...], classes: int) -> dict[str, str]:
+    """Two untrained models as trials leave them below `directory`; the parameters of their ensemble."""
+    names = ("0/rungs/0", "1/rungs/0")
+    for seed, name in enumerate(names):
+        context = Context(0, 1, classes, shape, torch.device("cpu"), directory / name)
+        context.directory.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(seed)
+        body = Linear(Linear.Parameters()).build(shape, context.outputs)
+        body = body if classes else nn.Sequential(body, Rescale(torch.arange(2.0)))
+        model = Classifier(body, torch.full(shape[:1], 0.5), torch.ones(shape[0]), shape)
+        export.save_weights(model, "linear", {}, context)
+    return {"model.source": directory.as_uri(), "model.members": "+".join(names)}
 
 
 def samples(shape: tuple[int, ...], classes: int) -> Samples:
