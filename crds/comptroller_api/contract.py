@@ -21,6 +21,8 @@ from comptroller_api.study import Latency
 ASSIGNMENT_ENV = "COMPTROLLER_ASSIGNMENT"
 IMAGE_ENV = "COMPTROLLER_IMAGE"
 """The pod's image as the study or the operator names it, for the report; by its digest where they do."""
+TRACKING_ENV = "MLFLOW_TRACKING_URI"
+"""The MLflow server that a trainer tells its rungs to, where there is one."""
 HEARTBEAT_PORT = 9464
 GRANT_ANNOTATION = "comptroller.dev/lease-seconds"
 """Pod annotation: seconds granted, the renewals included. Only grows.

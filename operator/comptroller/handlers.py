@@ -29,6 +29,7 @@ from comptroller.feeds import Feeds
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.stores import Objects, open_store
 from comptroller.settings import Settings
+from comptroller_api.contract import TRACKING_ENV
 from comptroller_api.meta import GROUP, VERSION
 from comptroller_api.pricelist import PriceList
 
@@ -91,6 +92,8 @@ class Operator:
         pods = {"AWS_REGION": settings.pod_s3_region}
         if settings.pod_s3_endpoint:
             pods["AWS_ENDPOINT_URL_S3"] = settings.pod_s3_endpoint
+        if settings.pod_mlflow_uri:
+            pods[TRACKING_ENV] = settings.pod_mlflow_uri
         self.cluster = Kubernetes(api, self.picture, self._pulse, PodSettings(pods))
         store, writer = open_store(settings.ledger_uri), f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         aside = ThreadPoolExecutor(1, "snapshots").submit  # so that no pass waits for megabytes

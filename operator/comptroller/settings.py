@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     pod_s3_endpoint: str = Field(default="", description="The object store as trainer pods reach it.")
     pod_s3_region: str = Field(default="us-east-1", description="Its region.")
 
+    pod_mlflow_uri: str = Field(default="", description="An MLflow server that trainers tell their rungs to.")
+
     @property
     def watched(self) -> list[str]:
         """The namespaces to watch; none: all."""

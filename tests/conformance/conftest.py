@@ -40,21 +40,22 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (root.parent / f"{root.name}.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
-            _await_port(port, process)
+            await_port(port, process)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(timeout=10)
 
 
-def _await_port(port: int, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + 20
+def await_port(port: int, process: "subprocess.Popen[bytes]", seconds: float = 20) -> None:
+    """Until it listens."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    raise RuntimeError(f"versitygw does not listen on port {port}")
+    raise RuntimeError(f"{process.args} does not listen on port {port}")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -32,6 +33,7 @@ from comptroller_trainer.meter import Meter
 from comptroller_trainer.progress import Progress
 from comptroller_trainer.stop import Stop
 from comptroller_trainer.store import Store, open_store
+from comptroller_trainer.tracking import track
 
 _log = structlog.get_logger("worker")
 
@@ -84,6 +86,8 @@ def _attempt(assignment: Assignment, stop: Stop, started: float) -> None:
                 return  # another process has the model too, and reports
             with stop.deferred():  # the work is done: a report takes less time than doing it again
                 _publish(store, assignment, report)
+            with suppress(Suspended):  # the report stands
+                track(assignment, report, store, Path(directory))
     finally:
         server.close()
         meter.close()

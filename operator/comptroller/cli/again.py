@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from comptroller.cli.reproduced import COMPARED, Left, digest
 from comptroller.ledger.store import StoreError
 from comptroller.ledger.stores import Objects
-from comptroller_api.contract import ASSIGNMENT_ENV, Artifact, Assignment, Report, report_key
+from comptroller_api.contract import ASSIGNMENT_ENV, TRACKING_ENV, Artifact, Assignment, Report, report_key
 from comptroller_api.trial import Trial
 
 ASSIGNMENT = "assignment.json"
@@ -108,7 +108,8 @@ def run(work: Assignment, told: Mapping[str, str], command: Sequence[str], direc
         AgainError: the trainer does not start, or does not finish; with what it said.
     """
     log, said = directory / "log", directory / "termination-log"
-    environment = os.environ | {
+    own = {name: value for name, value in os.environ.items() if name != TRACKING_ENV}
+    environment = own | {
         ASSIGNMENT_ENV: work.model_dump_json(by_alias=True, exclude_none=True),
         "COMPTROLLER_GRANT_FILE": str(directory / "lease-seconds"),
         "COMPTROLLER_TERMINATION_LOG": str(said),

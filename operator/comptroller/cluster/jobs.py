@@ -17,6 +17,7 @@ from comptroller_api.contract import (
     LEADER_ANNOTATION,
     LEADER_FILE,
     LEADER_PORT,
+    TRACKING_ENV,
 )
 from comptroller_api.meta import API_VERSION, FINALIZER, GROUP
 from comptroller_api.study import Study
@@ -28,6 +29,7 @@ STOP, STOP_REASON = f"{GROUP}/stop", f"{GROUP}/stop-reason"
 _USER = 65532
 _TOLD = {GRANT_ANNOTATION: GRANT_FILE, LEADER_ANNOTATION: LEADER_FILE}
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 Body = dict[str, Any]
 
@@ -160,6 +162,11 @@ def _container(launch: Launch, settings: PodSettings) -> Body:
         env += [
             {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}
             for name in _CREDENTIALS
+        ]
+    if secret is not None and TRACKING_ENV in settings.environment:
+        env += [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name, "optional": True}}}
+            for name in _TRACKING
         ]
     return {
         "name": "trainer",

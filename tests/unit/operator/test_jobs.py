@@ -6,7 +6,7 @@ from attempts import LAUNCH, STUDY, TRIAL, made, pod
 from comptroller.actions import Bury, Launch
 from comptroller.cluster import jobs, runs
 from comptroller.plan.settle import classify
-from comptroller_api.contract import GRANT_ANNOTATION, IMAGE_ENV
+from comptroller_api.contract import GRANT_ANNOTATION, IMAGE_ENV, TRACKING_ENV
 
 
 def seconds(run):
@@ -48,6 +48,18 @@ def test_secrets_are_referred_to_and_never_copied():
     (container,) = made()["spec"]["template"]["spec"]["containers"]
     secret = next(e for e in container["env"] if e["name"] == "AWS_SECRET_ACCESS_KEY")
     assert secret["valueFrom"] == {"secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}}
+
+
+def test_where_runs_are_told_to_a_server_its_credentials_are_of_the_studys_secret_if_it_has_them():
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+    (container,) = jobs.job(LAUNCH, jobs.PodSettings({TRACKING_ENV: "http://mlflow"}))["spec"]["template"][
+        "spec"
+    ]["containers"]
+    assert [e["valueFrom"] for e in container["env"] if e["name"] in names] == [
+        {"secretKeyRef": {"name": "s3", "key": name, "optional": True}} for name in names
+    ]
+    (container,) = made()["spec"]["template"]["spec"]["containers"]
+    assert not {e["name"] for e in container["env"]} & {*names, TRACKING_ENV}
 
 
 def test_the_trainer_is_told_its_image_for_the_report():

@@ -1,6 +1,7 @@
 """Models that other trials left, asked together and measured as one."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from pydantic import Field
@@ -94,7 +95,7 @@ class Together(nn.Module):
         classes: 0 for a regression.
     """
 
-    def __init__(self, members: list[nn.Module], classes: int) -> None:
+    def __init__(self, members: Sequence[nn.Module], classes: int) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self._classes = classes

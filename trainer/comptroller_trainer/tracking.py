@@ -1,0 +1,128 @@
+"""A rung told to an MLflow server, where the environment names one.
+
+It is a copy for those who look there. What counts is the report in the store, which stands before anything is
+told: a server that is away costs the trial some seconds and nothing else. A trial is a run, in an experiment
+that is named `<namespace>/<study>`; its rungs go on in it.
+"""
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from comptroller_api.contract import TRACKING_ENV, Assignment, Report
+from comptroller_trainer.store import Store
+
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_ONE, _TOLD = "comptroller.artifacts", "comptroller.epochs"
+"""Tags: what makes a run a trial's own, and up to which epoch its training is told."""
+_FILES = ("model.onnx", "model.safetensors", "card.md")
+_BATCH = 500
+_log = structlog.get_logger("tracking")
+
+
+def track(assignment: Assignment, report: Report, store: Store, directory: Path) -> None:
+    """Tell the server of `TRACKING_ENV`, if there is one, what the rung gave.
+
+    Args:
+        assignment: what was done.
+        report: as it was published.
+        store: where `history.json` is.
+        directory: where `mlflow/` is, if the recipe exports it: it becomes an artifact of the run.
+    """
+    if not os.environ.get(TRACKING_ENV):
+        return
+    began = time.monotonic()
+    try:
+        _tell(assignment, report, store, directory)
+    except ImportError:
+        _log.warning("not told to MLflow", reason="needs comptroller-trainer[mlflow], which this image lacks")
+    except Exception as error:  # noqa: BLE001  # mlflow's own, and those of all that it calls
+        _log.warning("not told to MLflow", reason=f"{type(error).__name__}: {str(error)[:300]}")
+    else:
+        _log.info("told to MLflow", seconds=round(time.monotonic() - began, 1))
+
+
+def _tell(assignment: Assignment, report: Report, store: Store, directory: Path) -> None:
+    client = _client()
+    run, told = _run(client, assignment)
+    rung = f"rungs/{assignment.rung}"
+    metrics = [*_training(json.loads(store.get(f"{rung}/history.json")), told), *_final(report)]
+    for first in range(0, len(metrics), _BATCH):
+        client.log_batch(run, metrics=metrics[first : first + _BATCH])
+    if (model := directory / "mlflow").is_dir():
+        client.log_artifacts(run, str(model), f"{rung}/mlflow")
+    tags = {
+        _TOLD: report.epochs,
+        "comptroller.attempt": assignment.attempt,
+        "comptroller.rung": assignment.rung,
+        **{
+            f"comptroller.{a.name}": f"{a.uri} sha256:{a.sha256}"
+            for a in report.artifacts
+            if a.name in _FILES
+        },
+    }
+    for name, value in tags.items():
+        client.set_tag(run, name, value)
+    client.set_terminated(run)
+
+
+def _client() -> Any:
+    for name, value in {**_PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings(action="ignore"):  # of type hints in its own code
+        from mlflow.tracking import MlflowClient  # noqa: PLC0415  # seconds
+
+    return MlflowClient()
+
+
+def _run(client: Any, assignment: Assignment) -> tuple[str, int]:
+    """The trial's run, and how many epochs of it are told."""
+    experiment = _experiment(client, f"{assignment.namespace}/{assignment.study}")
+    found = client.search_runs([experiment], f"tags.`{_ONE}` = '{assignment.artifacts}'", max_results=1)
+    if found:
+        return found[0].info.run_id, int(found[0].data.tags.get(_TOLD, "0"))
+    tags = {_ONE: assignment.artifacts, "comptroller.trial": str(assignment.trial)}
+    name = f"{assignment.study}-{assignment.trial:04d}"
+    run = client.create_run(experiment, run_name=name, tags=tags).info.run_id
+    for key, value in {**assignment.parameters, "seed": assignment.seed, "data": assignment.data.uri}.items():
+        client.log_param(run, key, value)
+    return run, 0
+
+
+def _experiment(client: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+
+    if found := client.get_experiment_by_name(name):
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name))
+    except MlflowException:
+        if found := client.get_experiment_by_name(name):  # another trial was first
+            return str(found.experiment_id)
+        raise
+
+
+def _training(history: list[Mapping[str, float]], told: int) -> Iterator[Any]:
+    """What each epoch after the `told` ones gave, at its number."""
+    for entry in history:
+        if (epoch := int(entry["epoch"])) > told:
+            yield from _metrics({f"training/{k}": v for k, v in entry.items() if k != "epoch"}, epoch)
+
+
+def _final(report: Report) -> Iterator[Any]:
+    """What the exported artifact was measured to be, and what it took."""
+    yield from _metrics({**report.metrics, "seconds": report.seconds}, report.epochs)
+
+
+def _metrics(values: Mapping[str, float], step: int) -> Iterator[Any]:
+    from mlflow.entities import Metric  # noqa: PLC0415
+
+    now = int(time.time() * 1000)
+    for name, value in values.items():
+        yield Metric(name, float(value), now, step)
