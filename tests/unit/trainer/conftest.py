@@ -14,6 +14,7 @@ import torch
 from comptroller_api.contract import Assignment, Report
 from comptroller_trainer import recipe
 from comptroller_trainer.line import Line
+from comptroller_trainer.measure import artifact
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.progress import Progress
 from comptroller_trainer.stop import Stop
@@ -60,6 +61,18 @@ class StopAfter(Stop):
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency takes a second and a half, and is not what most promises are about."""
+    monkeypatch.setattr(artifact, "_serve", lambda *_: dict.fromkeys(artifact._SERVED, 1.0))
+
+
+def path(report: Report, name: str) -> Path:
+    """Where the artifact of that name is."""
+    (uri,) = [one.uri for one in report.artifacts if one.name == name]
+    return Path(uri.removeprefix("file://"))
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from torch import nn
 from comptroller_api.contract import Report
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.calibration import calibrate, isotonic, platt, temperature
 from comptroller_trainer.measure.quality import quality
 from comptroller_trainer.models.base import CALIBRATION, Classifier
@@ -24,14 +23,8 @@ from comptroller_trainer.models.rebuild import rebuilt
 
 from . import conftest
 
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
-
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    served = dict.fromkeys(artifact._SERVED, 1.0)
-    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
 
 
 @pytest.mark.parametrize("overconfident", [0.5, 1.0, 4.0])

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +12,10 @@ from markdown_it.token import Token
 from comptroller_api.contract import Report
 from comptroller_trainer import card
 
+from .conftest import path
+
 Attempt = Callable[..., Report]
 NASTY = "a | b\n| c |\n# d `e` <script>f</script> [g](h) \\| *i*"
-
-
-def path(report: Report, name: str) -> Path:
-    (uri,) = [one.uri for one in report.artifacts if one.name == name]
-    return Path(uri.removeprefix("file://"))
 
 
 def rows(markdown: str) -> list[list[str]]:

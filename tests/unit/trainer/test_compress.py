@@ -18,28 +18,18 @@ from comptroller_trainer import recipe
 from comptroller_trainer.errors import AssignmentError, NoGainError, Suspended
 from comptroller_trainer.export import export
 from comptroller_trainer.loss import Soft, last_input
-from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.beside import beside
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.stages import Context
 
+from .conftest import path
+
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
 Weights = Callable[[Report], dict[str, torch.Tensor]]
 SMALL = {"model.width": "16", "model.depth": "2"}
 PRUNED = SMALL | {"compress.ratio": "0.5"}
-
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    served = dict.fromkeys(artifact._SERVED, 1.0)
-    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
-
-
-def path(report: Report, name: str) -> Path:
-    (uri,) = [one.uri for one in report.artifacts if one.name == name]
-    return Path(uri.removeprefix("file://"))
 
 
 @pytest.mark.parametrize("importance", ["magnitude", "taylor", "bn_scale"])

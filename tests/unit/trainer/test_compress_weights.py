@@ -29,6 +29,9 @@ from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.models.recurrent import Gru, GruParameters
 from comptroller_trainer.stages import Context
 
+from .conftest import path
+
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
 Weights = Callable[[Report], dict[str, torch.Tensor]]
 SMALL = {"model.width": "16", "model.depth": "2"}
@@ -36,18 +39,6 @@ THIN = SMALL | {"compress.method": "low_rank", "compress.rank": "0.25"}
 SPARSE = SMALL | {"compress.method": "sparse", "compress.must": "anything"}
 EMPTY = Samples(torch.zeros(0, 1), torch.zeros(0))
 NO_DATA = Dataset(EMPTY, EMPTY, 4, torch.zeros(0))
-
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    served = dict.fromkeys(artifact._SERVED, 1.0)
-    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
-
-
-def path(report: Report, name: str) -> Path:
-    (uri,) = [one.uri for one in report.artifacts if one.name == name]
-    return Path(uri.removeprefix("file://"))
 
 
 def agrees(found: Report) -> nn.Module:

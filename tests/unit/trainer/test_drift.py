@@ -19,19 +19,12 @@ from comptroller_trainer.data.load import load
 from comptroller_trainer.data.read import read_inputs
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.main import main
-from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.drift import Profile, by_chance, differences, profile
 
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
 ROWS = 1200
 DATA = Data.model_validate({"uri": "file:///x", "format": "NPZ"})
-
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    served = dict.fromkeys(artifact._SERVED, 1.0)
-    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
 
 
 def table(seed: int, rows: int = ROWS) -> dict[str, Any]:

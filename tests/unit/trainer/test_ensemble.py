@@ -11,22 +11,18 @@ import torch
 
 from comptroller_api.contract import Report
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.measure import artifact
 
 from . import conftest
+from .conftest import path
 
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
 
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    monkeypatch.setattr(artifact, "_serve", lambda *_: dict.fromkeys(artifact._SERVED, 1.0))
+    """No parameters that a family does not have."""
     monkeypatch.setattr(conftest, "SMALL", {"recipe.batch_size": "32"})
-
-
-def where(report: Report, name: str) -> Path:
-    return next(Path(a.uri.removeprefix("file://")) for a in report.artifacts if a.name == name)
 
 
 def digest(report: Report) -> str:
@@ -55,7 +51,7 @@ def test_it_is_shipped_and_measured_as_one_graph(
     inputs = {"input": np.random.default_rng(0).uniform(0, 255, (7, 1, 12, 12)).astype(np.float32)}
     logits = [
         torch.from_numpy(
-            onnxruntime.InferenceSession(where(one, "model.onnx"), providers=["CPUExecutionProvider"]).run(
+            onnxruntime.InferenceSession(path(one, "model.onnx"), providers=["CPUExecutionProvider"]).run(
                 None, inputs
             )[0]
         )
@@ -66,7 +62,7 @@ def test_it_is_shipped_and_measured_as_one_graph(
     for size in ("parameters", "macs"):
         assert report.metrics[size] == sum(one.metrics[size] for one in reports)
     assert report.metrics["accuracy"] >= min(one.metrics["accuracy"] for one in reports)
-    described = json.loads(where(report, "architecture.json").read_text())
+    described = json.loads(path(report, "architecture.json").read_text())
     assert described["parameters"]["sha256"] == "+".join(map(digest, reports))
 
 

@@ -9,16 +9,8 @@ import torch
 
 from comptroller_api.contract import Report
 from comptroller_trainer.errors import Suspended
-from comptroller_trainer.measure import artifact
 
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    served = dict.fromkeys(artifact._SERVED, 1.0)
-    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
-
-
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
 Weights = Callable[[Report], dict[str, torch.Tensor]]
 

@@ -9,20 +9,13 @@ from torch import Tensor
 
 from comptroller_api.contract import Report
 from comptroller_trainer.data.samples import moments
-from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.robustness import CORRUPTIONS, Usual
 from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
 
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
 SHAPES = {IMAGE: (2, 20, 30), SEQUENCE: (2, 40), TABLE: (6,)}
 EVERY = [(kind, name) for kind, those in CORRUPTIONS.items() for name in those]
-
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    served = dict.fromkeys(artifact._SERVED, 1.0)
-    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
 
 
 def corrupted(kind: int, name: str, step: int = 0, inputs: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -11,19 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from comptroller_api.contract import Report
-from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.quality import quality
 from comptroller_trainer.measure.slices import slices
 
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
 NAMES = ("a", "b", "c")
-
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    served = dict.fromkeys(artifact._SERVED, 1.0)
-    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
 
 
 def drawn(classes: int, count: int = 900) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,8 +12,8 @@ import torch
 
 from comptroller_api.contract import Report
 from comptroller_trainer.errors import AssignmentError, Suspended
-from comptroller_trainer.measure import artifact
 
+pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
 TABLE = {"uri": "generated:breast_cancer", "format": "Bundled", "validation": "0.2"}
 NUMBERS = {"uri": "generated:diabetes", "format": "Bundled", "task": "Regression", "validation": "0.2"}
@@ -23,13 +23,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gru": {"data": SEQUENCES},
 }  # fmt: skip
 KNOBS = {"linear": {"recipe.batch_size": "32"}, "gru": {"recipe.batch_size": "256"}}
-
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    served = dict.fromkeys(artifact._SERVED, 1.0)
-    monkeypatch.setattr(artifact, "_serve", lambda *_: served)
 
 
 @pytest.fixture
