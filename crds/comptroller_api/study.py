@@ -18,16 +18,24 @@ from comptroller_api.quantity import (
 from comptroller_api.space import Space, Values
 
 Metric = Literal[
-    "accuracy", "f1_macro", "auc", "ece", "brier", "loss",
+    "accuracy", "f1_macro", "f1_macro_tuned", "auc", "ece", "brier", "loss",
     "rmse", "mae", "r2",
+    "robust_accuracy", "robust_rmse",
+    "slice_accuracy_least", "gap_accuracy", "gap_demographic_parity", "gap_equalised_odds",
+    "slice_rmse_largest", "gap_rmse",
     "latency_p50_ms", "latency_p95_ms", "latency_p99_ms",
     "artifact_bytes", "peak_memory_bytes", "parameters", "macs", "activation_bytes", "energy_joules", "cost",
 ]  # fmt: skip
-MAXIMISED = frozenset({"accuracy", "f1_macro", "auc", "r2"})
+MAXIMISED = frozenset(
+    {"accuracy", "f1_macro", "f1_macro_tuned", "auc", "r2", "robust_accuracy", "slice_accuracy_least"}
+)
 """Every other metric is minimised."""
-OF_CLASSES = ("accuracy", "f1_macro", "auc", "ece", "brier")
+OF_CLASSES = (
+    "accuracy", "f1_macro", "f1_macro_tuned", "auc", "ece", "brier", "robust_accuracy",
+    "slice_accuracy_least", "gap_accuracy", "gap_demographic_parity", "gap_equalised_odds",
+)  # fmt: skip
 """Metrics that only classification has."""
-OF_NUMBERS = ("rmse", "mae", "r2")
+OF_NUMBERS = ("rmse", "mae", "r2", "robust_rmse", "slice_rmse_largest", "gap_rmse")
 """Metrics that only regression has."""
 
 LONGEST_NAME = 36
@@ -103,7 +111,7 @@ class Objective(Model):
     """A metric to push; its direction is the metric's own."""
 
     metric: Metric = Field(
-        description="The metric's name; accuracy, f1_macro, auc and r2 are maximised, the rest minimised."
+        description=f"The metric's name; {', '.join(sorted(MAXIMISED))} are maximised, the rest minimised."
     )
     weight: PositiveNumber = Field(
         default="1", description="Its weight in the score that picks the best trial from the front."
@@ -325,6 +333,12 @@ class StudySpec(Model):
             "self.data.task != 'Classification' ||"
             f" !self.objectives.exists(o, o.metric in {list(OF_NUMBERS)})",
             f"objectives of a Classification must not be of numbers: {', '.join(OF_NUMBERS)}",
+            ".objectives",
+        ),
+        Rule(
+            "has(self.data.slice) ||"
+            " !self.objectives.exists(o, o.metric.startsWith('gap_') || o.metric.startsWith('slice_'))",
+            "objectives of slices, gap_ and slice_, need data.slice",
             ".objectives",
         ),
     )

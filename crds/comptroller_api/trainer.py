@@ -20,6 +20,12 @@ Place = Literal["alone", "parts", "training", "numbers"]
 """What a compressor works on. Of several each has another, in this order; `alone`: it stands alone."""
 Value = bool | int | float | str
 
+ON_REQUEST = {
+    "f1_macro_tuned": ("recipe.thresholds", "f1_macro"),
+    "robust_accuracy": ("recipe.robustness", "corruptions"),
+    "robust_rmse": ("recipe.robustness", "corruptions"),
+}
+"""Metrics that the report has only where a parameter has a value."""
 JOINT = "+"
 """Between the names of compressors that work one after the other."""
 _PLACES: tuple[Place, ...] = ("parts", "training", "numbers")

@@ -17,6 +17,7 @@ from comptroller_api.space import Parameter
 from comptroller_api.study import Study
 from comptroller_api.trainer import (
     KINDS,
+    ON_REQUEST,
     Broken,
     Compressor,
     Kind,
@@ -41,6 +42,7 @@ class _Findings:
     def __init__(self, study: Study, trainer: Trainer) -> None:
         spec = study.spec
         self._data, self._trainer, self._reach = spec.data, trainer, Reach(spec)
+        self._metrics = [objective.metric for objective in spec.objectives]
         self._space = {p.name: (place, p) for place, p in enumerate(spec.space.parameters)}
         self._fixed = {n: v for n, v in spec.baseline.items() if n not in self._space}
         self._choices = {f"{lever}.{c.field}": lever for lever, c in trainer.choices.items()}
@@ -53,6 +55,7 @@ class _Findings:
             else:
                 yield from self._parameter(name)
         yield from self._pairs()
+        yield from self._objectives()
 
     # -- names and bounds --------------------------------------------------------------------------------
 
@@ -172,6 +175,14 @@ class _Findings:
             if one.field != broken.field and f"{one.field} {one.name}" not in broken.rule
         )
         return refusal.invalid(self._at(broken.field, broken.value), broken.value, broken.rule + beside)
+
+    def _objectives(self) -> Iterator[Refusal]:
+        """Metrics that no trial, or not every one, would report."""
+        for place, metric in enumerate(self._metrics):
+            name, value = ON_REQUEST.get(metric, ("", ""))
+            if name and any(given != value for (given,) in self._reach.together(name)):
+                rule = f"is reported only with {name} {value}, which not every trial has"
+                yield refusal.invalid(f"spec.objectives[{place}].metric", metric, rule)
 
     # -- where it stands ---------------------------------------------------------------------------------
 

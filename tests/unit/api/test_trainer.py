@@ -25,12 +25,14 @@ def ranged(name: str, kind: str, low: str, high: str) -> dict[str, Any]:
     return {"name": name, "type": kind, "min": low, "max": high}
 
 
-def study(*space: dict[str, Any], data: dict[str, str] | None = None, **baseline: str) -> Study:
+def study(
+    *space: dict[str, Any], data: dict[str, str] | None = None, metric: str = "loss", **baseline: str
+) -> Study:
     """The valid study with another space; baselines are written with `__` for the point."""
     fields = {
         "spec.space.parameters": list(space) or [ranged("recipe.lr", "Float", "0.1", "0.2")],
         "spec.baseline": {name.replace("__", "."): value for name, value in baseline.items()},
-        "spec.objectives": [{"metric": "loss"}],
+        "spec.objectives": [{"metric": metric}],
         "spec.data": data or {"uri": "s3://loans/x", "format": "Parquet"},
     }
     verdict = admit(manifests.change(manifests.valid("Study"), fields))
@@ -151,6 +153,18 @@ REFUSED: dict[str, tuple[Study, str]] = {
         ('spec.baseline[augment.policy]: Invalid value: "affine": needs images, not sequences, with'
             " model.family gru"),
     ),
+    "an objective that nobody asks to be measured": (
+        study(model__family="mlp", metric="robust_accuracy"),
+        ('spec.objectives[0].metric: Invalid value: "robust_accuracy": is reported only with'
+            " recipe.robustness corruptions, which not every trial has"),
+    ),
+    "an objective that some trials measure": (
+        study(
+            categorical("recipe.thresholds", "none", "f1_macro"), model__family="mlp", metric="f1_macro_tuned"
+        ),
+        ('spec.objectives[0].metric: Invalid value: "f1_macro_tuned": is reported only with'
+            " recipe.thresholds f1_macro, which not every trial has"),
+    ),
 }  # fmt: skip
 
 ACCEPTED: dict[str, Study] = {
@@ -171,6 +185,9 @@ ACCEPTED: dict[str, Study] = {
     "a whole line": study(
         compress__method="prune+kd+int8_static", compress__ratio="0.3", compress__tune_epochs="1",
         compress__calibration="64",
+    ),
+    "an objective that every trial measures": study(
+        model__family="mlp", recipe__robustness="corruptions", metric="robust_accuracy"
     ),
     "whole numbers for a fraction": study(ranged("recipe.weight_decay", "Integer", "0", "1")),
 }  # fmt: skip
