@@ -63,7 +63,21 @@ class Parameter(_Described):
     otherwise: str = ""
     """Why not another."""
     default: Value | None = None
+    tasks: dict[str, Task] = {}
+    """Values that one task alone has a meaning for, as text; `*`: all but the default."""
+    names: tuple[str, ...] = ()
+    """Where a value is none, or names joined by `JOINT`: those that there are."""
     description: str = ""
+
+    def unfit(self, value: Value, task: Task) -> str:
+        """Why `value` makes no sense for `task`, as a phrase; empty: it does."""
+        every = self.tasks.get("*") if value != self.default else None
+        match self.tasks.get(str(value), every):
+            case "Classification" if task == "Regression":
+                return "needs classes, and the task is regression"
+            case "Regression" if task == "Classification":
+                return "needs numbers to predict, and the task is classification"
+        return ""
 
     def read(self, text: str) -> Value:
         """The value that `text` writes.
@@ -79,6 +93,8 @@ class Parameter(_Described):
             ) from None
         if self.only is not None and value != self.only:
             raise ValueError(self.otherwise)
+        if self.names and value != "none" and (strange := set(text.split(JOINT)) - set(self.names)):
+            raise ValueError(f"names {', '.join(sorted(strange))}; there are {', '.join(self.names)}")
         return value
 
     @cached_property

@@ -10,7 +10,7 @@ from comptroller_api.trainer import KINDS, Kind, Picked, contradictions, split
 from comptroller_trainer import registry
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.recipe import CHOICES
-from comptroller_trainer.training import Training
+from comptroller_trainer.training import EXPORTERS, Training
 
 if TYPE_CHECKING:
     from comptroller_trainer.stages import Context
@@ -19,7 +19,7 @@ _BOUNDS = {
     "minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt",
     "multipleOf": "multiple_of", "maxLength": "max_length",
 }  # fmt: skip
-_SAME = ("type", "pattern", "default", "description", "only", "otherwise")
+_SAME = ("type", "pattern", "default", "description", "only", "otherwise", "tasks")
 
 
 def description() -> trainer.Trainer:
@@ -31,7 +31,10 @@ def description() -> trainer.Trainer:
     choices = {
         lever: trainer.Choice(field=choice.field, default=choice.default) for lever, choice in CHOICES.items()
     }
-    return trainer.Trainer.model_validate({"choices": choices, "recipe": parameters(Training), **levers})
+    recipe = parameters(Training)
+    names = tuple(registry.known(EXPORTERS))
+    recipe["exports"] = recipe["exports"].model_copy(update={"names": names})
+    return trainer.Trainer.model_validate({"choices": choices, "recipe": recipe, **levers})
 
 
 def parameters(kind: type[BaseModel]) -> dict[str, trainer.Parameter]:
@@ -57,9 +60,24 @@ def agree(names: Mapping[str, str], context: "Context") -> None:
         points = registry.known(choice.group)
         stages = tuple(_stage(lever, points[name].load()) for name in split(lever, names[lever]))
         picked.append(Picked(f"{lever}.{choice.field}", names[lever], stages))
-    task: trainer.Task = "Classification" if context.classes else "Regression"
-    for broken in contradictions(picked, task, _kind(len(context.shape))):
+    for broken in contradictions(picked, _task(context), _kind(len(context.shape))):
         raise AssignmentError(*broken)
+
+
+def suits(training: Training, context: "Context") -> None:
+    """Refuse a recipe that has no meaning for the task, before anything is spent.
+
+    Raises:
+        AssignmentError: one of its values needs classes, or numbers to predict.
+    """
+    for name, parameter in parameters(Training).items():
+        value = getattr(training, name)
+        if rule := parameter.unfit(value, _task(context)):
+            raise AssignmentError(f"recipe.{name}", value, rule)
+
+
+def _task(context: "Context") -> trainer.Task:
+    return "Classification" if context.classes else "Regression"
 
 
 def _stage(lever: str, stage: Any) -> trainer.Stage:

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.stages import Context
 from comptroller_trainer.training import Training
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """Losses (n,) of outputs (n, outputs) float32 against targets (n,), or (n, classes) once mixed."""
-_OF_NUMBERS = {"mse", "huber"}
 
 
 def criterion(training: Training, labels: Tensor, context: Context) -> Criterion:
@@ -25,20 +23,9 @@ def criterion(training: Training, labels: Tensor, context: Context) -> Criterion
         training: the recipe.
         labels: (n,), of the training split: class weights and the targets' deviation are theirs.
         context: the trial.
-
-    Raises:
-        AssignmentError: the loss, the class weights or the smoothing do not fit the task.
     """
     if context.classes:
-        if training.loss in _OF_NUMBERS:
-            raise AssignmentError("recipe.loss", training.loss, "needs numbers to predict, not classes")
         return _of_classes(training, labels, context)
-    for field in ("loss", "class_weights", "label_smoothing"):
-        value = getattr(training, field)
-        if value in {"cross_entropy", "focal", "balanced", "effective"} or value not in {
-            "auto", "none", 0.0, *_OF_NUMBERS,
-        }:  # fmt: skip
-            raise AssignmentError(f"recipe.{field}", value, "needs classes, not numbers to predict")
     deviation = deviation_of(labels)
     delta = training.huber_delta
 

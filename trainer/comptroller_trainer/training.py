@@ -1,6 +1,6 @@
 """`recipe.*`: how a trial trains, whichever stages the other levers pick."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,15 @@ from comptroller_trainer.stages import Parameters
 
 EXPORTERS = "comptroller.exporters"
 """The group of what `recipe.exports` names."""
+
+
+def _of(classes: set[str], numbers: set[str]) -> dict[str, Any]:
+    """A field's `json_schema_extra`: values that have a meaning only for classes, or for numbers."""
+    tasks = dict.fromkeys(sorted(classes), "Classification") | dict.fromkeys(sorted(numbers), "Regression")
+    return {"tasks": tasks}
+
+
+_OF_CLASSES = _of({"*"}, set())
 
 
 class Training(Parameters):
@@ -34,19 +43,31 @@ class Training(Parameters):
         0, ge=0, le=65536, description="Samples of a step that are in memory at once; 0: as many as fit."
     )
     loss: Literal["auto", "cross_entropy", "focal", "mse", "huber"] = Field(
-        "auto", description="auto: cross_entropy for classes, mse for numbers."
+        "auto",
+        description="auto: cross_entropy for classes, mse for numbers.",
+        json_schema_extra=_of({"cross_entropy", "focal"}, {"mse", "huber"}),
     )
     focal_gamma: float = Field(2.0, ge=0, le=10, description="Of the focal loss (Lin et al., 2017).")
     huber_delta: float = Field(
         1.0, gt=0, le=100, description="Where the Huber loss turns linear, in deviations of the target."
     )
     class_weights: Literal["none", "balanced", "effective"] = Field(
-        "none", description="Of the loss. effective: by the effective number of samples (Cui et al., 2019)."
+        "none",
+        description="Of the loss. effective: by the effective number of samples (Cui et al., 2019).",
+        json_schema_extra=_OF_CLASSES,
     )
     oversample: Literal["none", "smote"] = Field(
-        "none", description="Synthetic samples for tables, all classes as large as the largest."
+        "none",
+        description="Synthetic samples for tables, all classes as large as the largest.",
+        json_schema_extra=_OF_CLASSES,
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target given to all classes.")
+    label_smoothing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the target given to all classes.",
+        json_schema_extra=_OF_CLASSES,
+    )
     schedule: Literal["one_cycle", "cosine", "linear", "constant", "plateau"] = Field(
         "one_cycle", description="Of the learning rate, over the last rung's epochs."
     )
@@ -58,7 +79,11 @@ class Training(Parameters):
         2, ge=1, le=10_000, description="Epochs without a better validation before plateau does."
     )
     monitor: Literal["auto", "accuracy", "f1_macro", "auc", "brier", "ece", "loss", "rmse", "mae", "r2"] = (
-        Field("auto", description="Which validation is better. auto: accuracy, then loss; for numbers, rmse.")
+        Field(
+            "auto",
+            description="Which validation is better. auto: accuracy, then loss; for numbers, rmse.",
+            json_schema_extra=_of({"accuracy", "f1_macro", "auc", "brier", "ece"}, {"rmse", "mae", "r2"}),
+        )
     )
     patience: int = Field(
         0, ge=0, le=10_000, description="Epochs without a better validation before training ends; 0: never."
@@ -71,9 +96,12 @@ class Training(Parameters):
     calibration: Literal["none", "temperature", "platt", "isotonic"] = Field(
         "none",
         description="Of the shipped model's confidence, on validation; docs/reference/measure.md says how.",
+        json_schema_extra=_OF_CLASSES,
     )
     thresholds: Literal["none", "f1_macro"] = Field(
-        "none", description="Of the classes' probabilities, for the largest macro F1 on validation."
+        "none",
+        description="Of the classes' probabilities, for the largest macro F1 on validation.",
+        json_schema_extra=_OF_CLASSES,
     )
     robustness: Literal["none", "corruptions"] = Field(
         "none", description="Measured on validation inputs made worse; docs/reference/measure.md says how."

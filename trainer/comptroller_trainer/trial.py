@@ -24,7 +24,7 @@ from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.compression.none import Uncompressed
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
-from comptroller_trainer.described import agree
+from comptroller_trainer.described import agree, suits
 from comptroller_trainer.distributed import Peers
 from comptroller_trainer.exporters.several import exported
 from comptroller_trainer.fit import Fit
@@ -101,6 +101,7 @@ class Trial:
             dataset = load(assignment.data, self._directory / "data")
             context = self._context(dataset)
             agree(recipe.names, context)
+            suits(recipe.training, context)
         with stage("select"):
             if recipe.training.oversample != "none":
                 dataset = _oversampled(dataset, context)
@@ -113,7 +114,7 @@ class Trial:
         with stage("build"):
             model = self._build(dataset, context)
             if (calibration := recipe.training.calibration) != "none":
-                divisible(model, calibration, context)  # before anything is spent on training
+                divisible(model, calibration)  # before anything is spent on training
             if recipe.training.thresholds != "none":
                 decidable(context)
             if model is not None:
@@ -131,7 +132,7 @@ class Trial:
             model, parent = self._compressed(merge(model), dataset, context)
         if calibration != "none":
             with stage("calibrate"):
-                calibrate(divisible(model, calibration, context), calibration, dataset.validation)
+                calibrate(divisible(model, calibration), calibration, dataset.validation)
         with stage("finalize"):
             graph, exporter = export.export(model, context)
             export.check_parity(model, graph, dataset.validation.inputs[:_COMPARED])

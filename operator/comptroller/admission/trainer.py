@@ -121,9 +121,11 @@ class _Findings:
 
     def _read(self, name: str, text: str, taken: Taken) -> Iterator[Refusal]:
         try:
-            taken.read(text)
+            rule = taken.unfit(taken.read(text), self._data.task)
         except ValueError as error:
-            yield refusal.invalid(self._at(name, text), text, str(error))
+            rule = str(error)
+        if rule:
+            yield refusal.invalid(self._at(name, text), text, rule)
 
     def _unknown(self, name: str, where: str) -> Refusal:
         lever, _, field = name.partition(".")

@@ -153,6 +153,24 @@ REFUSED: dict[str, tuple[Study, str]] = {
         ('spec.baseline[augment.policy]: Invalid value: "affine": needs images, not sequences, with'
             " model.family gru"),
     ),
+    "a recipe for classes": (
+        study(categorical("recipe.calibration", "none", "platt"), model__family="mlp", data=NUMBERS),
+        f'{AT}[0].values[1]: Invalid value: "platt": needs classes, and the task is regression',
+    ),
+    "smoothing for numbers": (
+        study(ranged("recipe.label_smoothing", "Float", "0", "0.1"), model__family="mlp", data=NUMBERS),
+        f'{AT}[0].max: Invalid value: "0.1": needs classes, and the task is regression',
+    ),
+    "a loss for numbers": (
+        study(recipe__loss="huber"),
+        ('spec.baseline[recipe.loss]: Invalid value: "huber": needs numbers to predict, and the task is'
+            " classification"),
+    ),
+    "an exporter that is not there": (
+        study(recipe__exports="torchscript+pickle"),
+        ('spec.baseline[recipe.exports]: Invalid value: "torchscript+pickle": names pickle; there are mlflow,'
+            " torch_export, torchscript"),
+    ),
     "an objective that nobody asks to be measured": (
         study(model__family="mlp", metric="robust_accuracy"),
         ('spec.objectives[0].metric: Invalid value: "robust_accuracy": is reported only with'

@@ -140,5 +140,5 @@ def test_every_family_is_shipped_with_its_temperature(
 
 def test_numbers_have_no_confidence(attempt: Attempt) -> None:
     data = {"uri": "generated:diabetes", "format": "Bundled", "task": "Regression", "validation": "0.2"}
-    with pytest.raises(AssignmentError, match="needs a network and classes"):
+    with pytest.raises(AssignmentError, match="needs classes, and the task is regression"):
         attempt({"model.family": "mlp", "recipe.calibration": "temperature", "recipe.lr": "0.01"}, data=data)

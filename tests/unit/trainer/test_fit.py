@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from comptroller_trainer import recipe as recipes
 from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.data.samples import Dataset, Samples
+from comptroller_trainer.described import suits
 from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, Suspended
 from comptroller_trainer.fit import Fit, feed, growth
@@ -247,23 +248,29 @@ def test_a_regression_learns_in_the_targets_units(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("parameters", "classes", "said"),
     [
-        ({"recipe.loss": "mse"}, 3, "recipe.loss: 'mse' needs numbers"),
+        ({"recipe.loss": "mse"}, 3, "recipe.loss: 'mse' needs numbers to predict"),
         ({"recipe.loss": "focal"}, 0, "recipe.loss: 'focal' needs classes"),
         ({"recipe.class_weights": "balanced"}, 0, "recipe.class_weights: 'balanced' needs classes"),
         ({"recipe.label_smoothing": "0.1"}, 0, "recipe.label_smoothing: 0.1 needs classes"),
-        ({"recipe.monitor": "rmse"}, 3, "recipe.monitor: 'rmse' is not measured here"),
-        (
-            {"recipe.resolution_start": "0.5", "model.family": "mlp"}, 3,
-            "recipe.resolution_start: '0.5' needs a model that takes images of any size",
-        ),
+        ({"recipe.monitor": "rmse"}, 3, "recipe.monitor: 'rmse' needs numbers to predict"),
+        ({"recipe.calibration": "platt"}, 0, "recipe.calibration: 'platt' needs classes"),
+        ({"recipe.oversample": "smote"}, 0, "recipe.oversample: 'smote' needs classes"),
+        ({"recipe.thresholds": "f1_macro"}, 0, "recipe.thresholds: 'f1_macro' needs classes"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_the_task_is_refused(
-    trained: Trained, parameters: dict[str, str], classes: int, said: str
+    tmp_path: Path, parameters: dict[str, str], classes: int, said: str
 ) -> None:
+    training = recipes.parse(parameters).training
+    suits(recipes.parse({}).training, context := Context(0, 1, classes, (4,), torch.device("cpu"), tmp_path))
     with pytest.raises(AssignmentError) as caught:
-        trained(parameters, classes=classes)
+        suits(training, context)
     assert said in str(caught.value)
+
+
+def test_a_resolution_needs_a_model_that_takes_any(trained: Trained) -> None:
+    with pytest.raises(AssignmentError, match=r"'0.5' needs a model that takes images of any size"):
+        trained({"recipe.resolution_start": "0.5", "model.family": "mlp"})
 
 
 def test_the_average_is_what_is_shipped_and_validated(trained: Trained) -> None:

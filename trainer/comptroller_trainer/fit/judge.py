@@ -1,6 +1,5 @@
 """What follows from a validation: which weights are kept, a lower rate, an early end."""
 
-from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.fit.place import Place
 from comptroller_trainer.measure.quality import MAXIMISED
 from comptroller_trainer.training import Training
@@ -50,8 +49,4 @@ class Judge:
         monitor = self._training.monitor
         if monitor == "auto":
             return [metrics["accuracy"], -metrics["loss"]] if "accuracy" in metrics else [-metrics["rmse"]]
-        if monitor not in metrics:
-            raise AssignmentError(
-                "recipe.monitor", monitor, f"is not measured here; {', '.join(metrics)} are"
-            )
         return [metrics[monitor] if monitor in MAXIMISED else -metrics[monitor]]

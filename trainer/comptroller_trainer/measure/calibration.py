@@ -13,7 +13,6 @@ from torch import nn
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.base import Classifier
-from comptroller_trainer.stages import Context
 
 _BATCH = 512
 _RANGE = np.log(0.05), np.log(20.0)
@@ -22,14 +21,14 @@ _KNOTS, _STEP, _MIXED = 33, 1e-4, 1e-3
 _log = structlog.get_logger("calibrate")
 
 
-def divisible(model: nn.Module | None, method: str, context: Context) -> Classifier:
+def divisible(model: nn.Module | None, method: str) -> Classifier:
     """The model, which has logits to divide.
 
     Raises:
         AssignmentError: it has none.
     """
-    if not context.classes or not isinstance(model, Classifier):
-        raise AssignmentError("recipe.calibration", method, "needs a network and classes")
+    if not isinstance(model, Classifier):
+        raise AssignmentError("recipe.calibration", method, "needs a network")
     return model
 
 

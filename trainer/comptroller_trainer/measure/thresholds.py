@@ -21,12 +21,10 @@ def decidable(context: Context) -> None:
     """Before anything is spent.
 
     Raises:
-        AssignmentError: there is nothing to decide, or there are too many classes.
+        AssignmentError: there are too many classes.
     """
-    if not 0 < context.classes <= MOST:
-        raise AssignmentError(
-            _FIELD, "f1_macro", f"needs classes, {MOST} at most; here are {context.classes}"
-        )
+    if context.classes > MOST:
+        raise AssignmentError(_FIELD, "f1_macro", f"takes {MOST} classes at most; here are {context.classes}")
 
 
 def thresholds(

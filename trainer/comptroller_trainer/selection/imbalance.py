@@ -95,10 +95,10 @@ def oversample(samples: Samples, context: Context) -> Oversampled:
     A class with a single sample has no neighbour to interpolate with, and is left as it is.
 
     Raises:
-        AssignmentError: the samples are no table, or have no classes.
+        AssignmentError: the samples are no table.
     """
-    if not context.classes or len(context.shape) != 1:
-        raise AssignmentError("recipe.oversample", "smote", "needs a table with classes")
+    if len(context.shape) != 1:
+        raise AssignmentError("recipe.oversample", "smote", "needs a table")
     from imblearn.over_sampling import SMOTE  # noqa: PLC0415
 
     labels = samples.labels.cpu()
