@@ -192,9 +192,10 @@ class Fit:
             self._picked.append(part.cpu())
             inputs, labels = self._feed.take(part[peers.share(len(part))])
         mine = () if peers.size == 1 else (peers.rank,)
-        began = time.perf_counter()
-        drawn = self._context.generator("augment", place.epoch, place.step, *mine)
-        batch = self._recipe.augmentation(Batch(inputs, labels), drawn, progress)
+        began, batch = time.perf_counter(), Batch(inputs, labels)
+        if self._recipe.augmentation.changes:
+            drawn = self._context.generator("augment", place.epoch, place.step, *mine)
+            batch = self._recipe.augmentation(batch, drawn, progress)
         inputs = growth.shrunk(batch.inputs.float(), training.resolution_start, progress)
         spent = time.perf_counter() - began
         seed = seeds.derive(self._context.seed, "step", place.epoch, place.step, *mine)
