@@ -247,16 +247,13 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _beats(found: dict[str, dict[float, list[dict[str, Any]]]], selector: str, keep: float) -> bool:
-    def moments(name: str) -> tuple[float, float]:
-        values = [row["test"] for row in found[name][keep]]
-        return float(np.mean(values)), float(np.var(values, ddof=1) / len(values))
-
-    if selector in {"random", "rs2"} or any(
-        len(found[name][keep]) < _FEWEST for name in ("random", "rs2", selector)
-    ):
+    cells = [
+        [row["test"] for row in found[n].get(keep, [])] for n in ("random", "rs2", selector) if n in found
+    ]
+    if selector in {"random", "rs2"} or len(cells) < 3 or min(map(len, cells)) < _FEWEST:  # noqa: PLR2004
         return False
-    mean, error = moments(selector)
-    return all(mean - m > 2 * (error + e) ** 0.5 for m, e in map(moments, ("random", "rs2")))
+    *others, (mean, error) = [(np.mean(c), np.var(c, ddof=1) / len(c)) for c in cells]
+    return all(mean - m > 2 * (error + e) ** 0.5 for m, e in others)
 
 
 def main() -> None:
