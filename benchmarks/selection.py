@@ -3,7 +3,7 @@
 `keep` is here a share of money: a selector at keep 0.3 may spend, on scoring and training together, 0.3 of
 what training on all samples for `--epochs` takes. It trains for as many epochs as that pays for, found by
 trying with the first seed. Seconds are of the one CPU thread that all run on, so that what neighbours take is
-nobody's gain. Beside the selectors stand `random` and `rs2`, and `all` for fewer epochs. Noise
+nobody's gain. A trial that diverges is worth 0. Beside the selectors stand `random` and `rs2`, and `all` for fewer epochs. Noise
 moves the labels of a share of the training file to another class at random; accuracy is on the clean,
 published test split, which no trial reads.
 
@@ -38,6 +38,7 @@ from trials import mean_and_spread
 from comptroller_api.data import Data
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.errors import DivergedError
 from comptroller_trainer.recipe import parse
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -104,6 +105,8 @@ class Bench:
         for _ in range(_TRIES if budget and not self._settled(name, selector, keep) else 1):
             select, fit, accuracy = self._trained(selector, keep, noise, seed, epochs)
             select *= self.billed
+            if not accuracy:
+                break
             better = epochs if budget is None else max(1, round(epochs * (budget - select) / fit))
             if budget is None or abs(select + fit - budget) <= _NEAR * budget or better == epochs:
                 break
@@ -131,7 +134,10 @@ class Bench:
             select = time.process_time() - began
             with fit_of(model_of(recipe, dataset, context), dataset, recipe, context) as fit:
                 began = time.process_time()
-                model = fit.run(epochs)
+                try:
+                    model = fit.run(epochs)
+                except DivergedError:
+                    return select, time.process_time() - began, 0.0
                 seconds = time.process_time() - began
         with torch.inference_mode():
             parts = [model(part).argmax(1) for part in torch.from_numpy(self.split.x_test).split(500)]
