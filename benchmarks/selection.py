@@ -3,9 +3,9 @@
 `keep` is here a share of money: a selector at keep 0.3 may spend, on scoring and training together, 0.3 of
 what training on all samples for `--epochs` takes. It trains for as many epochs as that pays for, found by
 trying with the first seed. Seconds are of the one CPU thread that all run on, so that what neighbours take is
-nobody's gain. A trial that diverges is worth 0. Beside the selectors stand `random` and `rs2`, and `all` for fewer epochs. Noise
-moves the labels of a share of the training file to another class at random; accuracy is on the clean,
-published test split, which no trial reads.
+nobody's gain. A trial that diverges is worth 0. Beside the selectors stand `random` and `rs2`, and `all` for
+fewer epochs. Noise moves the labels of a share of the training file to another class at random; accuracy is
+on the clean, published test split, which no trial reads.
 
     python benchmarks/selection.py --data mnist1d --log benchmarks/logs/selection.log
 
@@ -167,6 +167,8 @@ class Bench:
             found["data.end"] = "easy"
         if variant == "clean":
             found["data.clean"] = "true"
+        elif name == "ccs" and variant:
+            found["data.beta"] = variant
         return found
 
     def _data(self, noise: float) -> Dataset:
