@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 
 from comptroller_api.contract import IMAGE_ENV, Assignment, Report
-from comptroller_api.study import Metric
+from comptroller_api.study import OF_NUMBERS, Metric
+from comptroller_api.trainer import ON_REQUEST
 
 Attempt = Callable[..., Report]
 
@@ -28,8 +29,8 @@ def test_every_stage_is_timed_in_its_order(report: Report) -> None:
 
 
 def test_every_metric_of_the_api_is_reported_where_it_has_a_source(report: Report) -> None:
-    of_numbers = {"rmse", "mae", "r2"}
-    expected = set(get_args(Metric)) - {"cost", "energy_joules"} - of_numbers
+    slices = {name for name in get_args(Metric) if name.startswith(("gap_", "slice_"))}
+    expected = set(get_args(Metric)) - {"cost", "energy_joules"} - set(OF_NUMBERS) - set(ON_REQUEST) - slices
     beside = {"latency_p95_low_ms", "latency_p95_high_ms", "latency_trusted", "cold_start_ms"}
     assert expected <= set(report.metrics) <= expected | beside | {"energy_joules"}
     assert report.metrics["accuracy"] > 0.6  # a quarter by chance
@@ -40,6 +41,12 @@ def test_every_metric_of_the_api_is_reported_where_it_has_a_source(report: Repor
         <= report.metrics["latency_p99_ms"]
     )
     assert report.metrics["peak_memory_bytes"] < 300e6  # a serving process, without torch
+
+
+@pytest.mark.usefixtures("unserved")
+def test_what_is_reported_on_request_is_reported_then(attempt: Attempt) -> None:
+    given = dict(ON_REQUEST.values())
+    assert {name for name in ON_REQUEST if name not in OF_NUMBERS} <= set(attempt(given).metrics)
 
 
 def test_artifacts_are_where_the_report_says_and_what_it_says(report: Report) -> None:
