@@ -50,6 +50,8 @@ def track(assignment: Assignment, report: Report, store: Store, directory: Path)
 
 def _tell(assignment: Assignment, report: Report, store: Store, directory: Path) -> None:
     client = _client()
+    from mlflow.entities import RunTag  # noqa: PLC0415
+
     run, told = _run(client, assignment)
     rung = f"rungs/{assignment.rung}"
     metrics = [*_training(json.loads(store.get(f"{rung}/history.json")), told), *_final(report)]
@@ -67,8 +69,7 @@ def _tell(assignment: Assignment, report: Report, store: Store, directory: Path)
             if a.name in _FILES
         },
     }
-    for name, value in tags.items():
-        client.set_tag(run, name, value)
+    client.log_batch(run, tags=[RunTag(name, str(value)) for name, value in tags.items()])
     client.set_terminated(run)
 
 
@@ -83,6 +84,8 @@ def _client() -> Any:
 
 def _run(client: Any, assignment: Assignment) -> tuple[str, int]:
     """The trial's run, and how many epochs of it are told."""
+    from mlflow.entities import Param  # noqa: PLC0415
+
     experiment = _experiment(client, f"{assignment.namespace}/{assignment.study}")
     found = client.search_runs([experiment], f"tags.`{_ONE}` = '{assignment.artifacts}'", max_results=1)
     if found:
@@ -90,8 +93,8 @@ def _run(client: Any, assignment: Assignment) -> tuple[str, int]:
     tags = {_ONE: assignment.artifacts, "comptroller.trial": str(assignment.trial)}
     name = f"{assignment.study}-{assignment.trial:04d}"
     run = client.create_run(experiment, run_name=name, tags=tags).info.run_id
-    for key, value in {**assignment.parameters, "seed": assignment.seed, "data": assignment.data.uri}.items():
-        client.log_param(run, key, value)
+    given = {**assignment.parameters, "seed": assignment.seed, "data": assignment.data.uri}
+    client.log_batch(run, params=[Param(key, str(value)) for key, value in given.items()])
     return run, 0
 
 

@@ -1,7 +1,7 @@
 """Thresholds by which a classifier decides: what makes its macro F1 on validation largest.
 
-The class whose probability is the largest share of its threshold is predicted. With two classes that is the
-usual threshold of one probability. scikit-learn tunes those only, and takes three seconds to import.
+The class whose probability is the largest multiple of its threshold is predicted. With two classes that is
+the usual threshold of one probability. scikit-learn tunes those only, and takes three seconds to import.
 """
 
 import numpy as np
