@@ -7,9 +7,8 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,17 +107,6 @@ class RealCluster:
             sequence += 1
         assert books.overruns == 0
         return books
-
-
-def eventually(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Await a condition; what it returned."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if found := condition():
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.5)
 
 
 def study(name: str, namespace: str, ceiling: str = "100.00", **changes: Any) -> dict[str, Any]:

@@ -9,9 +9,9 @@ import pytest
 
 import manifests
 from apiserver import ApiServer
+from awaiting import eventually
 from chart import LEDGER, applied, bound, removed, rendered
 from comptroller_api.meta import APPROVED
-from realcluster import eventually
 
 STUDIES = "/apis/comptroller.dev/v1alpha1/namespaces/team-a/studies"
 

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from realcluster import PROGRAM, eventually, outcomes, phases, running_pods, study
+from awaiting import eventually
+from realcluster import PROGRAM, outcomes, phases, running_pods, study
 
 STEP_S = 4
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -120,13 +122,32 @@ def run(work: Assignment, told: Mapping[str, str], command: Sequence[str], direc
         environment["CUDA_VISIBLE_DEVICES"] = ""
     try:
         with log.open("wb") as out:
-            done = subprocess.run(command, env=environment, stdout=out, stderr=out, check=False)  # noqa: S603
+            code = _finished(command, environment, out)
     except OSError as error:
         raise AgainError(f"the trainer did not start: {error}") from error
-    if done.returncode:
+    if code:
         why = said.read_text() if said.exists() else log.read_bytes()[-_SAID:].decode(errors="replace")
-        raise AgainError(f"the trainer ended with exit {done.returncode}: {why.strip()}")
+        raise AgainError(f"the trainer ended with exit {code}: {why.strip()}")
     return left(f"{work.artifacts}/{report_key(work.attempt)}")
+
+
+def _finished(command: Sequence[str], environment: Mapping[str, str], out: BinaryIO) -> int:
+    """The exit code of `command`, which is told to end where this process is."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        with subprocess.Popen(command, env=environment, stdout=out, stderr=out) as trainer:  # noqa: S603
+            try:
+                return trainer.wait()
+            except BaseException:
+                trainer.terminate()
+                trainer.wait()
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _verified(objects: Objects, artifact: Artifact) -> bytes:

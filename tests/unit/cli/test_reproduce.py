@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+from awaiting import eventually
 from comptroller.cli import again
 from comptroller.cli.reproduced import Left, compare, differing, digest, is_timed
 from comptroller.cluster.local import TRAINER, ObjectFiles
@@ -21,6 +23,7 @@ from comptroller_api.meta import Metadata
 from comptroller_api.trial import Proposal, RungResult, Trial, TrialSpec, TrialStatus
 
 Call = Callable[..., Result]
+Process = Callable[..., "subprocess.Popen[str]"]
 PARAMETERS = {"model.family": "linear", "data.selector": "rs2", "data.keep": "0.3"}
 NAME = "digits-0000"
 RUNGS = (1, 2)
@@ -230,3 +233,18 @@ def test_the_trainer_is_given_the_same_work_as_an_attempt_of_its_own(
     assert (work.parameters, work.seed, work.epochs, work.total_epochs) == (PARAMETERS, 3, 2, 2)
     assert (work.attempt, work.name, work.artifacts) == (0, f"reproduce-{NAME}", f"file://{new}")
     assert (work.heartbeat_port, work.data.uri) == (0, "file:///copy")
+
+
+def test_the_trainer_ends_with_the_command(process: Process, run: Run, tmp_path: Path) -> None:
+    told, ended = tmp_path / "told", tmp_path / "ended"
+    script = (
+        "import pathlib, signal, sys, time;"
+        f" signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path({str(ended)!r}).touch()));"
+        f" pathlib.Path({str(told)!r}).touch(); time.sleep(600)"
+    )
+    trainer = f'{sys.executable} -c "{script}"'
+    started = process("reproduce", NAME, "--dir", run.path, "--trainer", trainer)
+    eventually(told.exists)
+    started.terminate()
+    assert started.wait(60) == 143
+    assert ended.exists()

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from awaiting import eventually
 from comptroller.cluster.local import ObjectFiles
 from comptroller.ledger import audit
 from comptroller.ledger.stores import open_store
@@ -38,13 +38,6 @@ def outcomes(directory: Path) -> dict[int, str | None]:
         trial.spec.number: trial.status.outcome if trial.status else None
         for trial in objects.trials("default", study.metadata.uid)
     }
-
-
-def eventually(holds: Callable[[], object], patience: float = 60) -> None:
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_a_whole_study_runs_here(call: Call, naps: Call, tmp_path: Path) -> None:

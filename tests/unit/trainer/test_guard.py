@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from awaiting import eventually
 from comptroller_api import contract
 from comptroller_trainer import guard, protocol
 
@@ -64,13 +65,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def until(holds: Callable[[], bool], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.02)
-    return holds()
 
 
 def children(pid: int) -> list[int]:
@@ -149,7 +143,7 @@ def test_a_worker_does_not_outlive_a_killed_guard(start: Start) -> None:
     process = start(DEAF)
     (worker,) = children(process.pid)
     process.kill()
-    assert until(lambda: not alive(worker))
+    eventually(lambda: not alive(worker))
 
 
 def test_what_the_worker_started_ends_with_it(start: Start) -> None:
@@ -166,7 +160,7 @@ def test_orphans_are_reaped(start: Start) -> None:
         "subprocess.run(['sh', '-c', 'sleep 0.1 &'])\nprint('ready', flush=True)\ntime.sleep(60)"
     )
     process = start(orphaning)
-    assert until(lambda: len(children(process.pid)) == 1)
+    eventually(lambda: len(children(process.pid)) == 1)
 
 
 def test_the_guard_waits_for_nothing_but_the_standard_library() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from awaiting import eventually
 from comptroller_api.contract import Assignment, Heartbeat, Report
 from comptroller_trainer import heartbeat, protocol, worker
 from comptroller_trainer.meter import meter
@@ -33,25 +34,15 @@ def beat(port: int) -> Heartbeat:
     return Heartbeat.model_validate_json(get(port, "/heartbeat"))
 
 
-def awaited(holds: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = holds()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("did not happen")
-
-
 def test_sigterm_gives_a_checkpoint_and_75_and_the_next_attempt_ends_as_if_nothing_had_been(
     as_env: Environment, attempt: Callable[..., Report], weights: Callable[..., Any], tmp_path: Path
 ) -> None:
     long = {"epochs": 40, "totalEpochs": 40}
     process = subprocess.Popen(TRAINER, env=as_env(**long))
     try:
-        port = int(awaited(lambda: (tmp_path / "port").exists() and (tmp_path / "port").read_text()))
+        port = int(eventually(lambda: (tmp_path / "port").exists() and (tmp_path / "port").read_text()))
         assert beat(port).name == "study-3-0"
-        running = awaited(lambda: (b := beat(port)).step > 20 and b)
+        running = eventually(lambda: (b := beat(port)).step > 20 and b)
         assert running.phase == "fit"
         assert running.metrics["accuracy"] > 0
         assert running.utilization.source == "process"
@@ -121,9 +112,9 @@ def test_an_idle_process_is_seen_to_be_idle_soon(progress: Progress, monkeypatch
     end = time.process_time() + 0.7
     while time.process_time() < end:
         pass
-    awaited(lambda: progress.meter.utilization().percent > 10)
+    eventually(lambda: progress.meter.utilization().percent > 10)
     # A mean since the beginning would still be over 5 percent at the end of this.
-    awaited(lambda: progress.meter.utilization().percent < 4, 8)
+    eventually(lambda: progress.meter.utilization().percent < 4, 8)
 
 
 def test_the_first_report_stands(described: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
