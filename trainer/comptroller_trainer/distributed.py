@@ -43,6 +43,7 @@ class Peers:
         self.rank, self.size = rank, size
         self._store = store
         self._vote: tuple[Tensor, distributed.Work] | None = None
+        self._waits = 0
 
     @property
     def first(self) -> bool:
@@ -112,9 +113,18 @@ class Peers:
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
-    def wait(self) -> None:
-        """Until every process is here."""
-        self.least(0)
+    def wait(self, stop: Stop) -> None:
+        """Until every process is here, however long one works: where rank 0 dies, its store is gone.
+
+        Raises:
+            Suspended: told to stop while waiting.
+        """
+        if self._store is None:
+            return
+        self._waits += 1
+        self._store.set(f"here/{self._waits}/{self.rank}", "")
+        for rank in range(self.size):
+            self._said(f"here/{self._waits}/{rank}", stop, math.inf)
 
     def agree(self, what: str, values: Mapping[str, object], stop: Stop) -> None:
         """Until every process has said the same.
@@ -141,16 +151,16 @@ class Peers:
         if self.size > 1:
             distributed.destroy_process_group()
 
-    def _said(self, key: str, stop: Stop) -> bytes:
-        assert self._store is not None  # noqa: S101  # `agree` has looked
-        until = time.monotonic() + _RENDEZVOUS
+    def _said(self, key: str, stop: Stop, seconds: float = _RENDEZVOUS) -> bytes:
+        assert self._store is not None  # noqa: S101  # its callers have looked
+        until = time.monotonic() + seconds
         while True:
             stop.check()
             try:
                 self._store.wait([key], _LOOK)
             except distributed.DistStoreError as error:
                 if time.monotonic() > until:
-                    raise TimeoutError(f"no word from a peer for {_RENDEZVOUS:.0f} s: {key}") from error
+                    raise TimeoutError(f"no word from a peer for {seconds:.0f} s: {key}") from error
             else:
                 return bytes(self._store.get(key))
 
@@ -181,6 +191,7 @@ def join(
     store = _met(host, _number(environ, "MASTER_PORT"), rank, size, stop)
     peers = Peers(rank, size, PrefixStore("agree", store))
     peers.agree("assignment", values, stop)
+    store.set_timeout(_COLLECTIVE)  # NCCL's processes meet in it when the first has something to send
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(_number(environ, "LOCAL_RANK", 0))

@@ -95,6 +95,8 @@ def parse(parameters: Mapping[str, str]) -> Recipe:
             steps.append(stage(_typed(stage.Parameters, own, lever)))
         built[lever] = steps
     (family,), (selector,), (augmentation,) = built["model"], built["data"], built["augment"]
+    if selector.buys:
+        _check_bought(names["data"], training, built["compress"])
     compressor = pipeline(names["compress"], built["compress"])
     exporters: dict[str, Exporter] = {name: point.load()() for name, point in forms.items()}
     for name, exporter in exporters.items():
@@ -103,6 +105,20 @@ def parse(parameters: Mapping[str, str]) -> Recipe:
             raise AssignmentError("recipe.exports", name, rule)
         exporter.check()
     return Recipe(family, selector, augmentation, compressor, training, exporters, names)
+
+
+def _check_bought(selector: str, training: Training, compressors: "Iterable[Compressor[Any]]") -> None:
+    """Refuse what reads labels that `selector` has not bought."""
+    given = [(f"recipe.{field}", getattr(training, field)) for field in ("class_weights", "oversample")]
+    given += [
+        (f"compress.{one.labelled}", getattr(one.parameters, one.labelled))
+        for one in compressors
+        if one.labelled
+    ]
+    for field, value in given:
+        if value != "none":
+            rule = f"reads the labels of all training samples, and data.selector {selector!r} buys a part"
+            raise AssignmentError(field, value, rule)
 
 
 def _check_names(fields: Iterable[str], given: Mapping[str, str], lever: str, where: str = "") -> None:

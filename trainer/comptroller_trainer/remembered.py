@@ -1,6 +1,7 @@
 """What was computed once in a trial, kept for its later attempts: safetensors in the trial's store."""
 
 import re
+from typing import Self
 
 import structlog
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import MissingError
 from comptroller_trainer.stages import Make
+from comptroller_trainer.stop import Stop
 from comptroller_trainer.store import Store
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -21,18 +23,21 @@ class Remembered:
         store: the trial's prefix.
         fingerprint: of all that decides the numbers; what another one left is not read.
         peers: only their first makes and writes, so that all go on from the same bits.
+        stop: ends the waiting for it.
     """
 
-    def __init__(self, store: Store, fingerprint: str, peers: Peers) -> None:
+    def __init__(self, store: Store, fingerprint: str, peers: Peers, stop: Stop) -> None:
         self._store = store
-        self._prefix = f"remembered/{fingerprint[:16]}"
+        self._fingerprint = fingerprint
         self._peers = peers
+        self._stop = stop
 
     def __call__(self, name: str, make: Make) -> dict[str, Tensor]:
         """What is kept under `name`, else what `make` gives, kept.
 
         Raises:
             ValueError: a name that is no key.
+            Suspended: told to stop while the first of the peers makes it.
             StoreError: the store refuses or does not answer.
         """
         from safetensors.torch import save  # noqa: PLC0415
@@ -43,12 +48,16 @@ class Remembered:
         if found is None and self._peers.first:
             found = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in make().items()}
             self._store.put(self._key(name), save(found))
-        self._peers.wait()
+        self._peers.wait(self._stop)
         if found is None:
             found = self.read(name)
         if found is None:
             raise MissingError(f"{self._store.uri_of(self._key(name))}: rank 0 has not left it")
         return found
+
+    def alone(self) -> Self:
+        """The same for a process whose peers have left."""
+        return type(self)(self._store, self._fingerprint, Peers(), self._stop)
 
     def read(self, name: str) -> dict[str, Tensor] | None:
         """What is kept under `name`; None where there is nothing whole."""
@@ -65,4 +74,4 @@ class Remembered:
         return found
 
     def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}.safetensors"
+        return f"remembered/{self._fingerprint[:16]}/{name}.safetensors"

@@ -26,6 +26,7 @@ from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.described import agree, suits
 from comptroller_trainer.distributed import Peers
+from comptroller_trainer.errors import MissingError
 from comptroller_trainer.exporters.several import exported
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
@@ -88,6 +89,7 @@ class Trial:
         self._directory = directory
         self._peers = peers or Peers()
         self._fingerprint = fingerprint(assignment)
+        self._remembered = Remembered(store, self._fingerprint, self._peers, line.stop)
         cuda = torch.cuda.is_available()
         self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
 
@@ -128,6 +130,7 @@ class Trial:
             others = self._others_joules()
         if not self._peers.first:
             return None
+        context = dataclasses.replace(context, keep=self._remembered.alone())
         with stage("compress"):
             model, parent = self._compressed(merge(model), dataset, context)
         if calibration != "none":
@@ -213,10 +216,10 @@ class Trial:
 
     def _context(self, dataset: Dataset) -> Context:
         a = self._assignment
-        keep = Remembered(self._store, self._fingerprint, self._peers)
         return Context(
-            a.seed, a.total_epochs, dataset.classes, dataset.shape, self._device, self._directory, keep
-        )
+            a.seed, a.total_epochs, dataset.classes, dataset.shape, self._device, self._directory,
+            self._remembered,
+        )  # fmt: skip
 
     def _build(self, dataset: Dataset, context: Context) -> nn.Module | None:
         """The untrained model on the device; None where building and training are one."""
@@ -267,7 +270,7 @@ class Trial:
         for path in export.save_weights(model, recipe.names["model"], parameters, context):
             files[path.name] = path
         files |= {path.relative_to(context.directory).as_posix(): path for path in forms}
-        files["selection.npz"] = self._selection(place.epoch, dataset, context)
+        files["selection.npz"] = self._selection(place.epoch, dataset)
         trained = {
             "stages": recipe.names,
             "recipe": recipe.training.model_dump(),
@@ -293,7 +296,7 @@ class Trial:
         artifacts = [*report.artifacts, self._upload(path.name, path)]
         return report.model_copy(update={"artifacts": artifacts})
 
-    def _selection(self, epochs: int, dataset: Dataset, context: Context) -> Path:
+    def _selection(self, epochs: int, dataset: Dataset) -> Path:
         """The samples trained on, for each epoch that differs: places in the source's file, -1 if made up.
 
         `taught`: those of them whose labels are not their own.
@@ -301,7 +304,7 @@ class Trial:
         selector = self._recipe.selector
         arrays: dict[str, Any] = {}
         for epoch in range(epochs if selector.varies or selector.candidates > 1 else 1):
-            indices, weights = self._trained_on(epoch, context)
+            indices, weights = self._trained_on(epoch)
             arrays[f"epoch_{epoch:05d}"] = dataset.train_index[indices].numpy().astype(np.int32)
             if weights is not None:
                 arrays[f"weights_{epoch:05d}"] = weights.numpy()
@@ -311,10 +314,12 @@ class Trial:
         np.savez_compressed(path, **arrays)
         return path
 
-    def _trained_on(self, epoch: int, context: Context) -> tuple[Tensor, Tensor | None]:
+    def _trained_on(self, epoch: int) -> tuple[Tensor, Tensor | None]:
         selector = self._recipe.selector
         if selector.watches or selector.candidates > 1:
-            kept = context.remember(f"trained-{epoch:05d}", _absent)
+            kept = self._remembered.read(f"trained-{epoch:05d}")
+            if kept is None:
+                raise MissingError(f"the record of the samples of epoch {epoch + 1} is gone from the store")
             return kept["indices"], kept.get("weights")
         selection = selector.select(epoch)
         return selection.indices, selection.weights
@@ -401,7 +406,3 @@ def _oversampled(dataset: Dataset, context: Context) -> Dataset:
     )
     index = torch.cat([dataset.train_index, made])
     return dataclasses.replace(dataset, train=samples, train_index=index, group=group, source=source)
-
-
-def _absent() -> dict[str, Tensor]:
-    raise RuntimeError("the record of an epoch's samples is gone from the trial's store")

@@ -1,11 +1,14 @@
 """Data that cannot be used end a real trainer with 64, and its last words say what is wrong."""
 
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,10 +69,37 @@ def nan_features(place: Path) -> dict[str, Any]:
     return arrays(place, inputs, np.arange(40) % 2)
 
 
+def parquet(place: Path, table: pa.Table) -> dict[str, Any]:
+    (place / "rows").mkdir()
+    pq.write_table(table, place / "rows" / "train.parquet")
+    return {"uri": f"file://{place}/rows", "format": "Parquet"}
+
+
 def no_rows(place: Path) -> dict[str, Any]:
     empty = pa.table({"x": pa.array([], pa.float32()), "label": pa.array([], pa.int64())})
-    pq.write_table(empty, place / "train.parquet")
-    return {"uri": f"file://{place}/train.parquet", "format": "Parquet"}
+    return parquet(place, empty)
+
+
+def bomb(place: Path) -> dict[str, Any]:
+    """A picture of a few bytes that says that it has 400 million pixels."""
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    (place / "pictures").mkdir()
+    for number in range(4):
+        content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk
+        content += struct.pack(">I", zlib.crc32(chunk)) + bytes(4) + b"IDAT"
+        path = place / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return {"uri": f"file://{place}/pictures", "format": "ImageFolder"}
+
+
+def no_picture(place: Path) -> dict[str, Any]:
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    nothing = pa.array([{"bytes": None, "path": None}] * 8, kind)
+    table = pa.table({"image": nothing, "label": pa.array([0, 1] * 4)})
+    features = datasets.Features(image=datasets.Image(), label=datasets.Value("int64"))
+    return parquet(place, table.cast(features.arrow_schema))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +113,9 @@ def no_rows(place: Path) -> dict[str, Any]:
         (labels_out_of_range, "-1"),
         (lonely_class, "class 2"),
         (nan_features, "not finite"),
-        (no_rows, "train.parquet"),
+        (no_rows, "train.parquet: no samples"),
+        (bomb, "400000000 pixels"),
+        (no_picture, "neither bytes nor a path"),
     ],
 )
 def test_unusable_data_give_64_and_say_why(

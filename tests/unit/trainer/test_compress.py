@@ -225,3 +225,14 @@ def test_the_parent_stands_in_the_report(attempt: Attempt) -> None:
     assert found.metrics["parent_artifact_bytes"] > found.metrics["artifact_bytes"]
     assert "parent_accuracy" in found.metrics
     assert not [name for name in attempt(epochs=1, attempt=1).metrics if name.startswith("parent_")]
+
+
+def test_after_a_curriculum_all_samples_are_there(attempt: Attempt, tmp_path: Path) -> None:
+    tuned = {"compress.method": "tune", "compress.tune_epochs": "1"}
+    steps = []
+    for name, chosen in {"all": {}, "curriculum": {"data.start": "0.2"}}.items():
+        place = tmp_path / name
+        attempt(SMALL | tuned | chosen | {"data.selector": name}, epochs=1, artifacts=f"file://{place}")
+        (pointer,) = place.glob("tuned/0/**/*.json")
+        steps.append(json.loads(pointer.read_text())["state"]["steps"])
+    assert steps[0] == steps[1]

@@ -78,6 +78,16 @@ def test_a_factored_timm_model_is_rebuilt_from_its_weights(name: str, tmp_path: 
         assert torch.equal(rebuilt(architecture, factored.state_dict())(samples), factored(samples))
 
 
+def test_grouped_convolutions_are_rebuilt_with_their_groups() -> None:
+    shape, parameters = (3, 32, 32), {"name": "regnetx_002", "resolution": 32}
+    body = Timm(TimmParameters(**parameters)).build(shape, 4)
+    model = Classifier(body, torch.zeros(3), torch.ones(3), shape).eval()
+    architecture = {"family": "timm", "parameters": parameters, "shape": shape, "classes": 4}
+    samples = torch.randn(2, *shape)
+    with torch.no_grad():
+        assert torch.equal(rebuilt(architecture, model.state_dict())(samples), model(samples))
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -18,6 +18,7 @@ from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from comptroller_api.data import Data
+from comptroller_trainer.data import rows
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
@@ -322,3 +323,28 @@ def test_only_the_training_split_is_opened(tmp_path: Path) -> None:
     found = loaded(tmp_path, made)
     assert found.manifest is not None
     assert [file.name for file in found.manifest.sources[0].files] == ["train-0.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        (["train1.parquet", "test1.parquet", "val2017.parquet"], ["train1.parquet"]),
+        (["a.parquet", "test_set.parquet", "testset/b.parquet", "validset2.parquet"], ["a.parquet"]),
+        (["contest.parquet", "latest2.parquet"], ["contest.parquet", "latest2.parquet"]),
+    ],
+)
+def test_what_is_named_for_a_test_is_not_trained_on(keys: list[str], kept: list[str]) -> None:
+    assert rows.training(keys) == kept
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        (["cifar/train/cat/1.png", "cifar/test/cat/1.png"], ["cifar/train/cat/1.png"]),
+        (["train/test/1.png", "train/cat/test.png"], ["train/cat/test.png"]),
+        (["cat/test/1.png", "dog/val/1.png"], ["cat/test/1.png", "dog/val/1.png"]),
+        (["metadata.csv", "train/cat/1.png", "test/cat/1.png"], ["train/cat/1.png"]),
+    ],
+)
+def test_directories_of_images_name_splits_above_classes(keys: list[str], kept: list[str]) -> None:
+    assert rows.training(keys, whole_path=False) == kept

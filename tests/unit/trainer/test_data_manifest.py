@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from comptroller_api.data import Data
+from comptroller_trainer.data import leakage
 from comptroller_trainer.data.leakage import Side, inspect
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.manifest import Finding, Manifest
@@ -94,6 +95,13 @@ def test_copies_across_the_split_are_counted_and_shown() -> None:
     other = Y.copy()
     other[198] = (other[2] + 1) % 4
     assert found(x, other)["conflicting_labels"].examples == ["validation sample 198 and training sample 2"]
+
+
+def test_samples_of_any_size_are_looked_at() -> None:
+    large = np.zeros((3, 1 << 25), np.uint8)
+    large[1, -1] = 1
+    first, second, third = leakage._hashes(large)
+    assert first == third != second
 
 
 def test_near_copies_are_found_and_not_counted_twice() -> None:

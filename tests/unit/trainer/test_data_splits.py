@@ -30,8 +30,18 @@ def test_a_group_is_on_one_side_and_every_class_is_learned(
     assert not set(group[train]) & set(group[validation])
     assert set(labels[train]) == set(labels)
     assert sorted([*train, *validation]) == list(range(len(rows)))
-    one = max(np.bincount(group))
-    assert 0 < len(validation) <= max(one, round(len(rows) * fraction), 1)
+    sizes = np.bincount(group)
+    # No group that fits is passed over for one that does not.
+    assert len(set(group[validation])) == 1 or len(validation) <= max(1, round(len(rows) * fraction))
+    assert 0 < len(validation) <= max(sizes.max(), round(len(rows) * fraction), 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_large_group_is_not_held_out_where_a_small_one_will_do(seed: int) -> None:
+    group = np.repeat(np.arange(5), [600, 100, 100, 100, 100])
+    labels = np.zeros(1000, np.int64)
+    assert len(split.by_group(labels, 0.1, seed, group)[1]) == 100
+    assert len(split.by_group(labels, 0.01, seed, group)[1]) == 100
 
 
 @settings(deadline=None, max_examples=40)

@@ -18,9 +18,10 @@ from comptroller_trainer.described import suits
 from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, Suspended
 from comptroller_trainer.fit import Fit, feed, growth
-from comptroller_trainer.fit.recompute import recomputed
+from comptroller_trainer.fit.recompute import kept, recomputed
 from comptroller_trainer.fit.step import Step
 from comptroller_trainer.loss import criterion
+from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.progress import Progress
@@ -90,7 +91,13 @@ class Trained:
         dataset = data(classes, shape)
         store = open_store(f"file://{self.directory}/{place}")
         context = Context(
-            5, 2, classes, shape, torch.device("cpu"), self.directory, Remembered(store, "f" * 16, Peers())
+            5,
+            2,
+            classes,
+            shape,
+            torch.device("cpu"),
+            self.directory,
+            Remembered(store, "f" * 16, Peers(), Stop()),
         )
         recipe = recipes.parse(SIZE | (parameters or {}))
         if selector is not None:
@@ -189,9 +196,29 @@ def test_recomputing_changes_no_weight_and_counts_no_batch_twice(trained: Traine
     assert same(plain, trained.weights({"model.dropout": "0.3", "recipe.gradient_checkpointing": "true"}))
 
 
-def test_a_model_without_blocks_cannot_be_recomputed() -> None:
+def test_a_timm_transformer_is_recomputed_and_then_is_itself_again() -> None:
+    body = Timm(TimmParameters(name="test_vit", resolution=32)).build((3, 32, 32), 4)
+    inputs = torch.rand(4, 3, 32, 32)
+
+    def gradients(model: nn.Module) -> dict[str, Tensor]:
+        model.zero_grad()
+        model(inputs).square().sum().backward()
+        return {name: p.grad.clone() for name, p in body.named_parameters() if p.grad is not None}
+
+    plain, whole = gradients(body), nn.Sequential(body, nn.Identity())
+    network = body.get_submodule("network")
+    assert same(plain, gradients(recomputed(whole)))
+    assert network.grad_checkpointing
+    kept(whole)
+    assert not network.grad_checkpointing
+
+
+def test_what_cannot_be_recomputed_is_refused() -> None:
     with pytest.raises(AssignmentError, match="needs a model whose blocks are in sequence"):
         recomputed(nn.Linear(2, 2))
+    normed = Timm(TimmParameters(name="test_resnet")).build((3, 32, 32), 4)
+    with pytest.raises(AssignmentError, match="norms count each batch twice"):
+        recomputed(nn.Sequential(normed, nn.Identity()))
 
 
 def test_accumulation_keeps_the_effective_batch(trained: Trained) -> None:
@@ -370,14 +397,14 @@ def test_what_is_remembered_is_made_once(tmp_path: Path) -> None:
         made.append(1)
         return {"a": torch.arange(3)}
 
-    keep = Remembered(open_store(f"file://{tmp_path}"), "f" * 16, Peers())
+    keep = Remembered(open_store(f"file://{tmp_path}"), "f" * 16, Peers(), Stop())
     assert torch.equal(keep("signals", make)["a"], keep("signals", make)["a"])
     assert len(made) == 1
     (path,) = tmp_path.rglob("signals.safetensors")
     path.write_bytes(path.read_bytes()[:-3])
     keep("signals", make)
     assert len(made) == 2
-    Remembered(open_store(f"file://{tmp_path}"), "e" * 16, Peers())("signals", make)
+    Remembered(open_store(f"file://{tmp_path}"), "e" * 16, Peers(), Stop())("signals", make)
     assert len(made) == 3
     with pytest.raises(ValueError, match="not a name"):
         keep("../x", make)

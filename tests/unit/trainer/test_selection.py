@@ -9,6 +9,7 @@ from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.recipe import parse
 from comptroller_trainer.selection import noise, proxy, scored, strata
 from comptroller_trainer.selection.active import Active
 from comptroller_trainer.selection.curriculum import Curriculum
@@ -344,6 +345,20 @@ def test_active_learning_reads_no_label_that_it_has_not_bought(acquire: str) -> 
     hidden[bought] = samples.labels[bought]
     again = fitted(Active, Samples(samples.inputs, hidden), keep=0.1, acquire=acquire)
     assert torch.equal(again.indices_, bought)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"recipe.class_weights": "balanced"}, {"recipe.oversample": "smote"},
+        {"compress.method": "prune+tune", "compress.importance": "taylor"},
+    ],
+)  # fmt: skip
+def test_nothing_else_reads_labels_that_were_not_bought(given: dict[str, str]) -> None:
+    parse(given)
+    field = list(given)[-1]
+    with pytest.raises(AssignmentError, match=f"{field}: .* and data.selector 'active' buys a part"):
+        parse(given | {"data.selector": "active"})
 
 
 def test_pseudo_labels_are_what_a_proxy_is_sure_of_and_read_no_other_label() -> None:

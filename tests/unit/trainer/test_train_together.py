@@ -16,7 +16,7 @@ import pytest
 from comptroller_api.contract import Report
 from comptroller_trainer import distributed, protocol
 from comptroller_trainer.distributed import Peers
-from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.errors import AssignmentError, Suspended
 from comptroller_trainer.stop import Stop
 
 WORKER = [sys.executable, "-m", "comptroller_trainer.worker"]
@@ -96,6 +96,30 @@ def test_two_processes_train_what_one_does(
     assert found.metrics["loss"] == pytest.approx(alone.metrics["loss"], rel=1e-3)
     history = [json.loads(read(r, "history.json").read_text())[-1]["train_loss"] for r in (found, alone)]
     assert history[0] == pytest.approx(history[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("selector", ["infobatch", "rho_loss"])
+def test_what_was_chosen_together_is_in_the_report(
+    together: Callable[..., list[Outcome]], tmp_path: Path, selector: str
+) -> None:
+    chosen = {"data.selector": selector, "data.keep": "0.5"}
+    assert together(chosen, chosen) == [(0, ""), (0, "")]
+    with np.load(read(report(tmp_path), "selection.npz")) as epochs:
+        assert all(len(epochs[name]) for name in epochs.files)
+
+
+def test_a_wait_for_the_first_ends_when_it_comes_or_when_told_to() -> None:
+    stop, port = Stop(), free_port()
+    with ThreadPoolExecutor() as pool:
+        stores = [pool.submit(distributed._met, "127.0.0.1", port, rank, 2, stop) for rank in range(2)]
+        first, second = (Peers(rank, 2, store.result(timeout=30)) for rank, store in enumerate(stores))
+        waiting = pool.submit(second.wait, stop)
+        first.wait(stop)
+        waiting.result(timeout=30)
+        waiting = pool.submit(second.wait, stop)
+        stop.requested = True
+        with pytest.raises(Suspended):
+            waiting.result(timeout=30)
 
 
 def test_a_signal_to_either_stops_both_at_one_step_with_one_checkpoint(

@@ -47,6 +47,11 @@ class Compressor(Stage[P]):
         return must
 
     @property
+    def labelled(self) -> str:
+        """The parameter by whose value the fit itself reads training labels; empty: it reads none."""
+        return ""
+
+    @property
     def changes_graph(self) -> bool:
         """Whether what is shipped is no longer what the module computes."""
         return type(self).finish is not Compressor.finish

@@ -51,6 +51,10 @@ class Prune(Compressor[PruneParameters]):
     place = "parts"
     channels = True
 
+    @property
+    def labelled(self) -> str:
+        return "importance" if self.parameters.importance == "taylor" else ""
+
     def check(self, model: nn.Module, context: Context) -> None:
         self._pruned(merge(copy.deepcopy(model)).eval(), "magnitude", context)
 

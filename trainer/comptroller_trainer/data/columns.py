@@ -103,7 +103,7 @@ def _number(rows: "Rows", name: str) -> NDArray[np.float64]:
 
     column = rows.data.column(name)
     if pa.types.is_temporal(column.type):
-        column = column.cast(pa.timestamp("us")).cast(pa.int64())
+        column = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())  # what is finer is dropped
     return number_column(name, column.cast(pa.float64(), safe=False))
 
 
@@ -209,7 +209,8 @@ def _times(rows: "Rows", name: str | None) -> NDArray[np.float64] | NDArray[np.i
     column = rows.data.column(name)
     try:
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-            column = column.cast(pa.timestamp("us")).cast(pa.int64())
+            finer = pa.types.is_temporal(column.type)
+            column = column.cast(pa.timestamp("us"), safe=not finer).cast(pa.int64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"cannot be read as a time: {error}", "time", name) from error
     values: NDArray[Any] = column.to_numpy()

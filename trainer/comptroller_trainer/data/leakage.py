@@ -108,7 +108,8 @@ def _hashes(inputs: Numbers) -> NDArray[np.uint64]:
     word = next(word for word in (8, 4, 1) if size % word == 0)
     factors = words(size // word, derive(0, "leakage", "hash")) | np.uint64(1)
     parts = []
-    for chunk in np.array_split(np.arange(len(inputs)), max(1, len(inputs) * size >> 24)):
+    chunks = min(len(inputs), max(1, len(inputs) * size >> 24))
+    for chunk in np.array_split(np.arange(len(inputs)), chunks):
         rows = np.ascontiguousarray(inputs[chunk[0] : chunk[-1] + 1]).reshape(len(chunk), -1)
         parts.append((rows.view(f"u{word}") * factors).sum(1, dtype=np.uint64))
     return np.concatenate(parts)

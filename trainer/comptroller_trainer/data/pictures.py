@@ -94,9 +94,14 @@ class Pictures(Inputs):
         if encoded is None:
             raise DataError(f"sample {row} has no image")
         name = f"image {row} ({encoded['path']})" if encoded.get("path") else f"image {row}"
-        source = io.BytesIO(encoded["bytes"]) if encoded.get("bytes") else encoded["path"]
-        with damaged(name), Image.open(source) as image:
-            array = _channels(image, name)
+        source = io.BytesIO(encoded["bytes"]) if encoded.get("bytes") else encoded.get("path")
+        if source is None:
+            raise DataError(f"{name}: has neither bytes nor a path")
+        try:
+            with damaged(name), Image.open(source) as image:
+                array = _channels(image, name)
+        except Image.DecompressionBombError as error:
+            raise DataError(f"{name}: {error}") from error
         if shape is not None and array.shape != shape:
             raise DataError(
                 f"{name}: is {_described(array.shape)} where the first is {_described(shape)};"

@@ -6,7 +6,7 @@ import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from comptroller_trainer.data.source import DataError, Files
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datasets import Dataset as Rows
 
 _NOT_TRAINING = frozenset({"test", "tests", "testing", "t10k", "validation", "valid", "val", "dev", "eval"})
+_SUFFIX = re.compile(r"(set|split|data)?\d*$")
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _END_OF_TAR = bytes(1024)
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -101,13 +102,15 @@ def read_saved(files: Files) -> "Rows":
 def training(keys: Sequence[str], *, whole_path: bool = True) -> list[str]:
     """Those of `keys` that are not of a test or validation split by name; those of `train`, if any are.
 
-    Without `whole_path` only directories count, and of them the first, since others may name classes.
+    `test_set` and `val2017` are such names. Without `whole_path` only directories count: what all keys have
+    in common and the first below it, since others may name classes.
     """
+    shared = len(PurePath(os.path.commonpath([PurePath(key).parent for key in keys])).parts) if keys else 0
 
     def words(key: str) -> set[str]:
         parts = key.split("/")
-        named = parts if whole_path else parts[:1] if len(parts) > 1 else []
-        return set(re.split(r"[^a-z0-9]+", "/".join(named).lower()))
+        named = parts if whole_path else parts[:-1][: shared + 1]
+        return {_SUFFIX.sub("", word) or word for word in re.split(r"[^a-z0-9]+", "/".join(named).lower())}
 
     left = [key for key in keys if not words(key) & _NOT_TRAINING]
     return [key for key in left if words(key) & {"train", "training"}] or left

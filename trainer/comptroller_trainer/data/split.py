@@ -61,7 +61,7 @@ def by_group(labels: Index, fraction: float, seed: int, group: Index) -> tuple[I
 
     Args:
         labels: (n,); all 0 for a regression.
-        fraction: of the samples, held out at most, but one group at least.
+        fraction: of the samples, held out at most, but one group at least: the smallest where none fits.
         seed: decides which.
         group: (n,), codes from 0.
 
@@ -72,17 +72,18 @@ def by_group(labels: Index, fraction: float, seed: int, group: Index) -> tuple[I
     target = max(1, round(len(labels) * fraction))
     table = np.zeros((int(group.max()) + 1, int(labels.max()) + 1), np.int64)
     np.add.at(table, (group, labels), 1)
-    left = table.sum(0)
-    held: list[int] = []
-    taken = 0
-    for code in np.argsort(words(len(table), derive(seed, "split", "group")), kind="stable"):
-        row = table[code]
-        fits = taken + row.sum() <= target or not held
-        if row.any() and fits and ((left > row) | (row == 0)).all():
-            held.append(int(code))
-            left, taken = left - row, taken + int(row.sum())
-    if not held:
+    left, sizes = table.sum(0), table.sum(1)
+    drawn = np.argsort(words(len(table), derive(seed, "split", "group")), kind="stable")
+    spared = [c for c in drawn.tolist() if sizes[c] and ((left > table[c]) | (table[c] == 0)).all()]
+    if not spared:
         raise ValueError("cannot be held out: without any one group, training would lack a class")
+    held: list[int] = []
+    for code in spared:
+        row = table[code]
+        if sizes[held].sum() + sizes[code] <= target and ((left > row) | (row == 0)).all():
+            held.append(code)
+            left = left - row
+    held = held or [min(spared, key=lambda code: sizes[code])]
     return _sides(np.flatnonzero(np.isin(group, held)), len(labels))
 
 

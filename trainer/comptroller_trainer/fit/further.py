@@ -27,7 +27,7 @@ class Further:
     """`stages.Tune` for one attempt at a rung.
 
     Args:
-        recipe: the trial's. A selector that watches training has done so: then subsets are drawn afresh.
+        recipe: the trial's. A selector that goes along with training has done so: subsets are drawn afresh.
         context: the trial.
         store: its prefix.
         fingerprint: of all that decides the numbers.
@@ -57,7 +57,7 @@ class Further:
         context = replace(context, seed=seed, total_epochs=epochs)
         training = recipe.training.model_copy(update=_ONCE | {"lr": recipe.training.lr * rate})
         selector = recipe.selector
-        if selector.watches or selector.candidates > 1:
+        if selector.watches or selector.paced or selector.candidates > 1:
             selector = FreshUniform(FreshUniform.Parameters(keep=selector.parameters.keep))
             selector.fit(dataset.train, context)
         near = replace(

@@ -26,7 +26,7 @@ from comptroller_trainer.fit.average import Average
 from comptroller_trainer.fit.feed import Feed
 from comptroller_trainer.fit.judge import Judge
 from comptroller_trainer.fit.place import COSTS, Place
-from comptroller_trainer.fit.recompute import recomputed
+from comptroller_trainer.fit.recompute import kept, recomputed
 from comptroller_trainer.fit.step import Step
 from comptroller_trainer.loss import Soft, criterion
 from comptroller_trainer.optimizers import NamedOptimizer
@@ -117,6 +117,8 @@ class Fit:
             self._model.load_state_dict(self._best)
         elif self._training.ema:
             self._model.load_state_dict(self._average.tensors)
+        if self._training.gradient_checkpointing:
+            kept(self._body)
         self._model.body = self._body
         return self._model.eval()
 

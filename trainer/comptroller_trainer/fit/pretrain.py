@@ -94,6 +94,7 @@ def _train(
             _log.info("pretrained", epoch=epoch + 1, loss=round(mean, 4))
     finally:
         hook.remove()
+        model.zero_grad()  # else the first step of training takes it for its own
 
 
 def contrast(projected: Tensor) -> Tensor:

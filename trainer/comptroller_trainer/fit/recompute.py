@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from comptroller_trainer.errors import AssignmentError
 
+FIELD = "recipe.gradient_checkpointing"
+
 
 class _Recomputed(nn.Sequential):
     """A sequence that keeps what is between the square root of its length of pieces, and no more."""
@@ -31,14 +33,31 @@ def recomputed(body: nn.Module) -> nn.Module:
     Raises:
         AssignmentError: it has no blocks in sequence.
     """
-    if hasattr(body, "set_grad_checkpointing"):  # timm's own
-        body.set_grad_checkpointing()  # type: ignore[operator]
+    if (backbone := _of_timm(body)) is not None:
+        if any(isinstance(module, _BatchNorm) for module in backbone.modules()):
+            raise AssignmentError(
+                FIELD, "true", "would have this architecture's norms count each batch twice"
+            )
+        try:
+            backbone.set_grad_checkpointing(True)  # type: ignore[operator]
+        except (AssertionError, AttributeError) as error:
+            raise AssignmentError(FIELD, "true", "is not known to this architecture of timm") from error
         return body
     if not isinstance(body, nn.Sequential):
-        raise AssignmentError(
-            "recipe.gradient_checkpointing", "true", "needs a model whose blocks are in sequence"
-        )
+        raise AssignmentError(FIELD, "true", "needs a model whose blocks are in sequence")
     return _Recomputed(OrderedDict(body.named_children()))
+
+
+def kept(body: nn.Module) -> None:
+    """Undo what `recomputed` did to `body` itself."""
+    if (backbone := _of_timm(body)) is not None:
+        backbone.set_grad_checkpointing(False)  # type: ignore[operator]
+
+
+def _of_timm(body: nn.Module) -> nn.Module | None:
+    """The part of `body` that knows how to; a regression's is followed by its scale."""
+    parts = (body, *body.children())
+    return next((part for part in parts if hasattr(part, "set_grad_checkpointing")), None)
 
 
 def flat(module: nn.Module) -> Iterator[nn.Module]:

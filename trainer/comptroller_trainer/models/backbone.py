@@ -117,6 +117,10 @@ class Backbone(nn.Module):
         outputs: Tensor = self.network(inputs)
         return outputs
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """As timm's networks have it; some refuse."""
+        self.network.set_grad_checkpointing(enable)  # type: ignore[operator]
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self._frozen:

@@ -58,9 +58,10 @@ def _narrow(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.Conv1d | nn.Conv2d):
-        depthwise = module.groups > 1
+        depthwise = module.groups == module.in_channels == module.out_channels
         module.out_channels = module.weight.shape[0]
-        module.groups = module.out_channels if depthwise else 1
+        if depthwise:
+            module.groups = module.out_channels
         module.in_channels = module.weight.shape[1] * module.groups
     elif isinstance(module, _BatchNorm) and isinstance(weight, nn.Parameter):
         module.num_features = len(weight)

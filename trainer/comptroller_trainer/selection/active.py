@@ -51,6 +51,7 @@ class Active(StaticSelector[ActiveParameters]):
     Parameters = ActiveParameters
     name = "active"
     classifies = True
+    buys = True
 
     def _fit(self, samples: Samples, context: Context) -> dict[str, Tensor]:
         found = super()._fit(samples, context)

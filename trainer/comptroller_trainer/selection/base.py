@@ -71,6 +71,10 @@ class Selector(Stage[S]):
     """Whether epochs differ."""
     watches: ClassVar[bool] = False
     """Whether `select` depends on what `observe` was told."""
+    paced: ClassVar[bool] = False
+    """Whether `select` goes by how much of the trial is behind."""
+    buys: ClassVar[bool] = False
+    """Whether labels of what is left out are unknown."""
     picks: ClassVar[bool] = False
     """Whether steps have candidates."""
     scores_: Tensor | None = None

@@ -32,6 +32,7 @@ class Curriculum(Selector[CurriculumParameters]):
     Parameters = CurriculumParameters
     name = "curriculum"
     varies = True
+    paced = True
 
     def fit(self, samples: Samples, context: Context) -> Self:
         def loss() -> dict[str, Tensor]:
