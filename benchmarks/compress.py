@@ -21,7 +21,7 @@ from fashion import test_split
 from trials import run, tell, test_accuracy
 
 MODEL = {
-    "model.family": "resnet", "model.width": "16", "model.depth": "1", "model.stages": "3",
+    "model.family": "resnet", "model.width": "32", "model.depth": "1", "model.stages": "3",
     "augment.policy": "flip_crop", "recipe.lr": "0.1",
 }  # fmt: skip
 METHODS: dict[str, dict[str, str]] = {
@@ -30,13 +30,13 @@ METHODS: dict[str, dict[str, str]] = {
     "int8_static": {},
     "prune 0.3": {"compress.ratio": "0.3"},
     "prune 0.5": {"compress.ratio": "0.5"},
-    "prune+tune 0.5": {"compress.ratio": "0.5"},
-    "prune+kd 0.3": {"compress.ratio": "0.3"},
+    "prune+kd+int8_static 0.5": {"compress.ratio": "0.5"},
     "prune+kd 0.5": {"compress.ratio": "0.5"},
+    "prune+tune 0.5": {"compress.ratio": "0.5"},
+    "prune+kd 0.7": {"compress.ratio": "0.7"},
     "prune+kd 0.5 taylor": {"compress.ratio": "0.5", "compress.importance": "taylor"},
     "prune+kd 0.5 network": {"compress.ratio": "0.5", "compress.scope": "network"},
-    "prune+kd 0.7": {"compress.ratio": "0.7"},
-    "prune+kd+int8_static 0.5": {"compress.ratio": "0.5"},
+    "prune+kd 0.3": {"compress.ratio": "0.3"},
     "kd": {},
 }
 
@@ -75,15 +75,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--tune-epochs", type=int, default=3)
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
+    parser.add_argument("--directory", type=Path, help="leave all here; what has been trained is not again")
     parser.add_argument("--log", type=Path)
     given = parser.parse_args()
     epochs = f"{given.epochs} epochs and {given.tune_epochs} more"
     head = f"torch {torch.__version__}, {os.cpu_count()} cores, {epochs}"
-    with tempfile.TemporaryDirectory() as directory:
-        tell(chain([head], rows(given, Path(directory))), given.log)
+    with tempfile.TemporaryDirectory() as scratch:
+        tell(chain([head], rows(given, given.directory or Path(scratch))), given.log)
 
 
 if __name__ == "__main__":

@@ -65,12 +65,16 @@ class Parameter(_Described):
     default: Value | None = None
     tasks: dict[str, Task] = {}
     """Values that one task alone has a meaning for, as text; `*`: all but the default."""
+    network: bool = False
+    """Whether all but the default are of networks alone."""
     names: tuple[str, ...] = ()
     """Where a value is none, or names joined by `JOINT`: those that there are."""
     description: str = ""
 
-    def unfit(self, value: Value, task: Task) -> str:
-        """Why `value` makes no sense for `task`, as a phrase; empty: it does."""
+    def unfit(self, value: Value, task: Task, *, network: bool = True) -> str:
+        """Why `value` makes no sense for `task`, or for what is no network, as a phrase; empty: it does."""
+        if self.network and not network and value != self.default:
+            return "needs a network"
         every = self.tasks.get("*") if value != self.default else None
         match self.tasks.get(str(value), every):
             case "Classification" if task == "Regression":
@@ -93,8 +97,11 @@ class Parameter(_Described):
             ) from None
         if self.only is not None and value != self.only:
             raise ValueError(self.otherwise)
-        if self.names and value != "none" and (strange := set(text.split(JOINT)) - set(self.names)):
-            raise ValueError(f"names {', '.join(sorted(strange))}; there are {', '.join(self.names)}")
+        if self.names and value != "none":
+            if strange := set(given := text.split(JOINT)) - set(self.names):
+                raise ValueError(f"names {', '.join(sorted(strange))}; there are {', '.join(self.names)}")
+            if len(set(given)) < len(given):
+                raise ValueError("must name each once")
         return value
 
     @cached_property
@@ -154,6 +161,8 @@ class Compressor(Stage):
     """Whether the parts that it takes out are channels."""
     wants: str = ""
     """The compressor that has to follow, if one has to."""
+    changes_graph: bool = False
+    """Whether what is shipped is no longer what the module computes."""
 
 
 class Choice(_Described):
@@ -173,6 +182,8 @@ class Trainer(_Described):
     augment: dict[str, Augmentation]
     compress: dict[str, Compressor]
     recipe: dict[str, Parameter]
+    of_graph: tuple[str, ...] = ()
+    """Those of `recipe.exports` that hold the graph that is shipped; the others hold the module."""
 
     @model_validator(mode="after")
     def _has_defaults(self) -> Self:
@@ -221,6 +232,17 @@ def disorder(method: str, steps: Sequence[tuple[Place, str]]) -> str | None:
     if ranks != sorted(set(ranks)):
         return "must first take parts out, then train, then change numbers, each once"
     return None
+
+
+def unheld(exports: str, method: str, trainer: Trainer) -> str:
+    """Why what `exports` names cannot hold what `method` makes, as a phrase; empty: it can."""
+    changed = any(
+        stage.changes_graph for name in split("compress", method) if (stage := trainer.compress.get(name))
+    )
+    module = [one for one in exports.split(JOINT) if one not in ("none", *trainer.of_graph)]
+    if not changed or not module:
+        return ""
+    return f"has {module[0]}, which holds the module, not the graph that compress.method {method} changes"
 
 
 class Picked(NamedTuple):

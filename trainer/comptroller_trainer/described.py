@@ -9,7 +9,7 @@ from comptroller_api import trainer
 from comptroller_api.trainer import KINDS, Kind, Picked, contradictions, split
 from comptroller_trainer import registry
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.recipe import CHOICES
+from comptroller_trainer.recipe import CHOICES, Recipe
 from comptroller_trainer.training import EXPORTERS, Training
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _BOUNDS = {
     "minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "exclusiveMaximum": "lt",
     "multipleOf": "multiple_of", "maxLength": "max_length",
 }  # fmt: skip
-_SAME = ("type", "pattern", "default", "description", "only", "otherwise", "tasks")
+_SAME = ("type", "pattern", "default", "description", "only", "otherwise", "tasks", "network")
 
 
 def description() -> trainer.Trainer:
@@ -32,9 +32,11 @@ def description() -> trainer.Trainer:
         lever: trainer.Choice(field=choice.field, default=choice.default) for lever, choice in CHOICES.items()
     }
     recipe = parameters(Training)
-    names = tuple(registry.known(EXPORTERS))
-    recipe["exports"] = recipe["exports"].model_copy(update={"names": names})
-    return trainer.Trainer.model_validate({"choices": choices, "recipe": recipe, **levers})
+    exporters = registry.known(EXPORTERS)
+    recipe["exports"] = recipe["exports"].model_copy(update={"names": tuple(exporters)})
+    of_graph = [name for name, point in exporters.items() if point.load().holds_graph]
+    given = {"choices": choices, "recipe": recipe, "of_graph": of_graph, **levers}
+    return trainer.Trainer.model_validate(given)
 
 
 def parameters(kind: type[BaseModel]) -> dict[str, trainer.Parameter]:
@@ -64,15 +66,16 @@ def agree(names: Mapping[str, str], context: "Context") -> None:
         raise AssignmentError(*broken)
 
 
-def suits(training: Training, context: "Context") -> None:
-    """Refuse a recipe that has no meaning for the task, before anything is spent.
+def suits(recipe: Recipe, context: "Context") -> None:
+    """Refuse a recipe that has no meaning for the task or the model, before anything is spent.
 
     Raises:
-        AssignmentError: one of its values needs classes, or numbers to predict.
+        AssignmentError: one of its values needs classes, numbers to predict, or a network.
     """
+    network = _is_network(type(recipe.family))
     for name, parameter in parameters(Training).items():
-        value = getattr(training, name)
-        if rule := parameter.unfit(value, _task(context)):
+        value = getattr(recipe.training, name)
+        if rule := parameter.unfit(value, _task(context), network=network):
             raise AssignmentError(f"recipe.{name}", value, rule)
 
 
@@ -88,16 +91,25 @@ def _stage(lever: str, stage: Any) -> trainer.Stage:
     }
     match lever:
         case "model":
-            from comptroller_trainer.models.base import WholeFamily  # noqa: PLC0415  # torch
-
             prunable = tuple(map(_kind, sorted(stage.prunable)))
-            network = not issubclass(stage, WholeFamily)
-            return trainer.Family(**common, network=network, prunable=prunable, layered=stage.layered)
+            given = {"network": _is_network(stage), "prunable": prunable, "layered": stage.layered}
+            return trainer.Family(**common, **given)
         case "data":
             return trainer.Selector(**common, watches=stage.watches or stage.picks)
         case "augment":
             return trainer.Augmentation(**common, changes=stage.changes)
-    return trainer.Compressor(**common, place=stage.place, channels=stage.channels, wants=stage.wants)
+    from comptroller_trainer.compression.base import Compressor  # noqa: PLC0415  # torch
+
+    return trainer.Compressor(
+        **common, place=stage.place, channels=stage.channels, wants=stage.wants,
+        changes_graph=stage.finish is not Compressor.finish,
+    )  # fmt: skip
+
+
+def _is_network(family: type) -> bool:
+    from comptroller_trainer.models.base import WholeFamily  # noqa: PLC0415  # torch
+
+    return not issubclass(family, WholeFamily)
 
 
 def _kind(dimensions: int) -> Kind:

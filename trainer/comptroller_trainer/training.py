@@ -18,6 +18,7 @@ def _of(classes: set[str], numbers: set[str]) -> dict[str, Any]:
 
 
 _OF_CLASSES = _of({"*"}, set())
+_OF_NETWORKS: dict[str, Any] = {"network": True}
 
 
 class Training(Parameters):
@@ -36,7 +37,11 @@ class Training(Parameters):
         0.0, ge=0, lt=1, description="Decay of the weights' moving average, which is shipped; 0: no average."
     )
     pretrain_epochs: int = Field(
-        0, ge=0, le=1000, description="Before training, on all samples, labels unread (SimCLR); 0: none."
+        0,
+        ge=0,
+        le=1000,
+        description="Before training, on all samples, labels unread (SimCLR); 0: none.",
+        json_schema_extra=_OF_NETWORKS,
     )
     batch_size: int = Field(128, ge=2, le=65536, description="Samples in a step.")
     microbatch: int = Field(
@@ -96,7 +101,7 @@ class Training(Parameters):
     calibration: Literal["none", "temperature", "platt", "isotonic"] = Field(
         "none",
         description="Of the shipped model's confidence, on validation; docs/reference/measure.md says how.",
-        json_schema_extra=_OF_CLASSES,
+        json_schema_extra=_OF_CLASSES | _OF_NETWORKS,
     )
     thresholds: Literal["none", "f1_macro"] = Field(
         "none",

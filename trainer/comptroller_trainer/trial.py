@@ -3,6 +3,7 @@
 data → select → augment → build (→ pretrain) → fit → compress → finalize → measure (→ export) → report
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -26,7 +27,7 @@ from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.described import agree, suits
 from comptroller_trainer.distributed import Peers
-from comptroller_trainer.errors import MissingError
+from comptroller_trainer.errors import AssignmentError, MissingError
 from comptroller_trainer.exporters.several import exported
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
@@ -35,7 +36,7 @@ from comptroller_trainer.fit.place import Place
 from comptroller_trainer.fit.pretrain import pretrain
 from comptroller_trainer.fit.whole import train_whole
 from comptroller_trainer.line import Line
-from comptroller_trainer.measure.artifact import Infer, measure, opened, served
+from comptroller_trainer.measure.artifact import Infer, measure, opened, servable, served
 from comptroller_trainer.measure.beside import beside, same_graph
 from comptroller_trainer.measure.calibration import calibrate, divisible
 from comptroller_trainer.measure.drift import profile as profile_of
@@ -99,11 +100,12 @@ class Trial:
         None on a process that only trained with another: that one has the model too, and reports.
         """
         assignment, recipe, stage = self._assignment, self._recipe, self._line.stage
+        servable(assignment.latency.device)
         with stage("data"):
             dataset = load(assignment.data, self._directory / "data")
             context = self._context(dataset)
             agree(recipe.names, context)
-            suits(recipe.training, context)
+            suits(recipe, context)
         with stage("select"):
             if recipe.training.oversample != "none":
                 dataset = _oversampled(dataset, context)
@@ -155,7 +157,11 @@ class Trial:
         a, compressor = self._assignment, self._recipe.compressor
         if isinstance(compressor, Uncompressed):
             return model, None
-        parent, _ = export.export(model, context, "parent.onnx")
+        before, method = model, self._recipe.training.calibration
+        if method != "none":  # as what is shipped will be
+            before = copy.deepcopy(model)
+            calibrate(divisible(before, method), method, dataset.validation)
+        parent, _ = export.export(before, context, "parent.onnx")
         decides = fingerprint(a, compression=True)
         further = Further(self._recipe, context, self._store, decides, (a.rung, a.attempt), self._line)
         compressor.fit(model, dataset, dataclasses.replace(context, further=further))
@@ -168,12 +174,15 @@ class Trial:
         validation, compressor = dataset.validation, self._recipe.compressor
         infer = self._opened(graph)
         outputs = infer(validation.inputs)
+        if not np.isfinite(outputs).all():
+            name = self._recipe.names["compress"]
+            raise AssignmentError("compress.method", name, "leaves a model with outputs that are not finite")
         metrics = self._measured(graph, outputs, validation, context)
         if parent is not None:
             theirs = self._measured(parent, self._opened(parent)(validation.inputs), validation, context)
             again = partial(self._served_again, graph, parent, validation, context)
             alike = same_graph(graph, parent)
-            metrics |= beside(compressor.must, metrics, theirs, again, alike=alike)
+            metrics = dict(beside(compressor.must, metrics, theirs, again, alike=alike))
         if self._recipe.training.robustness == "corruptions":
             metrics |= robustness(infer, validation, context)
         size = dataclasses.asdict(profile(model, context.shape))

@@ -5,6 +5,7 @@ tell is left to the trainer, and so is what two numbers are to each other.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import combinations
@@ -27,6 +28,7 @@ from comptroller_api.trainer import (
     contradictions,
     disorder,
     split,
+    unheld,
 )
 from comptroller_api.trainer import Parameter as Taken
 
@@ -55,6 +57,7 @@ class _Findings:
             else:
                 yield from self._parameter(name)
         yield from self._pairs()
+        yield from self._beside_recipe()
         yield from self._objectives()
 
     # -- names and bounds --------------------------------------------------------------------------------
@@ -177,6 +180,27 @@ class _Findings:
             if one.field != broken.field and f"{one.field} {one.name}" not in broken.rule
         )
         return refusal.invalid(self._at(broken.field, broken.value), broken.value, broken.rule + beside)
+
+    def _beside_recipe(self) -> Iterator[Refusal]:
+        """What the recipe says that a model, or a compressor, has no use for."""
+        trainer = self._trainer
+        for field, taken in trainer.recipe.items():
+            name = f"recipe.{field}"
+            if not taken.network or name not in {*self._space, *self._fixed}:
+                continue
+            for text, named in self._reach.together(name, "model.family"):
+                chosen = named or trainer.choices["model"].default
+                family = trainer.model.get(chosen)
+                if text is None or family is None or family.network:
+                    continue
+                with suppress(ValueError):  # told elsewhere
+                    if rule := taken.unfit(taken.read(text), self._data.task, network=False):
+                        rule += f", and model.family {chosen} is none"
+                        yield refusal.invalid(self._at(name, text), text, rule)
+        if "recipe.exports" in {*self._space, *self._fixed}:
+            for text, method in self._reach.together("recipe.exports", "compress.method"):
+                if text and (rule := unheld(text, method or trainer.choices["compress"].default, trainer)):
+                    yield refusal.invalid(self._at("recipe.exports", text), text, rule)
 
     def _objectives(self) -> Iterator[Refusal]:
         """Metrics that no trial, or not every one, would report."""

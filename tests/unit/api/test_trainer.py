@@ -130,6 +130,25 @@ REFUSED: dict[str, tuple[Study, str]] = {
         ('spec.baseline[compress.method]: Invalid value: "tune": needs a network, and model.family trees is'
             " none"),
     ),
+    "trees with logits to divide": (
+        study(model__family="trees", recipe__calibration="temperature"),
+        ('spec.baseline[recipe.calibration]: Invalid value: "temperature": needs a network, and model.family'
+            " trees is none"),
+    ),
+    "trees with layers to train first": (
+        study(categorical("model.family", "cnn", "trees"), recipe__pretrain_epochs="3"),
+        ('spec.baseline[recipe.pretrain_epochs]: Invalid value: "3": needs a network, and model.family trees'
+            " is none"),
+    ),
+    "a form that holds no int8": (
+        study(categorical("compress.method", "none", "int8_static"), recipe__exports="torchscript"),
+        ('spec.baseline[recipe.exports]: Invalid value: "torchscript": has torchscript, which holds the'
+            " module, not the graph that compress.method int8_static changes"),
+    ),
+    "a form twice": (
+        study(recipe__exports="torchscript+torchscript"),
+        ('spec.baseline[recipe.exports]: Invalid value: "torchscript+torchscript": must name each once'),
+    ),
     "trees that are watched": (
         study(model__family="trees", data__selector="rho_loss"),
         ('spec.baseline[data.selector]: Invalid value: "rho_loss": chooses while training goes on, and'

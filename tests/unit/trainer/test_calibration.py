@@ -14,12 +14,16 @@ from safetensors.torch import load_file
 from torch import nn
 
 from comptroller_api.contract import Report
-from comptroller_trainer.data.samples import Samples
+from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.export import export
+from comptroller_trainer.measure.artifact import opened
 from comptroller_trainer.measure.calibration import calibrate, isotonic, platt, temperature
 from comptroller_trainer.measure.quality import quality
 from comptroller_trainer.models.base import CALIBRATION, Classifier
 from comptroller_trainer.models.rebuild import rebuilt
+from comptroller_trainer.recipe import parse
+from comptroller_trainer.stages import Context
 
 from . import conftest
 
@@ -101,6 +105,7 @@ def test_more_than_a_temperature_is_shipped_too(attempt: Attempt, method: str, b
         attempt({"recipe.calibration": name}, attempt=number) for number, name in enumerate(("none", method))
     )
     assert scaled.metrics["loss"] < plain.metrics["loss"]
+    assert scaled.environment["exporter"] == plain.environment["exporter"] == "torchscript"
     where = {one.name: Path(one.uri.removeprefix("file://")) for one in scaled.artifacts}
     tensors = load_file(where["model.safetensors"])
     model = rebuilt(json.loads(where["architecture.json"].read_text()), tensors)
@@ -109,6 +114,32 @@ def test_more_than_a_temperature_is_shipped_too(attempt: Attempt, method: str, b
     inputs = torch.rand(5, 1, 12, 12) * 255
     (logits,) = session.run(None, {"input": inputs.numpy()})
     assert model(inputs).detach().numpy() == pytest.approx(logits, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_a_calibrated_model_in_int8_gives_numbers(method: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    labels = torch.arange(2000) % 4
+    samples = Samples(nn.functional.one_hot(labels, 6).float() + torch.randn(2000, 6) / 10, labels)
+    body = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    model = Classifier(body, torch.zeros(6), torch.ones(6), (6,)).eval()
+    body[0].weight.data[:6], body[2].weight.data[:, :6] = torch.eye(6), 20 * torch.eye(4, 6)
+    calibrate(model, method, samples)
+    context = Context(0, 1, 4, (6,), torch.device("cpu"), tmp_path)
+    graph, _ = export(model, context)
+    dataset = Dataset(samples, samples, 4, torch.arange(2000))
+    compressor = parse({"compress.method": "int8_static"}).compressor.fit(model, dataset, context)
+    infer = opened(compressor.finish(graph, context), "CPU", 1)
+    assert np.isfinite(outputs := infer(samples.inputs)).all()
+    assert quality(outputs, labels.numpy())["accuracy"] > 0.9
+
+
+def test_a_parent_is_calibrated_as_its_child_is(attempt: Attempt) -> None:
+    calibrated = {"recipe.calibration": "temperature"}
+    alone = attempt(calibrated)
+    pruned = attempt(calibrated | {"compress.method": "sparse", "compress.must": "anything"}, attempt=1)
+    assert pruned.metrics["parent_loss"] == pytest.approx(alone.metrics["loss"], rel=1e-6)
+    assert pruned.metrics["parent_artifact_bytes"] == alone.metrics["artifact_bytes"]
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])

@@ -206,7 +206,8 @@ def test_an_artifact_has_to_be_what_was_asked_beside_its_parent(
         return ours, BEFORE
 
     if held:
-        assert beside(must, ours, BEFORE, measured_again)["parent_accuracy"] == 0.9
+        found = beside(must, ours, BEFORE, measured_again)
+        assert (found["parent_accuracy"], found["accuracy"]) == (0.9, 0.8)
         assert not again
     else:
         with pytest.raises(
@@ -217,7 +218,28 @@ def test_an_artifact_has_to_be_what_was_asked_beside_its_parent(
 
 def test_a_neighbour_that_was_in_the_way_is_no_reason_to_refuse() -> None:
     ours, quiet = BEFORE | {"latency_p50_ms": 3.0}, BEFORE | {"latency_p50_ms": 0.5}
-    assert beside("faster", ours, BEFORE, lambda: (quiet, BEFORE))
+    found = beside("faster", ours, BEFORE, lambda: (quiet, BEFORE))
+    assert (found["latency_p50_ms"], found["parent_latency_p50_ms"]) == (0.5, 1.0)
+
+
+def test_a_neighbour_that_was_in_the_way_of_the_parent_is_no_reason_to_accept() -> None:
+    ours, disturbed = (
+        BEFORE | {"artifact_bytes": 200.0},
+        BEFORE | {"latency_p50_ms": 5.0, "latency_trusted": 0.0},
+    )
+    with pytest.raises(NoGainError, match="before 1 ms"):
+        beside("gain", ours, disturbed, lambda: (ours, BEFORE))
+
+
+def test_a_line_has_to_be_what_its_strictest_step_asks() -> None:
+    must = [
+        recipe.parse({"compress.method": method} | given).compressor.must
+        for method, given in [
+            ("kd+int8_dynamic", {}), ("tune", {}), ("prune+kd", {}),
+            ("kd+int8_dynamic", {"compress.must": "smaller"}),
+        ]
+    ]  # fmt: skip
+    assert must == ["gain", "anything", "gain", "smaller"]
 
 
 def test_the_parent_stands_in_the_report(attempt: Attempt) -> None:

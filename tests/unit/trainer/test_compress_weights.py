@@ -139,6 +139,16 @@ def test_a_family_with_no_layer_for_it_is_refused(method: str, body: nn.Module, 
         compressor.check(model, context)
 
 
+def test_channels_by_norms_are_refused_before_training_where_there_are_none(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("comptroller_trainer.fit.loop.Fit.run")
+    with pytest.raises(AssignmentError, match="takes nothing out of this model"):
+        attempt(SMALL | {
+            "model.family": "mlp", "compress.method": "prune", "compress.importance": "bn_scale",
+        })  # fmt: skip
+
+
 @pytest.mark.parametrize("pattern", ["unstructured", "2:4"])
 @pytest.mark.parametrize("family", ["mlp", "cnn", "dscnn", "resnet", "transformer"])
 def test_zeros_are_shipped(attempt: Attempt, family: str, pattern: str) -> None:
@@ -150,6 +160,9 @@ def test_zeros_are_shipped(attempt: Attempt, family: str, pattern: str) -> None:
         for w in layers:
             fours = w.movedim(1, -1).unflatten(-1, (-1, 4))
             assert ((fours == 0).sum(-1) == 2).all()
+    # No latency tells the two apart, and a bare mask is no gain.
+    with pytest.raises(NoGainError, match="by the same graph"):
+        attempt(SPARSE | {"model.family": family, "compress.must": "faster"}, attempt=1, epochs=1)
     zeros, count = sum(int((w == 0).sum()) for w in layers), sum(w.numel() for w in layers)
     assert zeros == round(count / 2)
     assert 0 < found.metrics["zero_share"] <= 0.5

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from comptroller_trainer.data.load import load
 from comptroller_trainer.data.read import read_inputs
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.main import main
-from comptroller_trainer.measure.drift import Profile, by_chance, differences, profile
+from comptroller_trainer.measure.drift import Profile, differences, profile
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
@@ -137,6 +138,21 @@ def test_other_columns_cannot_be_compared(
     assert re.search(sentence, capsys.readouterr().err)
 
 
+def test_what_cannot_be_read_is_exit_2(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spaced = shutil.copytree(trained, tmp_path / "my runs é")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    np.savez(empty / "new.npz", x_train=np.zeros((0, 5), np.float32), y_train=np.zeros(0, np.int64))
+    for given, sentence in {
+        (str(spaced), f"file://{empty}"): "no samples",
+        ("gs://x/y", f"file://{empty}"): "gs://x/y",
+    }.items():
+        assert main(["drift", *given, "--format", "NPZ"]) == 2
+        assert sentence in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [None, "{}"])
 def test_what_is_no_profile_is_exit_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
@@ -196,8 +212,20 @@ def test_a_feature_that_is_nearly_always_one_value_still_tells(share: float) -> 
 
 def test_samples_by_chance_are_as_far_as_expected() -> None:
     was = made(torch.randn(1000, 300), np.zeros((1000, 2)))
-    found = [one.psi for one in differences(was, torch.randn(500, 300), {}, None)]
-    assert np.mean(found) == pytest.approx(by_chance(was, 500), rel=0.15)
+    found = list(differences(was, torch.randn(500, 300), {}, None))
+    assert np.mean([one.psi for one in found]) == pytest.approx(found[0].chance, rel=0.15)
+
+
+def test_many_classes_by_chance_have_not_drifted() -> None:
+    drawn = np.random.default_rng(0)
+
+    def answers(count: int) -> np.ndarray:
+        return np.eye(100, dtype=np.float32)[drawn.integers(0, 100, count)]
+
+    was = made(torch.randn(1000, 4), answers(10_000))
+    (one,) = [d for d in differences(was, torch.randn(500, 4), {}, answers(500)) if d.name.startswith("pred")]
+    assert one.psi > 0.2
+    assert one.psi < 2 * one.chance
 
 
 def test_samples_that_were_made_up_are_not_in_the_profile() -> None:

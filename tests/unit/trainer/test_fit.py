@@ -130,6 +130,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+TREES = {"model.family": "trees"}
 RESUMED: dict[str, dict[str, str]] = {
     "muon, ema, plateau": {
         "recipe.optimizer": "muon", "recipe.ema": "0.9", "recipe.schedule": "plateau",
@@ -283,15 +284,16 @@ def test_a_regression_learns_in_the_targets_units(trained: Trained) -> None:
         ({"recipe.calibration": "platt"}, 0, "recipe.calibration: 'platt' needs classes"),
         ({"recipe.oversample": "smote"}, 0, "recipe.oversample: 'smote' needs classes"),
         ({"recipe.thresholds": "f1_macro"}, 0, "recipe.thresholds: 'f1_macro' needs classes"),
+        (TREES | {"recipe.calibration": "platt"}, 3, "recipe.calibration: 'platt' needs a network"),
+        (TREES | {"recipe.pretrain_epochs": "2"}, 3, "recipe.pretrain_epochs: 2 needs a network"),
     ],
 )
 def test_what_does_not_fit_the_task_is_refused(
     tmp_path: Path, parameters: dict[str, str], classes: int, said: str
 ) -> None:
-    training = recipes.parse(parameters).training
-    suits(recipes.parse({}).training, context := Context(0, 1, classes, (4,), torch.device("cpu"), tmp_path))
+    suits(recipes.parse({}), context := Context(0, 1, classes, (4,), torch.device("cpu"), tmp_path))
     with pytest.raises(AssignmentError) as caught:
-        suits(training, context)
+        suits(recipes.parse(parameters), context)
     assert said in str(caught.value)
 
 

@@ -17,6 +17,8 @@ from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.export import INPUT
 from comptroller_trainer.stages import Context
 
+_LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
+
 
 class DynamicInt8(Compressor[CompressorParameters]):
     """`int8_dynamic`: weights to int8 once, activations anew in each call."""
@@ -60,8 +62,9 @@ class StaticInt8(Compressor[StaticInt8Parameters]):
 
         target = context.directory / "model.int8.onnx"
         with _quiet():
+            prepared = _prepared(graph, context)
             quantization.quantize_static(
-                _prepared(graph, context),
+                prepared,
                 target,
                 _Batches(self.samples_),
                 quant_format=quantization.QuantFormat.QDQ,
@@ -70,6 +73,7 @@ class StaticInt8(Compressor[StaticInt8Parameters]):
                 activation_type=quantization.QuantType.QUInt8,
                 # Without it, CPUs that lack VNNI overflow 16 bits when they add two products.
                 reduce_range=True,
+                nodes_to_exclude=_after_weights(prepared),
             )
         return target
 
@@ -94,6 +98,15 @@ def _prepared(graph: Path, context: Context) -> Path:
     path = context.directory / "model.prepared.onnx"
     quant_pre_process(graph, path, skip_symbolic_shape=True)
     return path
+
+
+def _after_weights(graph: Path) -> list[str]:
+    """Nodes behind the last layer: a calibration's probabilities would be rounded to 0."""
+    import onnx  # noqa: PLC0415
+
+    nodes = onnx.load(graph).graph.node
+    last = max((at for at, node in enumerate(nodes) if node.op_type in _LAYERS), default=len(nodes))
+    return [node.name for node in nodes[last + 1 :]]
 
 
 @contextmanager

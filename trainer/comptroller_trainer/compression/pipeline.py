@@ -38,7 +38,8 @@ class Pipeline(Compressor[Parameters]):
 
     @property
     def must(self) -> Must:
-        return self._steps[0].must
+        asked: list[Must] = [step.must for step in self._steps if step.must != "anything"]
+        return asked[0] if asked else "anything"
 
     @property
     def changes_graph(self) -> bool:

@@ -56,7 +56,9 @@ class Prune(Compressor[PruneParameters]):
         return "importance" if self.parameters.importance == "taylor" else ""
 
     def check(self, model: nn.Module, context: Context) -> None:
-        self._pruned(merge(copy.deepcopy(model)).eval(), "magnitude", context)
+        # taylor's wants gradients, which take data; what it can take out is what magnitude's can.
+        importance = "magnitude" if self.labelled else self.parameters.importance
+        self._pruned(merge(copy.deepcopy(model)).eval(), importance, context)
 
     def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
         model.requires_grad_(requires_grad=True)

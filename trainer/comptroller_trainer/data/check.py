@@ -33,6 +33,8 @@ def check(raw: Raw, *, regression: bool) -> int:
 def finite(inputs: Stored, name: str) -> None:
     """Raise a `DataError` where a sample holds nothing, or what is no number."""
     array = inputs.array
+    if len(array) == 0:
+        raise DataError(f"{name}: no samples")
     if array[0].size == 0:
         raise DataError(f"{name}: samples of shape {array.shape[1:]} hold nothing")
     if array.dtype != np.uint8 and not np.isfinite(array).all():

@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from comptroller_api.study import Latency
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.quality import quality
-from comptroller_trainer.measure.session import open_session
+from comptroller_trainer.measure.session import open_session, provider_of
 from comptroller_trainer.stages import Context
 
 Infer = Callable[[Tensor], NDArray[np.float32]]
@@ -37,10 +38,8 @@ def opened(graph: Path, device: str, threads: int) -> Infer:
     Raises:
         AssignmentError: the declared device is not here.
     """
-    try:
+    with _device(device):
         session = open_session(graph, device, threads)
-    except LookupError as error:
-        raise AssignmentError("latency.device", device, f"cannot be measured: {error}") from error
     name = session.get_inputs()[0].name
 
     def infer(inputs: Tensor) -> NDArray[np.float32]:
@@ -48,6 +47,24 @@ def opened(graph: Path, device: str, threads: int) -> Infer:
         return np.concatenate([session.run(None, {name: part.float().cpu().numpy()})[0] for part in parts])
 
     return infer
+
+
+def servable(device: str) -> None:
+    """Refuse a declared device that is not here, before anything is spent.
+
+    Raises:
+        AssignmentError: it is not.
+    """
+    with _device(device):
+        provider_of(device)
+
+
+@contextmanager
+def _device(device: str) -> Iterator[None]:
+    try:
+        yield
+    except LookupError as error:
+        raise AssignmentError("latency.device", device, f"cannot be measured: {error}") from error
 
 
 def measure(
@@ -70,7 +87,7 @@ def measure(
 def served(graph: Path, validation: Samples, latency: Latency, context: Context) -> dict[str, float]:
     """What serving the artifact takes, in a process that does nothing else."""
     found = _serve(graph, validation, latency, context)
-    return {key: float(found[key]) for key in _SERVED}
+    return {key: float(found[key]) for key in _SERVED if key in found}
 
 
 def _serve(graph: Path, validation: Samples, latency: Latency, context: Context) -> dict[str, float]:

@@ -51,6 +51,8 @@ class Difference(NamedTuple):
     name: str
     psi: float
     ks: float
+    chance: float
+    """The PSI to expect of as many samples where nothing has changed."""
 
 
 def profile(dataset: Dataset, outputs: NDArray[np.float32], data: Data) -> Profile:
@@ -93,22 +95,18 @@ def differences(
         missing: share of the new samples without a value, by column.
         outputs: (n, outputs), the model's own; None: it is not at hand.
     """
+    samples = 1 / min(len(inputs), _SAMPLES) + 1 / min(was.training, _SAMPLES)
     for old, values in zip(was.inputs, _values(inputs), strict=True):
-        yield _difference(old, values)
+        yield _difference(old, values, samples)
     for step in was.preprocessing:
         now = missing.get(step.column, 0.0)
         if step.missing or now:
             shares = (np.array([share, 1 - share]) for share in (step.missing, now))
-            yield Difference(f"{step.column}: missing", *_distances(*shares))
+            yield Difference(f"{step.column}: missing", *_distances(*shares), samples)
     if outputs is not None:
         answers = _answers(outputs)
         for old in was.outputs:
-            yield _difference(old, answers[old.name])
-
-
-def by_chance(was: Profile, samples: int) -> float:
-    """The PSI to expect where nothing has changed and `samples` are new: each bin but one adds 1/n + 1/m."""
-    return (_BINS - 1) * (1 / min(samples, _SAMPLES) + 1 / min(was.training, _SAMPLES))
+            yield _difference(old, answers[old.name], 1 / len(outputs) + 1 / was.validation)
 
 
 _CLASS, _CONFIDENCE, _NUMBER = "predicted class", "confidence", "prediction"
@@ -163,8 +161,11 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
     return np.bincount(place, minlength=len(edges) + 1) / len(values)
 
 
-def _difference(old: Histogram, values: NDArray[np.float64]) -> Difference:
-    return Difference(old.name, *_distances(np.array(old.shares), _shares(values, np.array(old.edges))))
+def _difference(old: Histogram, values: NDArray[np.float64], samples: float) -> Difference:
+    """`samples`: 1/n + 1/m, which each bin but one adds to the PSI by chance."""
+    edges = np.array(old.edges)
+    distances = _distances(np.array(old.shares), _shares(values, edges))
+    return Difference(old.name, *distances, len(edges) * samples)
 
 
 def _distances(old: NDArray[np.float64], new: NDArray[np.float64]) -> tuple[float, float]:
