@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from comptroller_trainer.compression.base import Compressor, CompressorParameters
 from comptroller_trainer.compression.pipeline import FIELD
@@ -56,9 +57,10 @@ class Prune(Compressor[PruneParameters]):
         return "importance" if self.parameters.importance == "taylor" else ""
 
     def check(self, model: nn.Module, context: Context) -> None:
-        # taylor's wants gradients, which take data; what it can take out is what magnitude's can.
-        importance = "magnitude" if self.labelled else self.parameters.importance
-        self._pruned(merge(copy.deepcopy(model)).eval(), importance, context)
+        if self.parameters.importance == "bn_scale" and not any(map(_scales, model.modules())):
+            raise AssignmentError("compress.importance", "bn_scale", "finds no batch norm in this model")
+        # Others want gradients, or scales that have been trained; what they take out is as much as magnitude.
+        self._pruned(merge(copy.deepcopy(model)).eval(), "magnitude", context)
 
     def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
         model.requires_grad_(requires_grad=True)
@@ -106,6 +108,10 @@ class Prune(Compressor[PruneParameters]):
             outputs = model(train.inputs[part].float().to(device))
             loss = _loss(outputs, train.labels[part.to(train.labels.device)].to(device))
             torch.autograd.backward(loss * (len(part) / count))
+
+
+def _scales(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) and module.affine
 
 
 def _loss(outputs: Tensor, labels: Tensor) -> Tensor:
