@@ -24,7 +24,8 @@ _UNASSIGNED = (60, 10)
 """Lease and grace where the assignment cannot be read: time for the worker to say what is wrong with it."""
 _STUCK = 5.0
 """Seconds after SIGKILL in which a process that the kernel can end has ended."""
-_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD})
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+_SIGNALS = _ENDING | {signal.SIGCHLD}
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SIGNALLED = 128
@@ -140,7 +141,8 @@ class Guard:
                 _log("killing the worker", grace_seconds=self._grace)
                 self._signal_all(signal.SIGKILL)
             taken = signal.sigtimedwait(_SIGNALS, self._patience())
-            if taken is not None and taken.si_signo != signal.SIGCHLD and self._kill_at is None:
+            # Where the process stood still past its patience, Python tells of a signal 0.
+            if taken is not None and taken.si_signo in _ENDING and self._kill_at is None:
                 self._stop(signal.Signals(taken.si_signo).name)
             status = self._reap()
             if status is not None:

@@ -146,6 +146,14 @@ def test_a_worker_does_not_outlive_a_killed_guard(start: Start) -> None:
     eventually(lambda: not alive(worker))
 
 
+def test_a_guard_that_stood_still_goes_on(start: Start) -> None:
+    process = start("import time; print('ready', flush=True); time.sleep(3)")
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(1.2 * guard._POLL)  # that it passes is what is tried
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(20) == 0
+
+
 def test_what_the_worker_started_ends_with_it(start: Start) -> None:
     process = start("import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)", wait=False)
     assert process.stdout is not None
