@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from awaiting import eventually
 from comptroller.ledger.balance import named_study
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.store import StoreError
@@ -18,7 +19,6 @@ from realcluster import (
     PROGRAM,
     OperatorProcess,
     RealCluster,
-    eventually,
     outcomes,
     phases,
     running_pods,
