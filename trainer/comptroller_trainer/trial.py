@@ -11,23 +11,22 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import structlog
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from comptroller_api.contract import Artifact, Assignment, Report
-from comptroller_trainer import card, environment, export, seeds
+from comptroller_trainer import card, chosen, environment, export, seeds
 from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.compression.none import Uncompressed
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.described import agree, suits
 from comptroller_trainer.distributed import Peers
-from comptroller_trainer.errors import AssignmentError, MissingError
+from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.exporters.several import exported
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
@@ -279,7 +278,9 @@ class Trial:
         for path in export.save_weights(model, recipe.names["model"], parameters, context):
             files[path.name] = path
         files |= {path.relative_to(context.directory).as_posix(): path for path in forms}
-        files["selection.npz"] = self._selection(place.epoch, dataset)
+        files["selection.npz"] = chosen.write(
+            self._directory, place.epoch, self._recipe.selector, dataset.train_index, self._remembered
+        )
         trained = {
             "stages": recipe.names,
             "recipe": recipe.training.model_dump(),
@@ -304,34 +305,6 @@ class Trial:
         path.write_text(text, encoding="utf-8")
         artifacts = [*report.artifacts, self._upload(path.name, path)]
         return report.model_copy(update={"artifacts": artifacts})
-
-    def _selection(self, epochs: int, dataset: Dataset) -> Path:
-        """The samples trained on, for each epoch that differs: places in the source's file, -1 if made up.
-
-        `taught`: those of them whose labels are not their own.
-        """
-        selector = self._recipe.selector
-        arrays: dict[str, Any] = {}
-        for epoch in range(epochs if selector.varies or selector.candidates > 1 else 1):
-            indices, weights = self._trained_on(epoch)
-            arrays[f"epoch_{epoch:05d}"] = dataset.train_index[indices].numpy().astype(np.int32)
-            if weights is not None:
-                arrays[f"weights_{epoch:05d}"] = weights.numpy()
-        if selector.taught_ is not None:
-            arrays["taught"] = dataset.train_index[selector.taught_.indices].numpy().astype(np.int32)
-        path = self._directory / "selection.npz"
-        np.savez_compressed(path, **arrays)
-        return path
-
-    def _trained_on(self, epoch: int) -> tuple[Tensor, Tensor | None]:
-        selector = self._recipe.selector
-        if selector.watches or selector.candidates > 1:
-            kept = self._remembered.read(f"trained-{epoch:05d}")
-            if kept is None:
-                raise MissingError(f"the record of the samples of epoch {epoch + 1} is gone from the store")
-            return kept["indices"], kept.get("weights")
-        selection = selector.select(epoch)
-        return selection.indices, selection.weights
 
     def _upload(self, name: str, path: Path) -> Artifact:
         key = f"rungs/{self._assignment.rung}/{name}"
