@@ -56,7 +56,7 @@ def together(as_env: Environment, tmp_path: Path) -> Callable[..., list[Outcome]
                     started[1].terminate()  # the one that does not write
                     break
         try:
-            errors = [process.communicate(timeout=120)[1] for process in started]
+            errors = [process.communicate(timeout=300)[1] for process in started]
         finally:
             for process in started:
                 process.kill()
