@@ -1,6 +1,7 @@
 """Is a latency the same when it is measured again, on a quiet machine and with all other cores busy?
 
 Networks with random weights, exported and served as a trial's artifact is: ONNX Runtime, one thread, batch 1.
+The machine's pace is watched for half a minute before the first, as it is while a trial trains.
 The spread is of p95 over the repeats, as a share of their least; those that do not trust themselves are left
 out, and counted.
 
@@ -11,6 +12,7 @@ import argparse
 import multiprocessing
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -24,9 +26,11 @@ from comptroller_api.study import Latency
 from comptroller_trainer import export, recipe
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.measure.artifact import served
+from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.stages import Context
 
+_WATCHED = 30.0
 SHAPE, CLASSES = (1, 28, 28), 10
 MODELS = {
     "mlp": {"model.family": "mlp", "model.width": "256"},
@@ -53,7 +57,7 @@ def busy(cores: int) -> Iterator[None]:
             other.terminate()
 
 
-def figures(repeats: int) -> Iterator[str]:
+def figures(repeats: int, fastest: Fastest) -> Iterator[str]:
     """A line for each network, quiet and busy."""
     latency, inputs = Latency(limit="1s"), torch.zeros(1, *SHAPE)
     for name, parameters in MODELS.items():
@@ -65,7 +69,7 @@ def figures(repeats: int) -> Iterator[str]:
             for load in (0, max(1, (os.cpu_count() or 1) - 1)):
                 with busy(load):
                     sample = Samples(inputs, torch.zeros(1))
-                    found = [served(graph, sample, latency, context) for _ in range(repeats)]
+                    found = [served(graph, sample, latency, context, fastest) for _ in range(repeats)]
                 trusted = [one["latency_p95_ms"] for one in found if one["latency_trusted"]]
                 spread = f"{max(trusted) / min(trusted) - 1:.1%}" if trusted else "-"
                 times = " ".join(f"{one['latency_p95_ms']:.4f}" for one in found)
@@ -83,7 +87,9 @@ def main() -> None:
     given = parser.parse_args()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     head = f"torch {torch.__version__}, {os.cpu_count()} cores"
-    tell(chain([head], figures(given.repeats)), given.log)
+    with Fastest() as fastest:
+        time.sleep(_WATCHED)
+        tell(chain([head], figures(given.repeats, fastest)), given.log)
 
 
 if __name__ == "__main__":

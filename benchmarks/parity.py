@@ -181,7 +181,7 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     torch.set_num_threads(1)
     # Latency takes seconds of each trial, and is not what this is about.
-    artifact._serve = lambda *_: dict.fromkeys(artifact._SERVED, 1.0)  # noqa: SLF001
+    artifact.served = lambda *_: {"latency_p50_ms": 1.0}
     lines = [f"torch {torch.__version__}, {len(KINDS)} kinds of samples, {os.cpu_count()} cores"]
     with tempfile.TemporaryDirectory() as directory:
         for line in rows(Path(directory), given.tasks):

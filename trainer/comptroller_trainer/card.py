@@ -59,7 +59,7 @@ def render(
         facts(_data(assignment, manifest)),
         "## Quality\n\nOf model.onnx, on the validation split.",
         metrics(groups["quality"]),
-        f"## Serving\n\nOn {where}. Rounds of calls {agreed}.",
+        f"## Serving\n\nOn {where}. Launches {agreed}.",
         metrics(groups["serving"]),
         "## Size",
         metrics(groups["size"]),

@@ -39,6 +39,7 @@ from comptroller_trainer.measure.artifact import Infer, measure, opened, servabl
 from comptroller_trainer.measure.beside import beside, same_graph
 from comptroller_trainer.measure.calibration import calibrate, divisible
 from comptroller_trainer.measure.drift import profile as profile_of
+from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.measure.robustness import robustness
 from comptroller_trainer.measure.slices import slices
 from comptroller_trainer.measure.thresholds import decidable, thresholds
@@ -75,11 +76,12 @@ class Trial:
         threads: CPU threads for all but the latency measurement, which has its own.
         directory: scratch space.
         peers: who train with this process.
+        fastest: the machine's pace, watched for as long as the trial takes.
     """
 
     def __init__(
         self, assignment: Assignment, recipe: Recipe, store: Store, line: Line, threads: int,
-        directory: Path, peers: Peers | None = None,
+        directory: Path, peers: Peers | None = None, fastest: Fastest | None = None,
     ) -> None:  # fmt: skip
         self._assignment = assignment
         self._recipe = recipe
@@ -88,6 +90,7 @@ class Trial:
         self._threads = threads
         self._directory = directory
         self._peers = peers or Peers()
+        self._fastest = fastest or Fastest()
         self._fingerprint = fingerprint(assignment)
         self._remembered = Remembered(store, self._fingerprint, self._peers, line.stop)
         cuda = torch.cuda.is_available()
@@ -205,14 +208,13 @@ class Trial:
     def _measured(
         self, graph: Path, outputs: NDArray[np.float32], validation: Samples, context: Context
     ) -> dict[str, float]:
-        return measure(graph, outputs, validation, self._assignment.latency, context)
+        return measure(graph, outputs, validation, self._assignment.latency, context, self._fastest)
 
     def _served_again(
         self, graph: Path, parent: Path, validation: Samples, context: Context
     ) -> tuple[dict[str, float], dict[str, float]]:
-        ours, theirs = (
-            served(path, validation, self._assignment.latency, context) for path in (graph, parent)
-        )
+        latency, fastest = self._assignment.latency, self._fastest
+        ours, theirs = (served(path, validation, latency, context, fastest) for path in (graph, parent))
         return ours, theirs
 
     def _exported(self, model: nn.Module, graph: Path, validation: Samples, context: Context) -> list[Path]:

@@ -29,6 +29,7 @@ from comptroller_trainer.errors import (
 )
 from comptroller_trainer.heartbeat import HeartbeatServer
 from comptroller_trainer.line import Line
+from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.progress import Progress
 from comptroller_trainer.stop import Stop
@@ -113,7 +114,8 @@ def _run(assignment: Assignment, store: Store, line: Line, directory: Path) -> R
     torch.backends.cudnn.deterministic = True
     peers = distributed.join(os.environ, agreed_on(assignment), line.stop)
     try:
-        return Trial(assignment, parsed, store, line, threads, directory, peers).run()
+        with Fastest() as fastest:
+            return Trial(assignment, parsed, store, line, threads, directory, peers, fastest).run()
     finally:
         peers.close()
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from comptroller_api.contract import Assignment, Report
-from comptroller_trainer import recipe
+from comptroller_trainer import recipe, trial
 from comptroller_trainer.line import Line
 from comptroller_trainer.measure import artifact
+from comptroller_trainer.measure.latency import Launch, told
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.progress import Progress
 from comptroller_trainer.stop import Stop
@@ -65,8 +66,15 @@ def one_thread() -> None:
 
 @pytest.fixture
 def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what most promises are about."""
-    monkeypatch.setattr(artifact, "_serve", lambda *_: dict.fromkeys(artifact._SERVED, 1.0))
+    """Latency takes six seconds, and is not what most promises are about."""
+    for module in (artifact, trial):
+        monkeypatch.setattr(module, "served", lambda *_: latency(1.0))
+
+
+def latency(milliseconds: float) -> dict[str, float]:
+    """What is told of an artifact whose calls all take as long."""
+    launch = Launch(np.full(20, milliseconds / 1000), np.zeros(20, np.int64), np.ones(2), 1.0, 1.0)
+    return told([launch] * 3, 1.0)
 
 
 def path(report: Report, name: str) -> Path:

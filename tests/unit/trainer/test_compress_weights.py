@@ -29,7 +29,7 @@ from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.models.recurrent import Gru, GruParameters
 from comptroller_trainer.stages import Context
 
-from .conftest import path
+from .conftest import latency, path
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
@@ -202,7 +202,7 @@ def test_zeros_that_gain_nothing_are_refused_with_both_numbers(
 ) -> None:
     """Also where a neighbour was in the parent's way when it was measured."""
     busy = iter([1.0, 5.0])
-    monkeypatch.setattr(artifact, "_serve", lambda *_: dict.fromkeys(artifact._SERVED, next(busy)))
+    monkeypatch.setattr(artifact, "served", lambda *_: latency(next(busy)))
     said = r"compress.must: 'gain' .* 1 ms and (\d+) bytes, before 5 ms and \1 bytes, by the same graph"
     with pytest.raises(NoGainError, match=said):
         attempt(SPARSE | {"compress.must": "gain"}, epochs=1)
@@ -211,7 +211,7 @@ def test_zeros_that_gain_nothing_are_refused_with_both_numbers(
 @pytest.mark.parametrize("method", ["low_rank", "sparse+tune+int8_static"])
 def test_another_graph_may_be_faster(attempt: Attempt, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     milliseconds = iter([1.0, 5.0])
-    monkeypatch.setattr(artifact, "_serve", lambda *_: dict.fromkeys(artifact._SERVED, next(milliseconds)))
+    monkeypatch.setattr(artifact, "served", lambda *_: latency(next(milliseconds)))
     assert attempt(SMALL | {"compress.method": method, "compress.must": "faster"}, epochs=1)
 
 

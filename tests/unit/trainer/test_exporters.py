@@ -22,7 +22,6 @@ from comptroller_trainer.exporters.mlflow_model import MlflowModel
 from comptroller_trainer.exporters.several import exported
 from comptroller_trainer.exporters.torch_export import TorchExport
 from comptroller_trainer.exporters.torchscript import TorchScript
-from comptroller_trainer.measure import artifact
 from comptroller_trainer.models.base import Classifier, WholeFamily
 from comptroller_trainer.stages import Context
 from comptroller_trainer.testing.models import SHAPES, samples
@@ -171,10 +170,8 @@ def test_an_image_without_mlflow_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         {"compress.method": "int8_dynamic", "recipe.exports": "mlflow", "compress.must": "anything"},
     ],
 )
-def test_a_trial_ships_the_forms_it_was_asked_for(
-    attempt: Attempt, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, str]
-) -> None:
-    monkeypatch.setattr(artifact, "_serve", lambda *_: dict.fromkeys(artifact._SERVED, 1.0))
+@pytest.mark.usefixtures("unserved")
+def test_a_trial_ships_the_forms_it_was_asked_for(attempt: Attempt, parameters: dict[str, str]) -> None:
     report = attempt({"model.width": "16"} | parameters, epochs=1)
     assert [stage.name for stage in report.stages][-3:] == ["measure", "export", "report"]
     files: dict[str, Path] = {a.name: Path(a.uri.removeprefix("file://")) for a in report.artifacts}

@@ -1,36 +1,92 @@
-"""Latency: rounds that a neighbour disturbed do not count, and where too few agree it is said."""
+"""Latency: calls that somebody was in the way of do not count, and where too few agree it is said."""
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from comptroller_trainer.measure.latency import quiet, told
+from awaiting import eventually
+from comptroller_trainer.measure.latency import Launch, agreeing, quiet, told
+from comptroller_trainer.measure.pace import Fastest, pace
+
+FASTEST = 50e-6
 
 
-def calls(seed: int, slower: float = 1.0) -> NDArray[np.float64]:
-    """200 calls of about a millisecond."""
+def launch(seed: int, slower: float = 1.0, disturbed: float = 0.0) -> Launch:
+    """40 blocks of 20 calls of about a millisecond; during the last share of blocks a neighbour is busy."""
     rng = np.random.default_rng(seed)
-    return (1e-3 + rng.gamma(2.0, 2e-5, 200)) * slower
+    blocks = np.repeat(np.arange(40), 20)
+    paces = FASTEST * rng.uniform(1, 1.09, 41)
+    first = round(40 * (1 - disturbed))
+    calls = (1e-3 + rng.gamma(2.0, 2e-5, 800)) * slower
+    if disturbed:
+        paces[first:] *= 1.6
+        calls[blocks >= first] *= 1.4
+    return Launch(calls, blocks, paces, 0.5 + seed / 10, 1e8 + seed)
 
 
-def test_disturbed_rounds_change_nothing() -> None:
-    still = [calls(seed) for seed in range(4)]
-    disturbed = [*still, calls(9, 1.5), calls(10, 3.0)]
-    assert told(disturbed) == told(still)
-    assert told(still)["latency_trusted"] == 1
+def test_calls_in_a_neighbours_way_do_not_count() -> None:
+    still, disturbed = launch(0), launch(0, disturbed=0.5)
+    assert len(quiet(still, FASTEST)) == 800
+    # The block before the neighbour came is not sure.
+    assert np.array_equal(quiet(disturbed, FASTEST), still.calls[: 19 * 20])
 
 
-def test_rounds_that_do_not_agree_are_not_trusted() -> None:
-    unsteady = [calls(seed, 1 + 0.3 * seed) for seed in range(6)]
-    assert len(quiet(unsteady)) < 3
-    assert told(unsteady)["latency_trusted"] == 0
+def test_a_disturbed_launch_changes_nothing() -> None:
+    still = [launch(seed) for seed in range(3)]
+    all_of_it = launch(9, disturbed=1.0)
+    found = told([*still, all_of_it], FASTEST)
+    apart = {"cold_start_ms", "peak_memory_bytes"}
+    assert {k: v for k, v in found.items() if k not in apart} == {
+        k: v for k, v in told(still, FASTEST).items() if k not in apart
+    }
+    assert found["latency_trusted"] == 1
+    assert found["peak_memory_bytes"] == 1e8 + 9
+    assert told(still, FASTEST)["cold_start_ms"] == pytest.approx(600)
+
+
+def test_a_neighbour_who_stays_is_told_from_a_slow_model_by_an_earlier_pace() -> None:
+    launches = [launch(seed, disturbed=1.0) for seed in range(8)]
+    slowest = min(float(one.paces.min()) for one in launches)
+    assert told(launches, slowest)["latency_trusted"] == 1
+    assert told(launches, FASTEST)["latency_trusted"] == 0
+
+
+def test_launches_that_do_not_agree_are_not_trusted() -> None:
+    unsteady = [launch(seed, 1 + 0.2 * seed) for seed in range(6)]
+    assert len(agreeing(unsteady, FASTEST)) < 3
+    assert told(unsteady, FASTEST)["latency_trusted"] == 0
+
+
+def test_what_is_not_trusted_is_told_all_the_same() -> None:
+    disturbed = launch(0, disturbed=1.0)
+    found = told([disturbed] * 3, FASTEST)
+    assert found["latency_p50_ms"] == pytest.approx(1000 * float(np.median(disturbed.calls)))
+
+
+def test_a_launch_of_few_calls_is_none() -> None:
+    few = launch(0)._replace(calls=np.full(19, 1.0), blocks=np.arange(19), paces=np.full(20, FASTEST))
+    assert told([few] * 3, FASTEST)["latency_trusted"] == 0
+
+
+def test_memory_that_the_kernel_does_not_tell_is_not_reported() -> None:
+    assert "peak_memory_bytes" not in told([launch(0)._replace(peak=float("nan"))] * 3, FASTEST)
 
 
 def test_the_interval_holds_the_true_quantile_as_often_as_it_says() -> None:
     truth = (1e-3 + np.quantile(np.random.default_rng(0).gamma(2.0, 2e-5, 2_000_000), 0.95)) * 1000
     held = 0
     for trial in range(300):
-        found = told([calls(1000 + 4 * trial + part) for part in range(4)])
+        found = told([launch(1000 + 4 * trial + part) for part in range(4)], FASTEST)
         assert found["latency_p95_low_ms"] <= found["latency_p95_ms"] <= found["latency_p95_high_ms"]
         held += found["latency_p95_low_ms"] <= truth <= found["latency_p95_high_ms"]
     assert held / 300 == pytest.approx(0.95, abs=0.05)
+
+
+def test_the_fastest_pace_is_looked_for_while_it_is_watched() -> None:
+    with Fastest() as fastest:
+        assert 0 < fastest.seconds < 1
+        fastest.saw(1e-12)
+        fastest.saw(1.0)
+        assert fastest.seconds == 1e-12
+        fastest.seconds = 1.0
+        assert eventually(lambda: fastest.seconds < 1.0)
+    assert pace() > 0

@@ -8,14 +8,8 @@ import torch
 
 from comptroller_api.contract import Report
 from comptroller_trainer.errors import Suspended
-from comptroller_trainer.measure import artifact
 
-
-@pytest.fixture(autouse=True)
-def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes a second and a half, and is not what these promises are about."""
-    monkeypatch.setattr(artifact, "_serve", lambda *_: dict.fromkeys(artifact._SERVED, 1.0))
-
+pytestmark = pytest.mark.usefixtures("unserved")
 
 SEQUENCES = {"uri": "generated:mnist1d", "format": "MNIST1D"}
 CHAIN = {

@@ -1,45 +1,89 @@
-"""From rounds of timed calls to quantiles that can be trusted, or not; numpy alone, as serving wants it."""
+"""From timed calls to quantiles that can be trusted, or not; numpy alone, as serving wants it."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-AGREE = 0.1
-"""Share by which a round's p95 may be above the quietest one's and still be of the same machine."""
 ENOUGH = 3
-"""Rounds that have to agree."""
+"""Launches that have to agree."""
+LEAST = 20
+"""Calls of a launch: fewer have no p95."""
+_QUIET = 1.1
+"""Times the machine's fastest pace, and still nobody in the way. Its clock alone changes by more."""
+_AGREE = 0.05
+"""Share by which a launch's p95 may be off the median of all."""
 _QUANTILES = (50, 95, 99)
 _Z = 1.96
 """Standard deviations of a 95% interval."""
 
 
-def quiet(rounds: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-    """Those whose p95 is close to the least of all: nobody was in their way."""
-    slow = [float(np.percentile(one, 95)) for one in rounds]
-    return [one for one, p95 in zip(rounds, slow, strict=True) if p95 <= min(slow) * (1 + AGREE)]
+class Launch(NamedTuple):
+    """What one serving process has measured.
+
+    Attributes:
+        calls: seconds of each, (n,).
+        blocks: the number of the block each was in, (n,).
+        paces: the machine's before each block and after the last, (blocks + 1,), seconds.
+        cold: seconds from its start to its first answer.
+        peak: bytes that it had resident at most; NaN where the kernel does not tell.
+    """
+
+    calls: NDArray[np.float64]
+    blocks: NDArray[np.int64]
+    paces: NDArray[np.float64]
+    cold: float
+    peak: float
 
 
-def told(rounds: Sequence[NDArray[np.float64]]) -> dict[str, float]:
-    """What the rounds say of one call's latency.
-
-    `latency_p50_ms`, `latency_p95_ms` and `latency_p99_ms` over the quiet rounds; the 95% interval of p95 by
-    its order statistics (`latency_p95_low_ms`, `latency_p95_high_ms`); and `latency_trusted`: 1 where enough
-    rounds agree, else 0.
+def quiet(launch: Launch, fastest: float) -> NDArray[np.float64]:
+    """The calls of those blocks before and after which the machine was as fast as it can be.
 
     Args:
-        rounds: seconds of calls, each round (n,).
+        launch: with any number of calls.
+        fastest: its pace then, seconds.
     """
-    kept = quiet(rounds)
+    slower = np.maximum(launch.paces[:-1], launch.paces[1:])
+    return launch.calls[slower[launch.blocks] <= _QUIET * fastest]
+
+
+def agreeing(launches: Sequence[Launch], fastest: float) -> list[NDArray[np.float64]]:
+    """Quiet calls of each launch with enough of them, where its p95 is close to the median of theirs."""
+    enough = [calls for one in launches if len(calls := quiet(one, fastest)) >= LEAST]
+    slow = [float(np.percentile(calls, 95)) for calls in enough]
+    return [c for c, p95 in zip(enough, slow, strict=True) if abs(p95 / np.median(slow) - 1) <= _AGREE]
+
+
+def told(launches: Sequence[Launch], fastest: float) -> dict[str, float]:
+    """What the launches say.
+
+    `latency_p50_ms`, `latency_p95_ms` and `latency_p99_ms` over the quiet calls of the launches that agree;
+    the 95% interval of p95 by its order statistics (`latency_p95_low_ms`, `latency_p95_high_ms`);
+    `latency_trusted`: 1 where enough launches agree, else 0, and then the rest is of all quiet calls, or of
+    all calls where those are too few; `cold_start_ms`, the median, and `peak_memory_bytes`, the most.
+
+    Args:
+        launches: at least one, with a call each.
+        fastest: the machine's pace when nobody is in the way, seconds.
+    """
+    kept = agreeing(launches, fastest)
+    trusted = len(kept) >= ENOUGH
+    if not trusted:
+        kept = [quiet(one, fastest) for one in launches]
+        if sum(map(len, kept)) < LEAST:
+            kept = [one.calls for one in launches]
     calls = np.sort(np.concatenate(kept)) * 1000
     found = {f"latency_p{q}_ms": float(np.percentile(calls, q)) for q in _QUANTILES}
     # How many of n calls are under the quantile is binomial.
     count = len(calls)
     around = _Z * math.sqrt(count * 0.95 * 0.05)
     low, high = (round(min(max(0.95 * count + sign * around, 0), count - 1)) for sign in (-1, 1))
+    peaks = [one.peak for one in launches if not math.isnan(one.peak)]
     return found | {
         "latency_p95_low_ms": float(calls[low]),
         "latency_p95_high_ms": float(calls[high]),
-        "latency_trusted": float(len(kept) >= ENOUGH),
-    }
+        "latency_trusted": float(trusted),
+        "cold_start_ms": 1000 * float(np.median([one.cold for one in launches])),
+    } | ({"peak_memory_bytes": max(peaks)} if peaks else {})  # fmt: skip

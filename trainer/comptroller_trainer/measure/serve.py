@@ -1,68 +1,70 @@
-"""A process that serves the artifact and nothing else: its latency, and the memory it takes.
+"""A process that serves the artifact and nothing else: what each call took, and the memory it takes.
 
-`python -m comptroller_trainer.measure.serve GRAPH INPUTS DEVICE THREADS` prints one line of JSON.
+`python -m comptroller_trainer.measure.serve GRAPH INPUTS DEVICE THREADS FOUND` leaves a `Launch` in FOUND.
 """
 
 import ctypes
-import json
 import re
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _WARM_UP = 0.2
+_ENOUGH = 1.0
+"""Seconds that calls are timed for at least."""
+_BLOCK = 0.004
+"""Seconds between two looks at the machine's pace."""
 _LEAST = 50
-"""Calls of a round: four rounds are 200 calls, whose p99 is the mean of the two slowest, as few as can be."""
-_ROUND = 0.25
-"""Seconds that a round takes at least."""
-_ROUNDS, _MOST = 4, 8
-"""How many there are, and how many there may be until enough of them agree."""
-_TOO_LONG = 15.0
-"""Seconds after which it ends anyway."""
+"""Calls."""
+_TOO_LONG = 5.0
+"""Seconds after which it ends with fewer."""
 _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Serve, and print what it took."""
+    """Serve, and leave what it took."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # no measurer, no measurement
     began = time.perf_counter()
     # Imported here, so that a cold start counts them.
     import numpy as np  # noqa: PLC0415
 
-    from comptroller_trainer.measure.latency import ENOUGH, quiet, told  # noqa: PLC0415
+    from comptroller_trainer.measure.latency import Launch  # noqa: PLC0415
+    from comptroller_trainer.measure.pace import pace  # noqa: PLC0415
     from comptroller_trainer.measure.session import open_session  # noqa: PLC0415
 
-    graph, inputs, device, threads = arguments
+    graph, inputs, device, threads, found = arguments
     batch = np.load(inputs, allow_pickle=False)
     session = open_session(Path(graph), device, int(threads))
     feed = {session.get_inputs()[0].name: batch}
-    session.run(None, feed)
+
+    def call() -> None:
+        session.run(None, feed)
+
+    call()
     cold = time.perf_counter() - began
     until = time.perf_counter() + _WARM_UP
     while time.perf_counter() < until:
-        session.run(None, feed)
-    rounds: list[NDArray[np.float64]] = []
+        call()
+    times: list[float] = []
+    sizes: list[int] = []
+    paces = [pace()]
     start = time.perf_counter()
-    while len(rounds) < _ROUNDS or (len(quiet(rounds)) < ENOUGH and len(rounds) < _MOST):
-        if rounds and time.perf_counter() - start > _TOO_LONG:
-            break
-        rounds.append(np.array(_round(lambda: session.run(None, feed), start + _TOO_LONG)))
-    measured = told(rounds) | _peak_resident()
-    measured |= {"calls": sum(map(len, rounds)), "cold_start_ms": cold * 1000}
-    sys.stdout.write(json.dumps(measured) + "\n")
+    while (took := time.perf_counter() - start) < _TOO_LONG and (took < _ENOUGH or len(times) < _LEAST):
+        block = _block(call)
+        times += block
+        sizes.append(len(block))
+        paces.append(pace())
+    blocks = np.repeat(np.arange(len(sizes)), sizes)
+    np.savez(found, **Launch(np.array(times), blocks, np.array(paces), cold, _peak_resident())._asdict())
 
 
-def _round(call: Callable[[], object], until: float) -> list[float]:
+def _block(call: Callable[[], None]) -> list[float]:
     """Seconds of each call."""
     times: list[float] = []
     start = after = time.perf_counter()
-    while (len(times) < _LEAST or after - start < _ROUND) and after < until:
+    while after - start < _BLOCK:
         before = time.perf_counter()
         call()
         after = time.perf_counter()
@@ -70,13 +72,13 @@ def _round(call: Callable[[], object], until: float) -> list[float]:
     return times
 
 
-def _peak_resident() -> dict[str, float]:
-    """`peak_memory_bytes`, where the kernel tells it.
+def _peak_resident() -> float:
+    """Bytes; NaN where the kernel does not tell.
 
     Not getrusage's, which starts from what the process that forked this one had resident.
     """
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return {"peak_memory_bytes": int(found[1]) * 1024.0} if found else {}
+    return int(found[1]) * 1024.0 if found else float("nan")
 
 
 if __name__ == "__main__":
