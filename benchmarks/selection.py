@@ -53,8 +53,8 @@ MODELS = {
 EPOCHS = {"mnist1d": 60, "fashion": 10}
 SELECTORS = [
     "all", "random", "rs2", "stratified", "el2n", "el2n easy", "grand", "tracin", "forgetting", "aum",
-    "margin", "entropy", "least_confidence", "ccs", "k_center", "herding", "dedup", "denoise", "ccs clean",
-    "infobatch", "rho_loss", "curriculum", "importance", "reweight", "balanced",
+    "margin", "entropy", "least_confidence", "ccs", "ccs aum", "ccs clean", "k_center", "herding", "dedup",
+    "denoise", "infobatch", "rho_loss", "curriculum", "importance", "reweight", "balanced",
 ]  # fmt: skip
 _FEWEST = 2
 """Seeds that a difference is judged by."""
@@ -167,8 +167,8 @@ class Bench:
             found["data.end"] = "easy"
         if variant == "clean":
             found["data.clean"] = "true"
-        elif name == "ccs" and variant:
-            found["data.beta"] = variant
+        if variant == "aum":  # of ccs, as Zheng et al. (2023) do it
+            found |= {"data.score": "aum", "data.within": "all", "data.beta": "0.1"}
         return found
 
     def _data(self, noise: float) -> Dataset:

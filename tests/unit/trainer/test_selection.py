@@ -107,7 +107,7 @@ def test_forgetting_counts_turns_from_right_to_wrong() -> None:
 
 def test_ccs_covers_every_bin_and_leaves_out_the_hardest() -> None:
     samples, wrong = table(noisy=60)
-    ccs = fitted(strata.Ccs, samples, keep=0.3, beta=0.15, bins=10)
+    ccs = fitted(strata.Ccs, samples, keep=0.3, beta=0.15, bins=10, within="all")
     assert len(ccs.indices_) == 180
     assert wrong[ccs.indices_].float().mean() < 0.05
     # Evenly over the score: bins that are small are taken whole.
@@ -119,6 +119,14 @@ def test_ccs_covers_every_bin_and_leaves_out_the_hardest() -> None:
         members = chosen[bins == number]
         assert members.sum() >= min(len(members), 180 // 10) - 1
     assert len(fitted(strata.Ccs, samples, keep=1.0).indices_) == COUNT
+
+
+def test_ccs_within_classes_keeps_the_share_of_each() -> None:
+    samples, wrong = table(noisy=60)
+    ccs = fitted(strata.Ccs, samples, keep=0.3, beta=0.15)
+    shares = samples.labels.bincount() * 0.3
+    assert ((samples.labels[ccs.indices_].bincount() - shares).abs() < 1).all()
+    assert wrong[ccs.indices_].float().mean() < 0.05
 
 
 def test_even_quotas_hand_on_what_small_strata_cannot_use() -> None:

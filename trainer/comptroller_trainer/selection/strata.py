@@ -35,18 +35,22 @@ class CcsParameters(StaticParameters):
     """`data.*` of `ccs`."""
 
     beta: float = Field(
-        0.1, ge=0, lt=1,
+        0.05, ge=0, lt=1,
         description="Fraction of all samples, the hardest, left out first; less where keep needs them.",
     )  # fmt: skip
     bins: int = Field(50, ge=1, le=10_000, description="Of equal width over the score of those left.")
-    score: Literal["aum", "el2n", "forgetting", "grand", "loss"] = Field("aum", description="Hardness.")
+    score: Literal["aum", "el2n", "forgetting", "grand", "loss"] = Field("el2n", description="Hardness.")
+    within: Literal["classes", "all"] = Field(
+        "classes", description="What beta and bins are of: each class, which keeps its share, or all samples."
+    )
 
 
 class Ccs(StaticSelector[CcsParameters]):
     """`ccs`: coverage-centric selection (Zheng et al., 2023).
 
     The hardest `beta` go, since they are often mislabelled; the budget is then spread evenly over bins of the
-    score, what a small bin cannot use going to the larger ones.
+    score, what a small bin cannot use going to the larger ones. The paper does so over all samples; within
+    classes, an easy one does not come to be most of what is kept.
     """
 
     Parameters = CcsParameters
@@ -56,13 +60,24 @@ class Ccs(StaticSelector[CcsParameters]):
     def _choose(self, inputs: Tensor, labels: Tensor, count: int, context: Context) -> tuple[Tensor, Tensor]:
         p = self.parameters
         hardness = self._signals(inputs, labels, context)[p.score]
-        left = max(count, len(hardness) - round(p.beta * len(hardness)))
-        pool = best(-hardness, left)
+        groups = labels if p.within == "classes" else torch.zeros(len(labels), dtype=torch.int64)
+        quotas = proportional(groups.bincount(), count)
+        generator = context.generator("select")
+        kept = []
+        for group, quota in enumerate(quotas.tolist()):
+            places = (groups == group).nonzero().squeeze(1)
+            if quota:
+                kept.append(places[self._covering(hardness[places], quota, generator)])
+        return torch.cat(kept), -hardness
+
+    def _covering(self, hardness: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Places (count,) of values (n,), n at least `count`."""
+        p = self.parameters
+        pool = best(-hardness, max(count, len(hardness) - round(p.beta * len(hardness))))
         values = hardness[pool]
         width = (values.max() - values.min()).clamp_min(torch.finfo(values.dtype).tiny)
         bins = ((values - values.min()) / width * p.bins).long().clamp_max(p.bins - 1)
-        quotas = even(bins.bincount(minlength=p.bins), count)
-        return pool[drawn_from(bins, quotas, context.generator("select"))], -hardness
+        return pool[drawn_from(bins, even(bins.bincount(minlength=p.bins), count), generator)]
 
 
 def strata_of(labels: Tensor) -> Tensor:
