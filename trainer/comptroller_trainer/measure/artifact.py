@@ -17,6 +17,7 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.latency import ENOUGH, Launch, agreeing, told
 from comptroller_trainer.measure.pace import Fastest
+from comptroller_trainer.measure.pace import fastest as fastest_of
 from comptroller_trainer.measure.quality import quality
 from comptroller_trainer.measure.session import open_session, provider_of
 from comptroller_trainer.stages import Context
@@ -106,7 +107,7 @@ def served(
         and time.monotonic() < until
     ):
         launches.append(_launch(graph, inputs, latency))
-        fastest.saw(float(launches[-1].paces.min()))
+        fastest.saw(fastest_of(launches[-1].paces.tolist()))
     return told(launches, fastest.seconds)
 
 
@@ -118,5 +119,5 @@ def _launch(graph: Path, inputs: Path, latency: Latency) -> Launch:
     if done.returncode:
         raise RuntimeError(f"serving the artifact failed: {done.stderr.strip()[-300:]}")
     with np.load(found, allow_pickle=False) as held:
-        told = {name: held[name] for name in Launch._fields}
-    return Launch(**told | {name: float(told[name]) for name in ("cold", "peak")})
+        arrays = {name: held[name] for name in Launch._fields}
+    return Launch(**arrays | {name: float(arrays[name]) for name in ("cold", "peak")})

@@ -11,8 +11,10 @@ ENOUGH = 3
 """Launches that have to agree."""
 LEAST = 20
 """Calls of a launch: fewer have no p95."""
-_QUIET = 1.1
-"""Times the machine's fastest pace, and still nobody in the way. Its clock alone changes by more."""
+_QUIET = 1.12
+"""Times the machine's fastest pace, and still nobody in the way: its clock alone changes by a tenth."""
+_SHARE = 0.5
+"""Of a launch's calls that have to be quiet: between two neighbours, caches are not what they were."""
 _AGREE = 0.05
 """Share by which a launch's p95 may be off the median of all."""
 _QUANTILES = (50, 95, 99)
@@ -51,7 +53,9 @@ def quiet(launch: Launch, fastest: float) -> NDArray[np.float64]:
 
 def agreeing(launches: Sequence[Launch], fastest: float) -> list[NDArray[np.float64]]:
     """Quiet calls of each launch with enough of them, where its p95 is close to the median of theirs."""
-    enough = [calls for one in launches if len(calls := quiet(one, fastest)) >= LEAST]
+    enough = [
+        calls for one in launches if len(calls := quiet(one, fastest)) >= max(LEAST, _SHARE * len(one.calls))
+    ]
     slow = [float(np.percentile(calls, 95)) for calls in enough]
     return [c for c, p95 in zip(enough, slow, strict=True) if abs(p95 / np.median(slow) - 1) <= _AGREE]
 

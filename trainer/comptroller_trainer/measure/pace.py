@@ -5,15 +5,18 @@ up to twice, and no counter that a container can read shows it. So calls count t
 was about the fastest that has been seen: nobody was in their way.
 """
 
+import math
 import statistics
 import threading
 import time
+from collections.abc import Iterable
 from typing import Self
 
 _TURNS = 1000
 """Of the loop: about 50 microseconds."""
 _EACH = 3
 _INTERVAL = 1.0
+_APART = 50
 
 
 def pace() -> float:
@@ -32,20 +35,36 @@ def pace() -> float:
     return statistics.median(times)
 
 
+def fastest(paces: Iterable[float]) -> float:
+    """The fastest, but for a fiftieth: a clock is boosted for moments at times.
+
+    Args:
+        paces: at least one, seconds.
+    """
+    ordered = sorted(paces)
+    return ordered[len(ordered) // _APART]
+
+
 class Fastest:
-    """The fastest pace that has been seen; within `with`, it is looked for once a second.
+    """The machine's fastest pace so far; within `with`, it is looked at once a second.
 
     A neighbour may stay for longer than a measurement takes, not so easily for longer than a trial.
     """
 
     def __init__(self) -> None:
-        self.seconds = pace()
+        self._looks = [pace()]
+        self._told = math.inf
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pace", daemon=True)
 
+    @property
+    def seconds(self) -> float:
+        """Of the work."""
+        return min(fastest(self._looks), self._told)
+
     def saw(self, seconds: float) -> None:
-        """Somebody has measured this."""
-        self.seconds = min(self.seconds, seconds)
+        """Somebody else has found the fastest of many to be this."""
+        self._told = min(self._told, seconds)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -57,4 +76,4 @@ class Fastest:
 
     def _run(self) -> None:
         while not self._ended.wait(_INTERVAL):
-            self.saw(pace())
+            self._looks.append(pace())
