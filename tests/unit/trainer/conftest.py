@@ -73,7 +73,8 @@ def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def latency(milliseconds: float) -> dict[str, float]:
     """What is told of an artifact whose calls all take as long."""
-    launch = Launch(np.full(20, milliseconds / 1000), np.zeros(20, np.int64), np.ones(2), 1.0, 1.0)
+    calls = np.full(20, milliseconds / 1000)
+    launch = Launch(calls, np.zeros(20, np.int64), np.ones(2), np.zeros(1), 1.0, 1.0)
     return told([launch] * 3, 1.0)
 
 

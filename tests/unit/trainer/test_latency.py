@@ -20,7 +20,7 @@ def launch(seed: int, slower: float = 1.0, disturbed: float = 0.0) -> Launch:
     if disturbed:
         paces[first:] *= 1.6
         calls[blocks >= first] *= 1.4
-    return Launch(calls, blocks, paces, 0.5 + seed / 10, 1e8 + seed)
+    return Launch(calls, blocks, paces, np.zeros(40), 0.5 + seed / 10, 1e8 + seed)
 
 
 def test_calls_in_a_neighbours_way_do_not_count() -> None:
@@ -28,6 +28,12 @@ def test_calls_in_a_neighbours_way_do_not_count() -> None:
     assert len(quiet(still, FASTEST)) == 800
     # The block before the neighbour came is not sure.
     assert np.array_equal(quiet(disturbed, FASTEST), still.calls[: 19 * 20])
+
+
+def test_calls_of_a_block_that_waited_for_its_core_do_not_count() -> None:
+    still = launch(0)
+    waiting = still._replace(waited=0.2 * (np.arange(40) == 3))
+    assert np.array_equal(quiet(waiting, FASTEST), np.delete(still.calls, range(60, 80)))
 
 
 def test_a_disturbed_launch_changes_nothing() -> None:
@@ -63,7 +69,9 @@ def test_what_is_not_trusted_is_told_all_the_same() -> None:
 
 
 def test_a_launch_of_few_calls_is_none() -> None:
-    few = launch(0)._replace(calls=np.full(19, 1.0), blocks=np.arange(19), paces=np.full(20, FASTEST))
+    few = launch(0)._replace(
+        calls=np.full(19, 1.0), blocks=np.arange(19), paces=np.full(20, FASTEST), waited=np.zeros(19)
+    )
     assert told([few] * 3, FASTEST)["latency_trusted"] == 0
 
 

@@ -13,6 +13,8 @@ LEAST = 20
 """Calls of a launch: fewer have no p95."""
 _QUIET = 1.12
 """Times the machine's fastest pace, and still nobody in the way: its clock alone changes by a tenth."""
+_WAITED = 0.05
+"""Share of a block that may pass while others have the core."""
 _SHARE = 0.5
 """Of a launch's calls that have to be quiet: between two neighbours, caches are not what they were."""
 _AGREE = 0.05
@@ -29,6 +31,7 @@ class Launch(NamedTuple):
         calls: seconds of each, (n,).
         blocks: the number of the block each was in, (n,).
         paces: the machine's before each block and after the last, (blocks + 1,), seconds.
+        waited: share of each block for which it could have run and others had the core, (blocks,).
         cold: seconds from its start to its first answer.
         peak: bytes that it had resident at most; NaN where the kernel does not tell.
     """
@@ -36,19 +39,20 @@ class Launch(NamedTuple):
     calls: NDArray[np.float64]
     blocks: NDArray[np.int64]
     paces: NDArray[np.float64]
+    waited: NDArray[np.float64]
     cold: float
     peak: float
 
 
 def quiet(launch: Launch, fastest: float) -> NDArray[np.float64]:
-    """The calls of those blocks before and after which the machine was as fast as it can be.
+    """The calls of those blocks that kept the core, and before and after which it was as fast as it can be.
 
     Args:
         launch: with any number of calls.
         fastest: its pace then, seconds.
     """
-    slower = np.maximum(launch.paces[:-1], launch.paces[1:])
-    return launch.calls[slower[launch.blocks] <= _QUIET * fastest]
+    undisturbed = np.maximum(launch.paces[:-1], launch.paces[1:]) <= _QUIET * fastest
+    return launch.calls[(undisturbed & (launch.waited <= _WAITED))[launch.blocks]]
 
 
 def agreeing(launches: Sequence[Launch], fastest: float) -> list[NDArray[np.float64]]:

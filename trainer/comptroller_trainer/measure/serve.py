@@ -21,6 +21,7 @@ _LEAST = 50
 _TOO_LONG = 5.0
 """Seconds after which it ends with fewer."""
 _PR_SET_PDEATHSIG = 1
+_SCHEDSTAT = Path("/proc/self/schedstat")
 
 
 def main(arguments: list[str]) -> None:
@@ -49,15 +50,20 @@ def main(arguments: list[str]) -> None:
         call()
     times: list[float] = []
     sizes: list[int] = []
-    paces = [pace()]
+    paces, waits = [pace()], []
     start = time.perf_counter()
     while (took := time.perf_counter() - start) < _TOO_LONG and (took < _ENOUGH or len(times) < _LEAST):
+        began, before = time.perf_counter(), _waited()
         block = _block(call)
+        waits.append((_waited() - before) / (time.perf_counter() - began))
         times += block
         sizes.append(len(block))
         paces.append(pace())
     blocks = np.repeat(np.arange(len(sizes)), sizes)
-    np.savez(found, **Launch(np.array(times), blocks, np.array(paces), cold, _peak_resident())._asdict())
+    launch = Launch(
+        np.array(times), blocks, np.array(paces), np.array(waits), cold, _peak_resident()
+    )  # fmt: skip
+    np.savez(found, **launch._asdict())
 
 
 def _block(call: Callable[[], None]) -> list[float]:
@@ -70,6 +76,14 @@ def _block(call: Callable[[], None]) -> list[float]:
         after = time.perf_counter()
         times.append(after - before)
     return times
+
+
+def _waited() -> float:
+    """Seconds that the kernel let this thread wait for a core; 0 where it does not tell."""
+    try:
+        return int(_SCHEDSTAT.read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _peak_resident() -> float:
