@@ -66,7 +66,7 @@ def one_thread() -> None:
 
 @pytest.fixture
 def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Latency takes six seconds, and is not what most promises are about."""
+    """Latency takes four to nine seconds, and is not what most promises are about."""
     for module in (artifact, trial):
         monkeypatch.setattr(module, "served", lambda *_: latency(1.0))
 

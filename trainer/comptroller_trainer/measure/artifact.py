@@ -26,7 +26,7 @@ Infer = Callable[[Tensor], NDArray[np.float32]]
 _BATCH = 256
 _MOST = 8
 """Launches, whether or not they agree."""
-_TOO_LONG = 15.0
+_TOO_LONG = 8.0
 """Seconds after which none begins that is not needed."""
 
 

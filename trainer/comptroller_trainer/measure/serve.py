@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _WARM_UP = 0.2
-_ENOUGH = 1.0
+_ENOUGH = 0.5
 """Seconds that calls are timed for at least."""
 _BLOCK = 0.004
 """Seconds between two looks at the machine's pace."""
