@@ -66,6 +66,8 @@ class Run:
     """Nothing of ours keeps the Job from being deleted."""
     deleted: bool = False
     """Somebody deleted the Job; only our finalizer keeps it."""
+    unseen: bool = False
+    """The Job had a pod that was not seen: that it reached a node, and when, is a guess from the Job."""
 
     def billed(self, until: int) -> list[tuple[int, int]]:
         """From when to when each pod that reached a node is billed; up to `until` for one that still runs."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 
@@ -97,6 +98,16 @@ def test_the_command_finds_nothing_wrong(cli):
     said = json.loads(result.output)
     assert (said["seeds"], said["failed"]) == (40, [])
     assert said["launches"] > 40
+
+
+def test_seeds_that_nobody_has_tried_yet_find_nothing_wrong(capsys, record_property):
+    count, start = 60, int(os.environ.get("COMPTROLLER_SIMULATION_START", secrets.randbelow(2**31)))
+    record_property("start", start)
+    with capsys.disabled():
+        sys.stdout.write(f"\nfresh seeds from {start}\n")
+    for seed in range(start, start + count):
+        violations = run_seed(seed).violations
+        assert not violations, f"comptroller simulate --seeds 1 --start {seed} (started at {start})"
 
 
 def test_the_command_fails_and_its_replay_line_fails_the_same_way(cli, monkeypatch):

@@ -154,6 +154,7 @@ def run(job_body: Body, *pods: Body) -> Run | None:
     mine = {_index(pod): pod for pod in pods} if len(indices) > 1 else dict(enumerate(pods[:1]))
     billed = [_billed(job_body, mine.get(index), terminal) for index in indices]
     begins, ends = [begin for begin, _ in billed if begin is not None], [end for _, end in billed]
+    unseen = any(billed[place][0] is not None for place in indices if place not in mine)
     leader = mine.get(0, {}).get("status", {}).get("podIP") if len(indices) > 1 else None
     return Run(
         key=key,
@@ -170,6 +171,7 @@ def run(job_body: Body, *pods: Body) -> Run | None:
         leader=None if all(_leader(pod) == leader for pod in pods) else leader,
         released=FINALIZER not in [*meta.get("finalizers", []), *chain.from_iterable(map(_finalizers, pods))],
         deleted="deletionTimestamp" in meta,
+        unseen=unseen,
     )
 
 

@@ -32,8 +32,9 @@ class Closing:
         if attempt is None:
             self._close_stray(run)
         elif run.ended is not None:
-            if run.started is not None and run.scheduled is None and not self._fresh():
-                return  # that it never had a node, and costs nothing, is not for an old picture to say
+            guessed = run.unseen or (run.started is not None and run.scheduled is None)
+            if guessed and not self._fresh():
+                return  # only a fresh read proves that a pod never had a node, or that it is gone
             end, reason = settle.classify(run)
             self.entries += settle.settle(self.world.books, attempt, run, run.ended, end, reason)
         elif self._never_runs(run):

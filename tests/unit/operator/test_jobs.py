@@ -148,6 +148,8 @@ def test_a_pod_that_nobody_saw_go_is_billed_from_the_jobs_start():
     body["status"] = {"startTime": "2026-01-01T00:00:05Z", "conditions": [failed], "failed": 1}
     run = runs.run(body)
     assert seconds(run) == [60]
+    assert run.unseen
+    assert not runs.run(made()).unseen
 
 
 def test_a_buried_name_never_runs_and_is_over_at_once():

@@ -74,6 +74,8 @@ class SimulatedJob:
     exit: Exit = field(default_factory=Exit)
     reported: bool = False
     """The kubelet could say that it ended."""
+    reported_at: int = 0
+    """When it did."""
     collected: int | None = None
     """When the pod's garbage collector gave it up, since its node is gone from the API."""
     stop: End | None = None
@@ -208,6 +210,7 @@ def run(job: JobView, pod: PodView | None, idle_seconds: int = 0, silent_seconds
             stop_reason=job.stop_reason,
             released=job.released,
             deleted=job.deleted,
+            unseen=had_pod,
         )
     return Run(
         key=job.key,

@@ -172,7 +172,8 @@ class Machines:
         for job in [*self.jobs.values(), *self.orphans]:
             if self._reachable(job):
                 job.heard = max(job.heard, job.granted)
-                job.reported = job.ended is not None and job.collected is None
+                if not job.reported and job.ended is not None and job.collected is None:
+                    job.reported, job.reported_at = True, self.now
         self._touch_all()
         self.witness.changed()
 
@@ -323,7 +324,7 @@ class Machines:
         return job.key[2] < self.idle_attempts.get(job.key[1], 0)
 
     def _end(self, job: SimulatedJob, how: Exit) -> None:
-        job.ended, job.exit, job.reported = self.now, how, self._reachable(job)
+        job.ended, job.exit, job.reported, job.reported_at = self.now, how, self._reachable(job), self.now
         if job.container is not None and not self._idle(job) and job.reachable:
             self._done[job.key[:2]] = job.work_before + self.now - job.container
         self.witness.ended(job)
