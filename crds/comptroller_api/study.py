@@ -24,7 +24,7 @@ Metric = Literal[
     "slice_accuracy_least", "gap_accuracy", "gap_demographic_parity", "gap_equalised_odds",
     "slice_rmse_largest", "gap_rmse",
     "latency_p50_ms", "latency_p95_ms", "latency_p99_ms",
-    "artifact_bytes", "peak_memory_bytes", "parameters", "macs", "activation_bytes", "energy_joules", "cost",
+    "artifact_bytes", "peak_memory_bytes", "parameters", "macs", "activation_bytes", "energy_joules",
 ]  # fmt: skip
 MAXIMISED = frozenset(
     {"accuracy", "f1_macro", "f1_macro_tuned", "auc", "r2", "robust_accuracy", "slice_accuracy_least"}
@@ -93,7 +93,7 @@ class Latency(Model):
 
 
 class Ceilings(Model):
-    """What must not be passed. Spend, energy and wall clock bind the study, the others each trial."""
+    """What must not be passed. Spend and wall clock bind the study, the others each trial."""
 
     spend: Spend
     latency: Latency | None = None
@@ -103,7 +103,6 @@ class Ceilings(Model):
     peak_memory: PositiveQuantity | None = Field(
         default=None, description="Resident bytes of a process that serves the artifact, such as 512Mi."
     )
-    energy: PositiveQuantity | None = Field(default=None, description="Joules of the whole study.")
     wall_clock: Duration | None = Field(default=None, description="From the study's creation, such as 12h.")
 
 
@@ -132,25 +131,15 @@ class Rungs(Model):
     eta: int = Field(default=3, ge=2, le=10, description="One trial in eta goes on to the next rung.")
 
 
-class Confirm(Model):
-    """The front again, on several seeds, with the untouched test split."""
-
-    top: int = Field(default=3, ge=1, le=20, description="How many trials of the front.")
-    seeds: int = Field(default=3, ge=2, le=20, description="How many times each.")
-
-
 class Search(Model):
     """How configurations are proposed."""
 
-    engine: Literal["Random", "TPE", "Grid", "Bayesian", "Evolutionary"] = Field(
-        default="TPE", description="What proposes them."
-    )
+    engine: Literal["Random", "TPE"] = Field(default="TPE", description="What proposes them.")
     trials: int = Field(ge=1, le=10_000, description="How many trials there may be, the baseline included.")
     parallel: int = Field(default=1, ge=1, le=1000, description="How many trials may run at the same time.")
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="The same seed proposes the same trials.")
     rungs: Rungs
     failure_limit: int = Field(default=5, ge=1, le=1000, description="Failed trials that fail the study.")
-    confirm: Confirm | None = None
     risk: int | None = Field(
         default=None,
         ge=1,

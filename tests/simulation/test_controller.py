@@ -157,16 +157,6 @@ def test_no_price_no_launch(simulate, make_study):
     assert simulation.cluster.jobs == {}
 
 
-def test_a_field_that_does_nothing_yet_is_refused(simulate, make_study):
-    simulation = simulate()
-    simulation.cluster.apply(make_study(search={"engine": "Bayesian"}))
-    simulation.settle()
-    (study,) = simulation.cluster.studies.values()
-    stalled = next(c for c in study.status.conditions if c.type == "Stalled")
-    assert (stalled.status, stalled.reason) == ("True", "NotSupported")
-    assert "spec.search.engine" in stalled.message
-
-
 IDLE = {"idle": {"threshold": 10, "window": "20s"}}
 
 

@@ -7,7 +7,6 @@ from typing import Literal
 from comptroller.plan.accounts import credit_purses, period_purse
 from comptroller.plan.periods import end_of_day, zone
 from comptroller.pricing import Quote, Unpriced
-from comptroller.search import SUPPORTED_ENGINES
 from comptroller.world import World
 from comptroller_api import quantity
 from comptroller_api.budget import Budget
@@ -31,21 +30,6 @@ class Verdict:
     def final(self) -> bool:
         """Nothing about this study will change any more."""
         return self.state in {"Complete", "Failed"}
-
-
-def unsupported(study: Study) -> list[str]:
-    """Fields that are set and do nothing yet: a study that relies on one is refused, not run without it."""
-    spec, found = study.spec, []
-    if spec.search.engine not in SUPPORTED_ENGINES:
-        known = ", ".join(sorted(SUPPORTED_ENGINES))
-        found.append(f"spec.search.engine: {spec.search.engine} is not available yet; use one of {known}")
-    if spec.search.confirm is not None:
-        found.append("spec.search.confirm: the confirm phase is not available yet")
-    if spec.ceilings.energy is not None:
-        found.append("spec.ceilings.energy: an energy ceiling is not available yet")
-    if any(objective.metric == "cost" for objective in spec.objectives):
-        found.append("spec.objectives: cost as an objective is not available yet")
-    return found
 
 
 def mistakes(budget: Budget) -> list[str]:
@@ -75,14 +59,10 @@ def settled_verdict(study: Study) -> Verdict | None:
     return None
 
 
-def standing(  # noqa: PLR0911  (a decision table)
-    world: World, study: Study, quote: Quote | Unpriced, covering: list[Budget]
-) -> Verdict:
+def standing(world: World, study: Study, quote: Quote | Unpriced, covering: list[Budget]) -> Verdict:
     """What the declared study, its prices and the clock say; the books have not been asked yet."""
     if study.metadata.deletion_timestamp:
         return Verdict("Ending", "Deleted", "the study is being deleted")
-    if found := unsupported(study):
-        return Verdict("Held", "NotSupported", "; ".join(found))
     if (held := _held_by_budgets(world, study, covering)) is not None:
         return held
     wall_clock = study.spec.ceilings.wall_clock

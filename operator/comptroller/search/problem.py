@@ -57,8 +57,8 @@ class Problem:
     def from_spec(cls, spec: StudySpec) -> Self:
         """The problem that `spec` declares.
 
-        Ceilings on an artifact become constraints. Spend, energy and wall clock bind the study as a
-        whole, so they are the controller's.
+        Ceilings on an artifact become constraints. Spend and wall clock bind the study as a whole, so the
+        controller keeps them.
         """
         ceilings, constraints = spec.ceilings, []
         if ceilings.latency is not None:

@@ -102,10 +102,6 @@ def test_a_cap_per_study_counts(call: Call, write: Callable[..., Path]) -> None:
             "StalePrice: the price of node class 'cpu-small' in PriceList 'prices' is of 2020-01-01",
         ),
         (
-            {"Study": {"spec.search.engine": "Bayesian"}, "PriceList": FRESH},
-            "NotSupported: spec.search.engine",
-        ),
-        (
             {"Study": {}, "PriceList": FRESH, "Budget": {"spec.currency": "EUR"}},
             "CurrencyMismatch: Budget team is in EUR, the study's ceiling in USD",
         ),

@@ -13,7 +13,6 @@ SPEC = {
         "latency": {"limit": "1500us", "quantile": "P99"},
         "artifactSize": "2Mi",
         "peakMemory": "512Mi",
-        "energy": "1k",
         "wallClock": "2h",
     },
     "search": {"engine": "Random", "trials": 8, "rungs": {"epochs": [1, 3, 9], "eta": 2}},

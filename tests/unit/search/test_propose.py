@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from comptroller.search import (
 from comptroller.search.propose import propose
 from comptroller.search.tpe import start_trials
 from comptroller_api.space import Parameter, When
+from comptroller_api.study import Search
 from comptroller_api.trial import Proposal
 
 KIND = Parameter(name="model.kind", type="Categorical", values=["cnn", "mlp"])
@@ -97,11 +99,14 @@ def test_what_is_proposed_fits_the_trial_resource() -> None:
         Proposal(phase=p.phase, engine=p.engine, reason=p.reason)
 
 
-@pytest.mark.parametrize("engine", ["Grid", "Bayesian", "Evolutionary"])
-def test_an_engine_that_is_not_there_is_refused(engine: str) -> None:
-    assert engine not in SUPPORTED_ENGINES
+def test_the_schema_offers_the_engines_that_there_are_and_no_other() -> None:
+    offered = get_args(Search.model_fields["engine"].annotation)
+    assert set(offered) == SUPPORTED_ENGINES
+
+
+def test_an_engine_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="use one of Random, TPE"):
-        propose(problem(engine), [], 1, 0)
+        propose(problem("Grid"), [], 1, 0)
 
 
 def test_tpe_finds_better_trials_than_chance() -> None:

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from comptroller.admission import admit
+from comptroller.cli import app
 from comptroller_api.study import Study
 from comptroller_trainer import recipe
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
+PRICES = next(path for path in EXAMPLES if path.stem == "prices")
 
 
 def corners(study: Study) -> Iterator[dict[str, str]]:
@@ -31,3 +34,12 @@ def test_an_example_is_admitted_and_understood(path: Path) -> None:
             for parameters in corners(verdict.object):
                 assert recipe.parse(parameters)
     assert studies == (path.stem != "prices")
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path != PRICES], ids=lambda path: path.stem)
+def test_an_example_passes_lint_and_nothing_holds_it(path: Path) -> None:
+    own_prices = "PriceList" in path.read_text()
+    prices = [] if own_prices else ["--prices", str(PRICES)]
+    for command in (["lint", str(path)], ["plan", str(path), *prices]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
