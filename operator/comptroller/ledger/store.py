@@ -31,6 +31,10 @@ class Unavailable(StoreError):  # noqa: N818 - says what happened
     """The call surely had no effect: not reached, not allowed, or not a request the store accepts."""
 
 
+class TooLarge(Unavailable):
+    """The object has more bytes than the caller would read; nothing of it was kept."""
+
+
 class NoConditionalWrites(StoreError):  # noqa: N818 - says what happened
     """The store overwrites where it was asked to create; no ledger can be kept in it."""
 

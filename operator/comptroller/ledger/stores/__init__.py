@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from comptroller.ledger.store import MAX_OBJECT, Store, Unavailable
 from comptroller.ledger.stores.directory import DirectoryStore
 from comptroller.ledger.stores.memory import MemoryStore
-from comptroller.ledger.stores.s3 import S3Store
+from comptroller.ledger.stores.s3 import S3Clients, S3Store
 
 __all__ = ["DirectoryStore", "MemoryStore", "Objects", "S3Store", "open_store"]
 
@@ -39,19 +39,25 @@ class Objects:
 
     def __init__(self) -> None:
         """Nothing is opened yet."""
-        self._stores: dict[str, Store] = {}
+        self._clients: S3Clients | None = None
 
     def get(self, uri: str, limit: int = MAX_OBJECT) -> bytes | None:
         """The object at `uri`, or `None` where there surely is none.
 
         Raises:
-            Unavailable: not known, or it has more than `limit` bytes.
+            TooLarge: it has more than `limit` bytes.
+            Unavailable: not known.
         """
         parts = urlsplit(uri)
-        root = f"s3://{parts.netloc}" if parts.scheme == "s3" else "file:///"
-        if root not in self._stores:
-            self._stores[root] = open_store(root)
         try:
-            return self._stores[root].get(unquote(parts.path).strip("/"), limit)
+            return self._store(parts.scheme, parts.netloc).get(unquote(parts.path).strip("/"), limit)
         except ValueError as error:
             raise Unavailable(str(error)) from error
+
+    def _store(self, scheme: str, bucket: str) -> Store:
+        """The store of a bucket: no more than its name and the clients that all buckets share."""
+        if scheme != "s3":
+            return DirectoryStore(Path("/"))
+        if self._clients is None:
+            self._clients = S3Clients()
+        return S3Store(bucket, clients=self._clients)

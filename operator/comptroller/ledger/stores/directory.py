@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from comptroller.ledger.store import MAX_OBJECT, Ambiguous, Exists, Store, Unavailable, checked
+from comptroller.ledger.store import MAX_OBJECT, Ambiguous, Exists, Store, TooLarge, Unavailable, checked
 
 _PARTIAL = ".partial-"
 """How the name of a file that is still being written begins."""
@@ -58,7 +58,7 @@ class DirectoryStore(Store):
         except OSError as error:
             raise Unavailable(f"{key}: {error}") from error
         if len(data) > limit:
-            raise Unavailable(f"{key}: more than {limit} bytes")
+            raise TooLarge(f"{key}: more than {limit} bytes")
         return data
 
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:

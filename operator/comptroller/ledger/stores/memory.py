@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 
-from comptroller.ledger.store import MAX_OBJECT, Exists, Store, Unavailable, checked
+from comptroller.ledger.store import MAX_OBJECT, Exists, Store, TooLarge, checked
 
 
 class MemoryStore(Store):
@@ -23,7 +23,7 @@ class MemoryStore(Store):
     def get(self, key: str, limit: int = MAX_OBJECT) -> bytes | None:
         data = self.objects.get(checked(key))
         if data is not None and len(data) > limit:
-            raise Unavailable(f"{key}: {len(data)} bytes are more than {limit}")
+            raise TooLarge(f"{key}: more than {limit} bytes")
         return data
 
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:

@@ -21,7 +21,16 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from comptroller.ledger.store import MAX_OBJECT, Ambiguous, Conflict, Exists, Store, Unavailable, checked
+from comptroller.ledger.store import (
+    MAX_OBJECT,
+    Ambiguous,
+    Conflict,
+    Exists,
+    Store,
+    TooLarge,
+    Unavailable,
+    checked,
+)
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -47,6 +56,21 @@ _FAILURE = (BotoCoreError, ResponseParserError, OSError)
 """Everything botocore raises beside `ClientError`, which is the server's own answer."""
 
 
+class S3Clients:
+    """The connections of one process to one S3 endpoint, whatever the number of buckets.
+
+    A client is several MiB (botocore's model of S3, its endpoint rules, a pool of connections), so stores of
+    the same endpoint share them; both are safe to use from several threads.
+    """
+
+    def __init__(self, endpoint: str | None = None) -> None:
+        """Connect lazily to `endpoint`, or to the one that the environment names."""
+        session = boto3.session.Session()
+        # botocore retries a PUT whose reply was lost, and then the second try finds the first one's object.
+        self.writer: S3Client = session.client("s3", endpoint_url=endpoint, config=_config(1))
+        self.reader: S3Client = session.client("s3", endpoint_url=endpoint, config=_config(_READS))
+
+
 class S3Store(Store):
     """Objects of one bucket below one prefix.
 
@@ -55,20 +79,26 @@ class S3Store(Store):
     keys in no order.
     """
 
-    def __init__(self, bucket: str, prefix: str = "", *, endpoint: str | None = None) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        endpoint: str | None = None,
+        clients: S3Clients | None = None,
+    ) -> None:
         """A store in `bucket` below `prefix`.
 
         Args:
             bucket: its name.
             prefix: put before every key; no leading or trailing slash.
             endpoint: in place of what the environment says.
+            clients: shared with other stores of the same endpoint; its own where none are given.
         """
         self._bucket = bucket
         self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        session = boto3.session.Session()
-        # botocore retries a PUT whose reply was lost, and then the second try finds the first one's object.
-        self._writer: S3Client = session.client("s3", endpoint_url=endpoint, config=_config(1))
-        self._reader: S3Client = session.client("s3", endpoint_url=endpoint, config=_config(_READS))
+        clients = clients or S3Clients(endpoint)
+        self._writer, self._reader = clients.writer, clients.reader
 
     def create(self, key: str, data: bytes) -> None:
         digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
@@ -97,6 +127,8 @@ class S3Store(Store):
         try:
             reply = self._reader.get_object(Bucket=self._bucket, Key=self._root + checked(key))
             with reply["Body"] as body:
+                if reply["ContentLength"] > limit:
+                    raise TooLarge(f"{key}: {reply['ContentLength']} bytes, more than {limit}")
                 data = body.read(limit + 1)
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
@@ -105,7 +137,7 @@ class S3Store(Store):
         except _FAILURE as error:
             raise Unavailable(f"{key}: {error}") from error
         if len(data) > limit:
-            raise Unavailable(f"{key}: more than {limit} bytes")
+            raise TooLarge(f"{key}: more than {limit} bytes")
         if len(data) != reply["ContentLength"]:
             raise Unavailable(f"{key}: {len(data)} bytes came, {reply['ContentLength']} were announced")
         return data
