@@ -1,7 +1,8 @@
 """The trainer's contract: what an attempt is given, what it says while it runs, what it leaves.
 
 Any image is a trainer that reads `COMPTROLLER_ASSIGNMENT`, serves `/heartbeat` and `/metrics` on
-`HEARTBEAT_PORT`, checkpoints on SIGTERM, and writes its report before it exits 0.
+`HEARTBEAT_PORT`, checkpoints on SIGTERM, and, before it exits 0, writes its report and the report's
+`digest_line` to its termination message (`/dev/termination-log`).
 
 Below `Assignment.artifacts`, a trial's own prefix, it keeps `attempts/<attempt>/report.json`,
 `checkpoints/` and `rungs/<rung>/`; the project's own trainer also `tuned/<rung>/checkpoints/`, of the
@@ -9,7 +10,9 @@ training that compression adds. A report that names an `assignment.json` among i
 `Assignment`, can be reproduced.
 """
 
-from typing import Literal
+import hashlib
+import re
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,6 +20,7 @@ from comptroller_api.data import Data
 from comptroller_api.meta import Model
 from comptroller_api.space import ParameterName, SetValue
 from comptroller_api.study import Latency
+from comptroller_api.text import Printable
 
 ASSIGNMENT_ENV = "COMPTROLLER_ASSIGNMENT"
 IMAGE_ENV = "COMPTROLLER_IMAGE"
@@ -53,10 +57,36 @@ EXIT_SUSPENDED = 75
 LEASE_OVER = "the lease of "
 """How the guard's last words begin when it was the lease that ended the work."""
 
+MAX_REPORT = 256 * 1024
+"""Bytes of a report; a longer one is not read."""
+
+_COUNT = 2**53
+"""No count passes it, so that each is exact in every JSON reader and fits an int64."""
+_DIGEST = re.compile(r"\breport sha256:([0-9a-f]{64})\b")
+
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.@/-]{0,63}$")]
+"""A metric's name: a letter, then letters, digits and `_ . @ / -`; at most 64 characters."""
+Count = Annotated[int, Field(ge=0, le=_COUNT)]
+
 
 def report_key(attempt: int) -> str:
     """The report's key below the trial's prefix."""
     return f"attempts/{attempt}/report.json"
+
+
+def digest_line(report: bytes) -> str:
+    """Return what the trainer leaves in its termination message about the bytes of its report.
+
+    Whoever holds the key to the artifacts can write any trial's report; only the pod itself can write its
+    termination message. The operator takes a report only where the two agree.
+    """
+    return f"report sha256:{hashlib.sha256(report).hexdigest()}"
+
+
+def report_digest(message: str) -> str:
+    """Return the SHA-256 that a termination message gives, in hexadecimal; empty where it gives none."""
+    found = _DIGEST.search(message)
+    return found[1] if found else ""
 
 
 class Assignment(Model):
@@ -92,17 +122,17 @@ class Utilization(Model):
 class Heartbeat(Model):
     """What a running attempt says of itself."""
 
-    name: str
-    phase: str = Field(max_length=32, description="The stage it is in.")
-    epoch: int = 0
-    step: int = 0
+    name: str = Field(max_length=253)
+    phase: Printable = Field(max_length=32, description="The stage it is in.")
+    epoch: Count = 0
+    step: Count = 0
     seconds: float = Field(ge=0, description="Since the process began.")
-    lease_seconds: int = Field(default=0, ge=0, description="Granted so far.")
+    lease_seconds: Count = Field(default=0, description="Granted so far.")
     utilization: Utilization
     energy_joules: float | None = None
     energy_source: Literal["nvml", "rapl", "estimate", "none"] = "none"
-    peak_memory_bytes: int = 0
-    metrics: dict[str, float] = Field(
+    peak_memory_bytes: Count = 0
+    metrics: dict[MetricName, float] = Field(
         default_factory=dict, max_length=64, description="The latest validation."
     )
     loader_share: float | None = Field(
@@ -113,36 +143,38 @@ class Heartbeat(Model):
 class Artifact(Model):
     """One file that the trial left."""
 
-    name: str = Field(max_length=256)
-    uri: str = Field(max_length=1024)
+    name: Printable = Field(max_length=256)
+    uri: Printable = Field(max_length=1024)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(ge=0, description="Bytes.")
+    size: Count = Field(description="Bytes.")
 
 
 class Stage(Model):
     """One stage of the line, timed and metered."""
 
-    name: str = Field(max_length=32)
+    name: Printable = Field(max_length=32)
     seconds: float = Field(ge=0)
     energy_joules: float | None = None
 
 
 class Report(Model):
-    """What an attempt measured; in object storage before its pod exits 0."""
+    """What an attempt measured; in object storage before its pod exits 0, at most `MAX_REPORT` bytes."""
 
-    name: str
-    trial: int
-    attempt: int
-    rung: int
-    epochs: int = Field(ge=0)
-    metrics: dict[str, float] = Field(
+    name: str = Field(max_length=253)
+    trial: Count
+    attempt: Count
+    rung: Count
+    epochs: Count
+    metrics: dict[MetricName, float] = Field(
         max_length=64,
         description="On the validation split; latency, size and memory of the exported artifact.",
     )
     stages: list[Stage] = Field(default_factory=list, max_length=32)
     artifacts: list[Artifact] = Field(default_factory=list, max_length=32)
-    checkpoint: str = Field(default="", max_length=1024)
+    checkpoint: Printable = Field(default="", max_length=1024)
     seconds: float = Field(ge=0)
     energy_joules: float | None = None
     energy_source: Literal["nvml", "rapl", "estimate", "none"] = "none"
-    environment: dict[str, str] = Field(default_factory=dict, max_length=64)
+    environment: dict[
+        Annotated[Printable, Field(max_length=64)], Annotated[Printable, Field(max_length=1024)]
+    ] = Field(default_factory=dict, max_length=64)

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Protocol, TypeVar
 
 import structlog
-from pydantic import ValidationError
 
+from comptroller import reports
 from comptroller.actions import Action, Append, RecordStudy, Refresh
 from comptroller.cluster import Cluster, Snapshot
 from comptroller.ledger.books import Attempt, Books
@@ -16,9 +17,12 @@ from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import StoreError
 from comptroller.plan import plan
 from comptroller.pricing import Feed
+from comptroller.reports import Artifacts
 from comptroller.status import is_final, stalled
-from comptroller.world import AttemptKey, World, trial_prefix
+from comptroller.world import AttemptKey, Unusable, World, trial_prefix
 from comptroller_api.contract import Report, report_key
+from comptroller_api.study import Study
+from comptroller_api.trial import Trial
 
 log = structlog.get_logger()
 
@@ -30,14 +34,6 @@ _PASSES = 32
 """Passes in one `reconcile` before it yields to other namespaces."""
 
 T = TypeVar("T")
-
-
-class Artifacts(Protocol):
-    """Read access to what trainers left in object storage."""
-
-    def get(self, uri: str) -> bytes | None:
-        """The object at `uri`, or `None` where there surely is none."""
-        ...
 
 
 class Blocking(Protocol):
@@ -72,6 +68,7 @@ class Controller:
         feed: Callable[[], Feed] = dict,
         observer: Callable[[str, World, list[Action]], None] | None = None,
         blocking: Blocking = in_thread,
+        unverified_reports: bool = False,
     ) -> None:
         """Wire the parts.
 
@@ -84,6 +81,7 @@ class Controller:
             feed: what price feeds have said so far.
             observer: told of each pass, for metrics.
             blocking: how calls to stores are made.
+            unverified_reports: also take reports whose digest the trainer's termination message lacks.
         """
         self._cluster = cluster
         self._open_journal = journal
@@ -93,6 +91,7 @@ class Controller:
         self._feed = feed
         self._observer = observer
         self._blocking = blocking
+        self._unverified = unverified_reports
         self._journals: dict[str, Journal] = {}
         self._failures: Counter[str] = Counter()
 
@@ -203,41 +202,29 @@ class Controller:
         )
         return journal, world
 
-    async def _reports(self, snapshot: Snapshot, books: Books) -> dict[AttemptKey, Report | None]:
-        found: dict[AttemptKey, Report | None] = {}
+    async def _reports(self, snapshot: Snapshot, books: Books) -> dict[AttemptKey, Report | Unusable | None]:
+        found: dict[AttemptKey, Report | Unusable | None] = {}
         for study in snapshot.studies:
-            uid = study.metadata.uid
-            for trial in snapshot.trials.get(uid, ()):
-                if trial.status and trial.status.outcome:
-                    continue
-                known = {result.rung for result in trial.status.rungs} if trial.status else set()
-                for attempt in books.attempts(uid, trial.spec.number):
-                    if attempt.end == "Finished" and attempt.rung not in known:
-                        key = (uid, attempt.trial, attempt.number)
-                        uri = f"{trial_prefix(study, attempt.trial)}/{report_key(attempt.number)}"
-                        try:
-                            data = await self._blocking(lambda u=uri: self._artifacts.get(u))  # type: ignore[misc]
-                        except StoreError as error:
-                            log.warning("report not read", uri=uri, error=str(error))
-                        else:
-                            found[key] = _report(attempt, uri, data)
+            for attempt in _awaited(study, snapshot.trials.get(study.metadata.uid, ()), books):
+                uri = f"{trial_prefix(study, attempt.trial)}/{report_key(attempt.number)}"
+                read = partial(reports.read, self._artifacts, attempt, uri, unverified=self._unverified)
+                try:
+                    report = await self._blocking(read)
+                except StoreError as error:
+                    log.warning("report not read", uri=uri, error=str(error)[:500])
+                    break  # its store does not answer: the next study must not wait for this one's others
+                if isinstance(report, Unusable):
+                    log.warning("report refused", uri=uri, error=report.why)
+                found[attempt.study, attempt.trial, attempt.number] = report
         return found
 
 
-def _report(attempt: Attempt, uri: str, data: bytes | None) -> Report | None:
-    """The report in `data`; one that is malformed, or not of this attempt, is none (P3)."""
-    if data is None:
-        return None
-    try:
-        report = Report.model_validate_json(data)
-    except ValidationError as error:
-        log.warning("report refused", uri=uri, error=str(error))
-        return None
-    expected = (attempt.name, attempt.trial, attempt.number, attempt.rung)
-    if (report.name, report.trial, report.attempt, report.rung) != expected:
-        log.warning("report refused", uri=uri, error=f"it is not of {expected}")
-        return None
-    if report.epochs < 1:
-        log.warning("report refused", uri=uri, error=f"epochs is {report.epochs}, it must be at least 1")
-        return None
-    return report
+def _awaited(study: Study, trials: Iterable[Trial], books: Books) -> Iterator[Attempt]:
+    """Attempts that finished, and whose results are not in their trials' statuses."""
+    for trial in trials:
+        if trial.status and trial.status.outcome:
+            continue
+        known = {result.rung for result in trial.status.rungs} if trial.status else set()
+        for attempt in books.attempts(study.metadata.uid, trial.spec.number):
+            if attempt.end == "Finished" and attempt.rung not in known:
+                yield attempt

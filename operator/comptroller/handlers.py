@@ -105,6 +105,7 @@ class Operator:
             trainer_image=settings.trainer_image,
             feed=lambda: self._feeds.feed,
             observer=metrics.observe,
+            unverified_reports=settings.unverified_reports,
         )
         self._awake: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

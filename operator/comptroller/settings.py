@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     feed_seconds: float = Field(default=300.0, ge=10, le=86400, description="Prices are read this often.")
     health_port: int = Field(default=8080, ge=1, le=65535, description="/healthz")
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="/metrics; 0: none.")
+    unverified_reports: bool = Field(
+        default=False, description="Take reports whose digest the trainer's termination message lacks."
+    )
     pod_s3_endpoint: str = Field(default="", description="The object store as trainer pods reach it.")
     pod_s3_region: str = Field(default="us-east-1", description="Its region.")
 

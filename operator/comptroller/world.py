@@ -24,7 +24,10 @@ class Exit:
     code: int | None = None
     """The container's exit code; `None` where no container ended."""
     message: str = ""
-    """What the trainer left in its termination log."""
+    """What the trainer left in its termination log, on one line of printable characters."""
+    report: str | None = None
+    """The SHA-256 of its report that the trainer left there; empty: it left none; `None`: nobody saw
+    the container end."""
     out_of_memory: bool = False
     """The kernel or the kubelet ended it for memory."""
     deadline: bool = False
@@ -87,6 +90,13 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Unusable:
+    """A report that is there and cannot be taken."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """A namespace at one moment."""
 
@@ -97,7 +107,7 @@ class World:
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
     """By study uid, in order of their numbers."""
     runs: Mapping[AttemptKey, Run] = field(default_factory=dict)
-    reports: Mapping[AttemptKey, Report | None] = field(default_factory=dict)
+    reports: Mapping[AttemptKey, Report | Unusable | None] = field(default_factory=dict)
     """Of attempts that finished and are not yet in their trial's status; `None`: surely not there."""
     budgets: tuple[Budget, ...] = ()
     prices: tuple[PriceList, ...] = ()

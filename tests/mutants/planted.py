@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from comptroller import controller, plan
+from comptroller import controller, plan, reports
 from comptroller.actions import Action, Extend, Grant, Launch, Release
 from comptroller.ledger import journal, names, snapshots, state
 from comptroller.ledger.books import Books
@@ -387,10 +387,10 @@ def acts_though_another_writer_was_first(patch: Patch) -> None:
 def any_report_is_believed(patch: Patch) -> None:
     """A report need not say of which attempt it is, nor be one."""
 
-    def believed(_attempt: Any, _uri: str, data: bytes | None) -> Report | None:
+    def believed(_attempt: Any, _uri: str, data: bytes) -> Report:
         try:
-            return None if data is None else Report.model_validate_json(data)
+            return Report.model_validate_json(data)
         except ValueError:
             return Report(name="", trial=0, attempt=0, rung=0, epochs=1, metrics={"accuracy": 0.5}, seconds=1)
 
-    patch.setattr(controller, "_report", believed)
+    patch.setattr(reports, "checked", believed)

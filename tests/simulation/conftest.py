@@ -12,9 +12,10 @@ from comptroller.controller import Controller, at_once
 from comptroller.ledger.books import Books
 from comptroller.ledger.encoding import decode, journal_key
 from comptroller.ledger.journal import Journal
-from comptroller.ledger.store import StoreError
+from comptroller.ledger.store import StoreError, TooLarge
 from comptroller.ledger.stores.faulty import Fault, FaultyStore
 from comptroller.ledger.stores.memory import MemoryStore
+from comptroller_api.contract import MAX_REPORT
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
 
@@ -91,9 +92,12 @@ class Simulation:
             blocking=at_once,
         )
 
-    def get(self, uri: str) -> bytes | None:
+    def get(self, uri: str, limit: int = MAX_REPORT) -> bytes | None:
         """`Artifacts`."""
-        return self.reports.get(uri)
+        found = self.reports.get(uri)
+        if found is not None and len(found) > limit:
+            raise TooLarge(uri)
+        return found
 
     def reconcile(self, operator: Controller | None = None) -> bool:
         """One reconcile; what faults raise is for the next one."""

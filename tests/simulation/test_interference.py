@@ -99,10 +99,10 @@ def test_reports_that_cannot_be_read_are_waited_for_and_stop_no_other_study(
     simulation.cluster.apply(make_study(uid="0000-2"))
     get = simulation.get
 
-    def forbid(uri):
+    def forbid(uri, limit):
         if "forbidden" in uri:
             raise Unavailable("403")
-        return get(uri)
+        return get(uri, limit)
 
     monkeypatch.setattr(simulation, "get", forbid)
     step(simulation, 100)

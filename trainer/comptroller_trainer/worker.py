@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from comptroller_api.contract import Assignment, Report, report_key
+from comptroller_api.contract import MAX_REPORT, Assignment, Report, digest_line, report_key
 from comptroller_trainer import assignment as assignments
 from comptroller_trainer import cpus, protocol
 from comptroller_trainer.errors import (
@@ -123,26 +123,40 @@ def _run(assignment: Assignment, store: Store, line: Line, directory: Path) -> R
 def _reported(store: Store, assignment: Assignment) -> bool:
     """Whether this very attempt has left its report: a container that is started again has nothing to do.
 
+    Others may hold the key to the artifacts, so the object alone proves nothing: an earlier run of this
+    attempt has left the report's digest in the termination message, which only this pod can write.
+
     Raises:
-        StoreError: the report there is another's.
+        StoreError: a report is there, and this attempt has not written it.
     """
     key = report_key(assignment.attempt)
     try:
-        found = Report.model_validate_json(store.get(key))
+        found = store.get(key)
     except MissingError:
         return False
-    except ValueError as error:
-        raise StoreError(f"{store.uri_of(key)} is not a report: {error}") from error
-    if found.name != assignment.name:
-        raise StoreError(f"{store.uri_of(key)} is of {found.name}, not of {assignment.name}")
+    if digest_line(found) != protocol.said():
+        raise StoreError(
+            f"{store.uri_of(key)} exists, and this attempt has not written it: another holder of the"
+            " artifacts' key has, so nothing is reported"
+        )
+    if (name := Report.model_validate_json(found).name) != assignment.name:
+        raise StoreError(f"{store.uri_of(key)} is of {name}, not of {assignment.name}")
     return True
 
 
 def _publish(store: Store, assignment: Assignment, report: Report) -> None:
-    """The report, before exit 0 (P3); the first one written stands."""
+    """The report, before exit 0 (P3), and its digest in the termination message.
+
+    Raises:
+        StoreError: the store does not answer, or has another report under this attempt's key.
+    """
     key = report_key(assignment.attempt)
-    if not store.create(key, report.model_dump_json(by_alias=True, exclude_none=True).encode()):
-        _reported(store, assignment)
+    data = report.model_dump_json(by_alias=True, exclude_none=True).encode()
+    if len(data) > MAX_REPORT:
+        raise StoreError(f"the report has {len(data)} bytes; {MAX_REPORT} are read")
+    protocol.say_why(digest_line(data))
+    if not store.create(key, data):
+        raise StoreError(f"{store.uri_of(key)} exists already, with other content than this attempt's report")
     _log.info("reported", uri=store.uri_of(key))
 
 

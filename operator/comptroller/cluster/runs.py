@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import cast, get_args
@@ -15,15 +16,19 @@ from comptroller_api.contract import (
     GRANT_ANNOTATION,
     LEADER_ANNOTATION,
     LEASE_OVER,
+    report_digest,
 )
 from comptroller_api.meta import FINALIZER
 from comptroller_api.study import MOST_PODS
+from comptroller_api.text import plain
 from comptroller_api.trial import End
 
 _MADE_BY = "batch.kubernetes.io/controller-uid"
 """The Job controller's label on its pods."""
 _COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+_MESSAGE = 512
+"""Characters kept of what a pod or a person has left."""
 _KEPT = 54
 """Characters of a Job's name that its pods' names begin with, however long their index."""
 _STUCK = {
@@ -147,7 +152,7 @@ def run(job_body: Body, *pods: Body) -> Run | None:
     if key is None:
         return None
     annotations = meta.get("annotations", {})
-    stop, stop_reason = annotations.get(STOP), annotations.get(STOP_REASON, "")
+    stop, stop_reason = annotations.get(STOP), plain(annotations.get(STOP_REASON, ""), _MESSAGE)
     terminal = _terminal(status)
     indices = range(min(spec.get("completions") or 1, MOST_PODS))
     # A Job with one pod gives it no index; what somebody wrote there says nothing.
@@ -165,7 +170,10 @@ def run(job_body: Body, *pods: Body) -> Run | None:
         scheduled=min(begins, default=None),
         ended=None if None in ends else max(end for end in ends if end is not None),
         spans=() if len(indices) == 1 else tuple((begin, end) for begin, end in billed if begin is not None),
-        exit=_exit(min(pods, key=_silence, default=None), terminal, overran=_overran(status)),
+        exit=replace(
+            _exit(min(pods, key=_silence, default=None), terminal, overran=_overran(status)),
+            report=_digest(pods),
+        ),
         stop=cast("End", stop) if stop in get_args(End) else None,
         stop_reason=stop_reason,
         leader=None if all(_leader(pod) == leader for pod in pods) else leader,
@@ -284,17 +292,27 @@ def _overran(status: Body) -> bool:
     )
 
 
+def _digest(pods: Iterable[Body]) -> str | None:
+    """The digest of the report that the pods left as they finished; of several pods, one leaves it."""
+    ends = [done for pod in pods if (done := _terminated(pod)) and done.get("exitCode") == EXIT_FINISHED]
+    found = [report_digest(str(done.get("message", ""))) for done in ends]
+    return next(filter(None, found), "") if found else None
+
+
 def _exit(pod: Body | None, terminal: Body | None, *, overran: bool) -> Exit:
     done, lost = _terminated(pod) or {}, _condition(pod, "DisruptionTarget")
-    code, message = done.get("exitCode"), str(done.get("message", "")).strip() or _stuck(pod)
+    code = done.get("exitCode")
+    # A trainer that finished leaves its report's digest there, and nothing that went wrong.
+    left = "" if code == EXIT_FINISHED else str(done.get("message", ""))
+    message = plain(left, _MESSAGE) or plain(_stuck(pod), _MESSAGE)
     if code is None and terminal is not None and terminal["type"] == "Complete":
         code = EXIT_FINISHED
     by_guard = code == EXIT_SUSPENDED and message.startswith(LEASE_OVER)
     by_kubelet = pod is not None and pod.get("status", {}).get("reason") == "DeadlineExceeded"
     return Exit(
         code=code,
-        message=message[:512],
+        message=message,
         out_of_memory=done.get("reason") == "OOMKilled",
         deadline=by_guard or by_kubelet or overran,
-        disruption=lost.get("reason", "") if lost else "",
+        disruption=plain(lost.get("reason", ""), _MESSAGE) if lost else "",
     )

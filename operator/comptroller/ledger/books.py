@@ -92,6 +92,8 @@ class Attempt:
     ended: int = 0
     changes: tuple[Price, ...] = ()
     """Prices since then, while it is open; each is charged from its own moment on."""
+    report: str | None = None
+    """The SHA-256 of its report, as its `Close` has it."""
 
     @property
     def open(self) -> bool:
@@ -392,6 +394,7 @@ class Books:
         if any(lease.posted is None for lease in attempt.leases):
             return f"attempt {entry.attempt} of trial {entry.trial} still holds money"
         attempt.end, attempt.reason, attempt.seconds = entry.end, entry.reason, entry.seconds
+        attempt.report = entry.report
         attempt.started, attempt.ended, attempt.changes = entry.started, entry.ended, ()
         del self.open[entry.key]
         del self._open_of[entry.study][entry.trial]

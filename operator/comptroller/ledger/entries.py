@@ -136,6 +136,11 @@ class Close(_OfAttempt):
     seconds: int = Field(ge=0, description="Billed, from scheduled to terminated; the mean of several pods.")
     started: int = Field(default=0, ge=0, description="Unix seconds; 0: it never ran.")
     ended: int = Field(default=0, ge=0, description="Unix seconds.")
+    report: Sha256 | Literal[""] | None = Field(
+        default=None,
+        description="Of its report, by the trainer's termination message; empty where that has none."
+        " Absent in batches of releases that did not read it.",
+    )
 
     @property
     def id(self) -> str:

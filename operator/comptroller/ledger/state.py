@@ -24,7 +24,7 @@ from comptroller.ledger.encoding import Head, canonical
 from comptroller.ledger.entries import Manifest, Price, State
 from comptroller_api.study import Resources
 
-VERSION = 1
+VERSION = 2
 
 _GZIP = 31
 """zlib's `wbits` for a gzip header, without a time in it."""
@@ -252,6 +252,7 @@ def _own(attempt: Attempt) -> list[Any]:
         attempt.started,
         attempt.ended,
         leases,
+        attempt.report,
     ]
 
 
@@ -274,7 +275,7 @@ class _Common:
         return self._study, self._node_class, self._capacity, self._resources, self._accounts, price
 
     def attempt(self, own: list[Any]) -> Attempt:
-        trial, number, name, rung, end, reason, seconds, started, ended, leases = own
+        trial, number, name, rung, end, reason, seconds, started, ended, leases, report = own
         row = iter(leases)
         return Attempt(
             self._study,
@@ -293,4 +294,5 @@ class _Common:
             seconds,
             started,
             ended,
+            report=report,
         )

@@ -79,7 +79,9 @@ def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reaso
     seconds = billed_seconds(attempt, run, ended)
     cost = cost_so_far(books, attempt, run, ended)
     yield from _spread(attempt, cost)
-    yield _close(attempt, end, reason, seconds=seconds, started=run.scheduled or 0, ended=ended)
+    report = run.exit.report if end == "Finished" else None
+    close = _close(attempt, end, reason, seconds=seconds, started=run.scheduled or 0, ended=ended)
+    yield close.model_copy(update={"report": report})
 
 
 def settle_unconfirmed(attempt: Attempt, reason: str, now: int) -> Iterator[Entry]:

@@ -8,7 +8,7 @@ from comptroller.search import Observation, Problem, RungValues
 from comptroller.search.front import violation
 from comptroller.search.halving import Decision
 from comptroller.search.ranking import unmeasured
-from comptroller.world import World, trial_prefix
+from comptroller.world import Unusable, World, trial_prefix
 from comptroller_api import contract, quantity
 from comptroller_api.money import to_amount
 from comptroller_api.study import Study
@@ -29,8 +29,8 @@ class Progress:
     trial: Trial
     attempts: tuple[Attempt, ...]
     rungs: Mapping[int, RungResult]
-    lost: bool
-    """An attempt exited 0 and left no report."""
+    lost: str
+    """Why there is no result of an attempt that exited 0; empty where none is lost."""
     unread: bool
     """An attempt exited 0 and its report could not be read so far."""
 
@@ -81,7 +81,7 @@ def progress(world: World, study: Study, trial: Trial) -> Progress:
     number = trial.spec.number
     attempts = tuple(world.books.attempts(study.metadata.uid, number))
     rungs = {result.rung: result for result in (trial.status.rungs if trial.status else [])}
-    lost = unread = False
+    lost, unread = "", False
     for attempt in attempts:
         if attempt.end != "Finished" or attempt.rung in rungs:
             continue
@@ -89,7 +89,9 @@ def progress(world: World, study: Study, trial: Trial) -> Progress:
         if key not in world.reports:
             unread = True
         elif (report := world.reports[key]) is None:
-            lost = True
+            lost = f"attempt {attempt.number} exited 0 and left no report"
+        elif isinstance(report, Unusable):
+            lost = f"the report of attempt {attempt.number} is refused: {report.why}"
         else:
             rungs[attempt.rung] = _rung_result(report, trial_prefix(study, number))
     return Progress(trial, attempts, rungs, lost, unread)
@@ -130,7 +132,7 @@ def next_step(  # noqa: PLR0911  (a decision table)
         return Step(rung=0)
     last = p.attempts[-1]
     if p.lost:
-        return Step(outcome="MetricsLost", reason=f"attempt {last.number} exited 0 and left no report")
+        return Step(outcome="MetricsLost", reason=p.lost)
     if last.end == "BadAssignment":
         return Step(outcome="Failed", reason=last.reason)
     if last.end in {"Diverged", "NoGain"}:

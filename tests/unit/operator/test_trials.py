@@ -19,7 +19,7 @@ def after(*ends):
         )
         one.end, one.reason, one.started, one.ended, one.seconds = end, f"why {number}", 10, 20, 10
         attempts.append(one)
-    return next_step(Progress(TRIAL, tuple(attempts), {}, lost=False, unread=False), STUDY, PROBLEM, {})
+    return next_step(Progress(TRIAL, tuple(attempts), {}, lost="", unread=False), STUDY, PROBLEM, {})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The trainer as it runs in a container: guard, worker, heartbeat, signals, report."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 import torch
 
 from awaiting import eventually
-from comptroller_api.contract import Assignment, Heartbeat, Report
+from comptroller_api.contract import Assignment, Heartbeat, Report, report_digest
 from comptroller_trainer import heartbeat, protocol, worker
+from comptroller_trainer.errors import StoreError
 from comptroller_trainer.meter import meter
 from comptroller_trainer.progress import Progress
 from comptroller_trainer.store import open_store
@@ -117,16 +119,43 @@ def test_an_idle_process_is_seen_to_be_idle_soon(progress: Progress, monkeypatch
     eventually(lambda: progress.meter.utilization().percent < 4, 8)
 
 
-def test_the_first_report_stands(described: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+@pytest.fixture
+def termination_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "termination-log"
+    monkeypatch.setenv(protocol.TERMINATION_LOG_ENV, str(path))
+    return path
+
+
+def test_the_first_report_stands_and_another_fails_loudly(
+    described: Callable[..., dict[str, Any]], tmp_path: Path, termination_log: Path
+) -> None:
     assignment = Assignment.model_validate(described())
     store = open_store(assignment.artifacts)
     first = Report(
         name=assignment.name, trial=3, attempt=0, rung=0, epochs=2, metrics={"accuracy": 0.5}, seconds=1
     )
     worker._publish(store, assignment, first)
-    worker._publish(store, assignment, first.model_copy(update={"metrics": {"accuracy": 0.9}}))
-    found = Report.model_validate_json((tmp_path / "artifacts/attempts/0/report.json").read_bytes())
-    assert found.metrics == {"accuracy": 0.5}
+    worker._publish(store, assignment, first)  # the answer to the first try was lost
+    left = (tmp_path / "artifacts/attempts/0/report.json").read_bytes()
+    assert report_digest(termination_log.read_text()) == hashlib.sha256(left).hexdigest()
+    with pytest.raises(StoreError, match=r"report.json exists already, with other content"):
+        worker._publish(store, assignment, first.model_copy(update={"metrics": {"accuracy": 0.9}}))
+    assert (tmp_path / "artifacts/attempts/0/report.json").read_bytes() == left
+
+
+@pytest.mark.parametrize("left", ["", "report sha256:" + "0" * 64])
+def test_a_report_that_another_pod_wrote_first_does_not_end_the_attempt_well(
+    as_env: Environment, described: Callable[..., dict[str, Any]], termination_log: Path, left: str
+) -> None:
+    assignment = Assignment.model_validate(described())
+    forged = Report(
+        name=assignment.name, trial=3, attempt=0, rung=0, epochs=2, metrics={"accuracy": 1.0}, seconds=1
+    )
+    open_store(assignment.artifacts).put("attempts/0/report.json", forged.model_dump_json().encode())
+    termination_log.write_text(left)
+    done = subprocess.run(TRAINER, env=as_env(), check=False, capture_output=True)
+    assert done.returncode == protocol.EXIT_ERROR
+    assert "another holder of the artifacts' key has" in termination_log.read_text()
 
 
 def test_heartbeats_are_served_on_the_asked_port_and_nothing_else_is(progress: Progress) -> None:

@@ -28,8 +28,17 @@ from comptroller.cluster.local.runs import (
 from comptroller.heartbeats import Tracker, client, over_http, scrape
 from comptroller.world import Exit, Run
 from comptroller_api import quantity
-from comptroller_api.contract import ASSIGNMENT_ENV, EXIT_SUSPENDED, LEASE_OVER, Assignment, Heartbeat
+from comptroller_api.contract import (
+    ASSIGNMENT_ENV,
+    EXIT_FINISHED,
+    EXIT_SUSPENDED,
+    LEASE_OVER,
+    Assignment,
+    Heartbeat,
+    report_digest,
+)
 from comptroller_api.study import Artifacts, Study
+from comptroller_api.text import plain
 
 TRAINER = (sys.executable, "-m", "comptroller_trainer")
 _SCRAPE_EVERY = 2.0
@@ -123,9 +132,12 @@ class Local:
         control, placement, ended = run.control, run.placement, run.ended
         done = Exit()
         if ended is not None:
-            message = run.message[:512]
+            left = run.message
+            finished = ended.code == EXIT_FINISHED
+            message = "" if finished else plain(left, 512)
             by_guard = ended.code == EXIT_SUSPENDED and message.startswith(LEASE_OVER)
-            done = Exit(code=ended.code, message=message, deadline=ended.deadline or by_guard)
+            digest = report_digest(left) if finished else None
+            done = Exit(ended.code, message, digest, deadline=ended.deadline or by_guard)
         idle = 0 if threshold is None else self._tracker.idle_seconds(run.name, threshold, time.monotonic())
         return Run(
             key=run.key,

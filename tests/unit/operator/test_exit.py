@@ -1,0 +1,91 @@
+"""What a pod left as it ended: its report's digest, and words that steer no terminal."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comptroller.cluster import runs
+from comptroller.cluster.jobs import STOP, STOP_REASON
+from comptroller_api.contract import digest_line, report_digest
+
+LABELS = {
+    "comptroller.dev/study": "s",
+    "comptroller.dev/study-uid": "s1",
+    "comptroller.dev/trial": "1",
+    "comptroller.dev/attempt": "0",
+}
+DIGEST = report_digest(digest_line(b"{}"))
+JOB = {
+    "metadata": {
+        "name": "s-s1-0001-0", "namespace": "team", "uid": "j1", "labels": LABELS, "resourceVersion": "1",
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    },
+    "spec": {"activeDeadlineSeconds": 60, "template": {"metadata": {"annotations": {}}}},
+    "status": {"startTime": "2026-01-01T00:00:00Z"},
+}  # fmt: skip
+
+
+def pod(message: str, code: int = 1, **change):
+    ended = {"exitCode": code, "finishedAt": "2026-01-01T00:01:00Z", "message": message}
+    bound = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}
+    return {
+        "metadata": {"name": "s-s1-0001-0-x", "uid": "p1", "labels": LABELS, "annotations": {}},
+        "spec": {},
+        "status": {
+            "phase": "Failed" if code else "Succeeded",
+            "startTime": "2026-01-01T00:00:10Z",
+            "conditions": [bound],
+            "containerStatuses": [{"name": "trainer", "state": {"terminated": ended}}],
+        }
+        | change,
+    }
+
+
+def ended(*pods, **meta):
+    body = copy.deepcopy(JOB)
+    body["metadata"] |= meta
+    found = runs.run(body, *pods)
+    assert found is not None
+    return found
+
+
+def test_the_digest_of_the_report_is_read_and_is_no_trouble():
+    found = ended(pod(digest_line(b"{}"), 0)).exit
+    assert (found.report, found.message) == (DIGEST, "")
+
+
+@pytest.mark.parametrize("message", ["", "done", "report sha256:123", "report sha256:" + "g" * 64])
+def test_a_message_without_a_digest_gives_none(message):
+    assert ended(pod(message, 0)).exit.report == ""
+
+
+def test_work_that_failed_vouches_for_nothing():
+    assert ended(pod(digest_line(b"{}"), 1)).exit.report is None
+
+
+def test_nothing_is_known_of_an_end_that_nobody_saw():
+    assert ended().exit.report is None
+
+
+def test_colours_and_cursor_moves_are_taken_out():
+    found = ended(pod("\x1b[2J\x1b[31mloss is nan\x1b[0m\r\nsecond line")).exit
+    assert found.message == "loss is nan second line"
+
+
+@given(st.text(st.characters(codec=None), max_size=600), st.sampled_from([1, 64, 75, 137]))
+def test_whatever_a_pod_leaves_can_be_shown(message, code):
+    waiting = {"name": "trainer", "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}
+    unbound = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": message or "x"}
+    lost |= {"lastTransitionTime": "2026-01-01T00:00:10Z"}
+    for one in (
+        pod(message, code),
+        pod("", code, containerStatuses=[waiting]),
+        pod("", code, conditions=[unbound, lost]),
+    ):
+        found = ended(one, annotations={STOP: "Suspended", STOP_REASON: message})
+        for text in (found.exit.message, found.exit.disruption, found.stop_reason):
+            assert text.isprintable()
+            assert len(text) <= 512
