@@ -26,7 +26,7 @@ from comptroller.ledger.encoding import (
     journal_prefix,
     sequence_of,
 )
-from comptroller.ledger.entries import Batch, Entry, Post, State
+from comptroller.ledger.entries import Adjust, Batch, Entry, Post, State
 from comptroller.ledger.snapshots import snapshot_key, stored
 from comptroller.ledger.state import VERSION, Recorder, UnreadableState, inflate
 from comptroller.ledger.store import MAX_OBJECT, Store, Unavailable
@@ -275,6 +275,9 @@ class _Audit:
             if (rule := books.apply(entry)) is not None:
                 self._violation(batch.sequence, "Rejected", f"{entry.id}: {rule}")
                 continue
+            if isinstance(entry, Adjust):
+                detail = f"{entry.id}: {entry.amount} was found after the attempt was closed: {entry.reason}"
+                self._violation(batch.sequence, "Overrun", detail)
             if isinstance(entry, Post) and entry.overrun:
                 self._violation(
                     batch.sequence, "Overrun", f"{entry.id}: {entry.amount} is more than was held"

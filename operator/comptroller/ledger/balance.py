@@ -134,7 +134,7 @@ def draw(books: Books, namespace: str, *, study: str = "", account: str = "") ->
         names = {name for attempt in attempts for name in attempt.accounts}
         of_study = study in {"", attempts[0].study, named_study(attempts[0])}
         if of_study and (not account or account in names):
-            found.trials.append(_trial(attempts))
+            found.trials.append(_trial(books, attempts))
             drawn |= names
     found.trials.sort(key=lambda line: (line.name, line.study, line.trial))
     if account:
@@ -159,7 +159,7 @@ def _manifest(batch: Batch, entry: Manifest) -> ManifestLine:
     return ManifestLine(entry.study, entry.revision, entry.generation, *hashes, batch.sequence, batch.time)
 
 
-def _trial(attempts: list[Attempt]) -> TrialLine:
+def _trial(books: Books, attempts: list[Attempt]) -> TrialLine:
     first = attempts[0]
     return TrialLine(
         study=first.study,
@@ -167,7 +167,7 @@ def _trial(attempts: list[Attempt]) -> TrialLine:
         trial=first.trial,
         attempts=len(attempts),
         open=sum(attempt.open for attempt in attempts),
-        seconds=sum(attempt.seconds for attempt in attempts),
-        spent=sum(attempt.spent for attempt in attempts),
+        seconds=sum(map(books.billed_seconds, attempts)),
+        spent=sum(map(books.spent, attempts)),
         held=sum(attempt.held for attempt in attempts),
     )

@@ -9,12 +9,26 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
-from comptroller.ledger.entries import Ceiling, Close, Entry, Manifest, Post, Price, Reserve, Transfer, Void
+from comptroller.ledger.entries import (
+    Adjust,
+    Ceiling,
+    Close,
+    Entry,
+    Manifest,
+    Post,
+    Price,
+    Reserve,
+    Start,
+    Transfer,
+    Void,
+)
 from comptroller_api.study import Resources
 from comptroller_api.trial import End
 
 TrialKey: TypeAlias = tuple[str, int]
 """A study's uid and a trial's number."""
+AttemptKey: TypeAlias = tuple[str, int, int]
+"""A study's uid, a trial's number, an attempt's number."""
 
 T = TypeVar("T", bound=Hashable)
 
@@ -94,6 +108,10 @@ class Attempt:
     """Prices since then, while it is open; each is charged from its own moment on."""
     report: str | None = None
     """The SHA-256 of its report, as its `Close` has it."""
+    job: str = ""
+    """The uid of its Job, once its first pod was seen on a node and while it is open."""
+    bound: int = 0
+    """Unix seconds at which that pod was bound; 0: none was seen, or the attempt is closed."""
 
     @property
     def open(self) -> bool:
@@ -130,6 +148,8 @@ class Books:
     closed: list[Attempt] = field(default_factory=list)
     """In the order in which they were closed; none of them changes any more."""
     overruns: int = 0
+    adjustments: dict[AttemptKey, list[Adjust]] = field(default_factory=dict)
+    """What was found after attempts were closed; closed attempts themselves do not change."""
     _open_of: dict[str, dict[int, Attempt]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -150,6 +170,16 @@ class Books:
     def open_attempts(self, study: str) -> Iterator[Attempt]:
         """The attempts of a study that are not closed."""
         return iter(self._open_of.get(study, {}).values())
+
+    def spent(self, attempt: Attempt) -> int:
+        """Return the micro-units posted for `attempt`, with what was found after it was closed."""
+        found = self.adjustments.get((attempt.study, attempt.trial, attempt.number), ())
+        return attempt.spent + sum(entry.amount for entry in found)
+
+    def billed_seconds(self, attempt: Attempt) -> int:
+        """Return the seconds billed for a closed `attempt`, with those found after it was closed."""
+        found = self.adjustments.get((attempt.study, attempt.trial, attempt.number), ())
+        return attempt.seconds + sum(entry.seconds for entry in found)
 
     def admit(self, attempt: Attempt) -> None:
         """Put in an attempt that follows the others of its trial; its money is in the accounts already."""
@@ -196,8 +226,16 @@ class Books:
             case Post() | Void():
                 attempt = self.open.get(entry.key)
                 return attempt.accounts if attempt else ()
-            case Price() | Manifest() | Close():
+            case Adjust():
+                closed = self._closed(entry)
+                return closed.accounts if closed else ()
+            case Price() | Manifest() | Start() | Close():
                 return ()
+
+    def _closed(self, entry: Adjust) -> Attempt | None:
+        attempts = self.attempts(entry.study, entry.trial)
+        found = attempts[entry.attempt] if entry.attempt < len(attempts) else None
+        return found if found is not None and not found.open else None
 
     def refusal(self, entries: Iterable[Entry]) -> tuple[Entry, str] | None:
         """The first of `entries`, in this order, that would be rejected, and the rule; changes nothing."""
@@ -227,6 +265,8 @@ class Books:
                     if attempt.open:
                         # A price that comes before its `Close` asks for its currency.
                         part._borrow(attempt.accounts, self.accounts)
+                    if (found := self.adjustments.get((*key, attempt.number))) is not None:
+                        part.adjustments[*key, attempt.number] = list(found)
                     part.admit(replace(attempt, leases=[replace(lease) for lease in attempt.leases]))
         return part
 
@@ -249,10 +289,14 @@ class Books:
                 return self._manifest(entry)
             case Reserve():
                 return self._reserve(entry)
+            case Start():
+                return self._start(entry)
             case Post() | Void():
                 return self._settle(entry)
             case Close():
                 return self._close(entry)
+            case Adjust():
+                return self._adjust(entry)
 
     def _ceiling(self, entry: Ceiling) -> str | None:
         account = self.accounts.get(entry.account)
@@ -396,9 +440,34 @@ class Books:
         attempt.end, attempt.reason, attempt.seconds = entry.end, entry.reason, entry.seconds
         attempt.report = entry.report
         attempt.started, attempt.ended, attempt.changes = entry.started, entry.ended, ()
+        attempt.job, attempt.bound = "", 0
         del self.open[entry.key]
         del self._open_of[entry.study][entry.trial]
         if not self._open_of[entry.study]:
             del self._open_of[entry.study]
         self.closed.append(attempt)
+        return None
+
+    def _start(self, entry: Start) -> str | None:
+        attempt = self.open.get(entry.key)
+        if attempt is None:
+            return f"attempt {entry.attempt} of trial {entry.trial} is not open"
+        if attempt.bound:
+            return f"attempt {entry.attempt} of trial {entry.trial} has started already"
+        attempt.job, attempt.bound = entry.job, entry.at
+        return None
+
+    def _adjust(self, entry: Adjust) -> str | None:
+        attempt = self._closed(entry)
+        if attempt is None:
+            return f"attempt {entry.attempt} of trial {entry.trial} is not closed"
+        found = self.adjustments.get(entry.key, [])
+        if entry.number != len(found):
+            return f"adjustment {entry.number} does not follow {len(found)} others"
+        self.adjustments[entry.key] = [*found, entry]
+        self.overruns += 1
+        for name in attempt.accounts:
+            account = self.accounts[name]
+            account.spent += entry.amount
+            account.settle()
         return None

@@ -2,7 +2,8 @@
 
 Money follows the two-phase rule of accounting databases (TigerBeetle's two-phase transfers): a `Reserve`
 holds an amount, then exactly one `Post` or `Void` settles it. An attempt that is renewed holds one
-reservation for each lease; `Close` ends the attempt once all of them are settled.
+reservation for each lease; `Close` ends the attempt once all of them are settled. What is found later is an
+`Adjust`.
 """
 
 from typing import Annotated, Literal
@@ -101,6 +102,23 @@ class Reserve(_OfAttempt):
         return f"reserve/{self.study}/{self.trial}/{self.attempt}/{self.lease}"
 
 
+class Start(_OfAttempt):
+    """The attempt's first pod was seen on a node.
+
+    From here on a Job that is no longer there was taken away by hand and has cost money: the attempt is never
+    launched again, and time that nobody can confirm is billed to the end of its lease.
+    """
+
+    kind: Literal["Start"] = "Start"
+    job: str = Field(max_length=64, description="The uid of the attempt's Job.")
+    at: int = Field(ge=0, description="Unix seconds at which the pod was bound to its node.")
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"start/{self.study}/{self.trial}/{self.attempt}"
+
+
 class Post(_OfAttempt):
     """A reservation becomes an expense of `amount`; what it held beyond that is released."""
 
@@ -148,6 +166,24 @@ class Close(_OfAttempt):
         return f"close/{self.study}/{self.trial}/{self.attempt}"
 
 
+class Adjust(_OfAttempt):
+    """An expense of an attempt that was found after its books were closed. It was not held, so it breaks P1.
+
+    Such as a pod that somebody kept from being seen, or that ran on after its lease.
+    """
+
+    kind: Literal["Adjust"] = "Adjust"
+    number: int = Field(ge=0, description="Counts the adjustments of this attempt from 0.")
+    amount: Micro
+    seconds: int = Field(ge=0, description="Billed beyond those that `Close` has; the mean of several pods.")
+    reason: str = Field(default="", max_length=512)
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"adjust/{self.study}/{self.trial}/{self.attempt}/{self.number}"
+
+
 class Manifest(_Entry):
     """What a study said it would do, as hashes: the first before any money is held, later ones amend it.
 
@@ -170,7 +206,8 @@ class Manifest(_Entry):
 
 
 Entry = Annotated[
-    Ceiling | Transfer | Price | Manifest | Reserve | Post | Void | Close, Field(discriminator="kind")
+    Ceiling | Transfer | Price | Manifest | Reserve | Start | Post | Void | Close | Adjust,
+    Field(discriminator="kind"),
 ]
 
 

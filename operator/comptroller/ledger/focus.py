@@ -1,5 +1,7 @@
 """The books as FOCUS 1.2 rows (FinOps Open Cost and Usage Specification), one for each closed attempt.
 
+An expense that was found after its attempt was closed is a row of its own, a correction.
+
 The ledger is the provider here: what it bills is what a team owes inside its organisation, and `BilledCost`,
 `EffectiveCost`, `ListCost` and `ContractedCost` are the same amount, for it knows no discounts. Columns that
 FOCUS asks for only of providers that publish SKUs, negotiate prices or sell commitments are left out. Columns
@@ -18,7 +20,7 @@ from typing import IO, Any, Literal, TypeAlias
 from comptroller.ledger.audit import trusted
 from comptroller.ledger.balance import named_study
 from comptroller.ledger.books import Attempt, Books
-from comptroller.ledger.entries import Batch, Close, Entry
+from comptroller.ledger.entries import Adjust, Batch, Close, Entry
 from comptroller.ledger.store import Store
 from comptroller_api.money import MICRO, to_amount
 
@@ -79,23 +81,39 @@ class NoParquet(RuntimeError):  # noqa: N818 - says what is missing
 
 
 def rows(store: Store, namespace: str) -> Iterator[Row]:
-    """One row for each closed attempt that cost or ran, in the order of the journal.
+    """Yield a row for each closed attempt that cost or ran and for each adjustment, in the journal's order.
 
     Raises:
         Untrusted: there is no journal, or it is damaged.
         Unavailable: the store could not be read.
     """
-    closed: list[tuple[Batch, Close]] = []
+    closed: list[tuple[Batch, Close | Adjust]] = []
 
     def observe(batch: Batch, entry: Entry, _: Books) -> None:
-        if isinstance(entry, Close):
+        if isinstance(entry, Close | Adjust):
             closed.append((batch.model_copy(update={"entries": ()}), entry))
 
     books = trusted(store, namespace, observe).books
     for batch, entry in closed:
         attempt = books.trials[entry.study, entry.trial][entry.attempt]
-        if attempt.spent or attempt.seconds:
-            yield _row(batch, attempt, books.accounts[attempt.accounts[0]].currency)
+        currency = books.accounts[attempt.accounts[0]].currency
+        if isinstance(entry, Adjust):
+            yield _adjusted(_row(batch, attempt, currency), attempt, entry, currency)
+        elif attempt.spent or attempt.seconds:
+            yield _row(batch, attempt, currency)
+
+
+def _adjusted(row: Row, attempt: Attempt, entry: Adjust, currency: str) -> Row:
+    """Return `row` as the correction that `entry` makes to it."""
+    cost = Decimal(entry.amount) / MICRO
+    what = f"{attempt.name}: {entry.seconds} s more, {to_amount(entry.amount)} {currency}: {entry.reason}"
+    return row | {
+        **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost),
+        "ChargeClass": "Correction",
+        "ChargeDescription": what,
+        "ConsumedQuantity": Decimal(entry.seconds),
+        "PricingQuantity": (Decimal(entry.seconds) / _HOUR).quantize(_PLACES),
+    }
 
 
 def _row(batch: Batch, attempt: Attempt, currency: str) -> Row:

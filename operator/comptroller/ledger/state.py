@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from comptroller.ledger.books import Account, Attempt, Books, Lease
 from comptroller.ledger.encoding import Head, canonical
-from comptroller.ledger.entries import Manifest, Price, State
+from comptroller.ledger.entries import Adjust, Manifest, Price, State
 from comptroller_api.study import Resources
 
 VERSION = 2
@@ -123,8 +123,12 @@ class Recorder:
                     _common(attempt),
                     _own(attempt),
                     [price.model_dump(mode="json") for price in attempt.changes],
+                    [attempt.job, attempt.bound],
                 ]
                 for attempt in books.open.values()
+            ],
+            "adjustments": [
+                entry.model_dump(mode="json") for found in books.adjustments.values() for entry in found
             ],
         }
 
@@ -180,10 +184,14 @@ def _restored(content: bytes) -> Restored:
     kinds = {common.kind: number for number, common in enumerate(commons)}
     recorder = Recorder(rest["cluster"], rest["namespace"])
     recorder.resume(content[:closed], books, kinds)
-    for common, own, changes in rest["open"]:
+    for common, own, changes, (job, bound) in rest["open"]:
         attempt = _Common(common, books, prices).attempt(own)
         attempt.changes = tuple(Price.model_validate(price) for price in changes)
+        attempt.job, attempt.bound = job, bound
         books.admit(attempt)
+    for line in rest["adjustments"]:
+        entry = Adjust.model_validate(line)
+        books.adjustments.setdefault(entry.key, []).append(entry)
     head = Head(rest["sequence"], rest["hash"])
     return Restored(rest["cluster"], rest["namespace"], head, books, recorder)
 

@@ -5,6 +5,7 @@ import random
 
 from comptroller.ledger.books import Attempt, Books
 from comptroller.ledger.entries import (
+    Adjust,
     Ceiling,
     Close,
     Entry,
@@ -12,6 +13,7 @@ from comptroller.ledger.entries import (
     Post,
     Price,
     Reserve,
+    Start,
     Transfer,
     Void,
 )
@@ -101,11 +103,29 @@ def close(trial: int = 0, attempt: int = 0, seconds: int = 600, started: int = 1
     )
 
 
-def plausible(books: Books, rng: random.Random, trials: int = 8) -> list[Entry]:
+def start(trial: int = 0, attempt: int = 0, at: int = 1_700_000_000) -> Start:
+    """The attempt's first pod is on a node."""
+    return Start(study=STUDY, trial=trial, attempt=attempt, job=f"job-{trial}-{attempt}", at=at)
+
+
+def adjust(amount: int, trial: int = 0, attempt: int = 0, number: int = 0, seconds: int = 30) -> Adjust:
+    """The closed attempt cost `amount` more."""
+    return Adjust(
+        study=STUDY,
+        trial=trial,
+        attempt=attempt,
+        number=number,
+        amount=amount,
+        seconds=seconds,
+        reason="late",
+    )
+
+
+def plausible(books: Books, rng: random.Random, trials: int = 8, *, late: float = 0.0) -> list[Entry]:
     """What an operator might append next: a few entries that the books accept, in this order.
 
     It launches, renews, settles and closes attempts of one study under its own ceiling and a budget's, and
-    now and then moves a ceiling.
+    now and then moves a ceiling. With probability `late` a closed attempt turns out to have cost more.
     """
     if ACCOUNT not in books.accounts:
         following = ceiling(10_000, account=_NEXT_BUDGET)
@@ -125,6 +145,10 @@ def plausible(books: Books, rng: random.Random, trials: int = 8) -> list[Entry]:
     if rng.random() < _MOVE or not found:
         account = rng.choice(accounts)
         found.append(ceiling(rng.randint(0, 60_000), books.accounts[account].revision + 1, account))
+    if books.closed and rng.random() < late:
+        closed = rng.choice(books.closed)
+        number = len(books.adjustments.get((closed.study, closed.trial, closed.number), ()))
+        found.append(adjust(rng.randint(1, 9), closed.trial, closed.number, number))
     if rng.random() < _AMEND and books.refusal([*found, *(more := _amendments(books, rng))]) is None:
         found += more
     return found
@@ -142,6 +166,8 @@ def _amendments(books: Books, rng: random.Random) -> list[Entry]:
 
 def _on(attempt: Attempt, rng: random.Random, accounts: tuple[str, ...]) -> list[Entry]:
     place = (attempt.trial, attempt.number)
+    if not attempt.bound:
+        return [start(*place)]
     if rng.random() < _RENEW:
         return [reserve(rng.randint(1, 900), *place, len(attempt.leases), accounts=accounts)]
     settled: list[Entry] = [

@@ -33,6 +33,8 @@ class Progress:
     """Why there is no result of an attempt that exited 0; empty where none is lost."""
     unread: bool
     """An attempt exited 0 and its report could not be read so far."""
+    adjusted: int = 0
+    """Micro-units that were found after attempts were closed."""
 
     @property
     def number(self) -> int:
@@ -62,7 +64,7 @@ class Progress:
     @property
     def spent(self) -> int:
         """Micro-units posted by all its attempts."""
-        return sum(attempt.spent for attempt in self.attempts)
+        return sum(attempt.spent for attempt in self.attempts) + self.adjusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ def progress(world: World, study: Study, trial: Trial) -> Progress:
             lost = f"the report of attempt {attempt.number} is refused: {report.why}"
         else:
             rungs[attempt.rung] = _rung_result(report, trial_prefix(study, number))
-    return Progress(trial, attempts, rungs, lost, unread)
+    adjusted = sum(map(world.books.spent, attempts)) - sum(attempt.spent for attempt in attempts)
+    return Progress(trial, attempts, rungs, lost, unread, adjusted)
 
 
 def _rung_result(report: contract.Report, prefix: str) -> RungResult:

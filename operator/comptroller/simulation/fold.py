@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import dataclass, field
 
-from comptroller.ledger.entries import Ceiling, Close, Entry, Post, Price, Reserve, Transfer, Void
+from comptroller.ledger.entries import Adjust, Ceiling, Close, Entry, Post, Price, Reserve, Transfer, Void
 from comptroller.world import AttemptKey
 from comptroller_api import quantity
 from comptroller_api.study import Resources
@@ -57,6 +57,8 @@ class Held:
     """In force at its launch, and since then until it was closed."""
     holds: list[Hold] = field(default_factory=list)
     closed: Close | None = None
+    late: int = 0
+    """Micro-units that were found after it was closed."""
 
     @property
     def granted(self) -> int:
@@ -115,6 +117,8 @@ class Fold:
                 wrong = self._settle(entry)
             case Close():
                 wrong = self._close(entry)
+            case Adjust():
+                wrong = self._adjust(entry)
             case _:
                 wrong = None
         return wrong or self._over()
@@ -215,6 +219,16 @@ class Fold:
         if any(hold.posted is None for hold in attempt.holds):
             return "it closes what still holds money"
         attempt.closed = entry
+        return None
+
+    def _adjust(self, entry: Adjust) -> str | None:
+        attempt = self.attempts.get(entry.key)
+        if attempt is None or attempt.closed is None:
+            return "it adjusts what is not closed"
+        attempt.late += entry.amount
+        for name in attempt.first.accounts:
+            self.accounts[name].spent += entry.amount
+            _lower(self.accounts[name])
         return None
 
 

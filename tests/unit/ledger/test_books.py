@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import (
+    Adjust,
     Ceiling,
     Close,
     Entry,
@@ -15,10 +16,23 @@ from comptroller.ledger.entries import (
     Post,
     Price,
     Reserve,
+    Start,
     Transfer,
     Void,
 )
-from comptroller.ledger.testing import ACCOUNT, STUDY, ceiling, close, manifest, post, price, reserve, void
+from comptroller.ledger.testing import (
+    ACCOUNT,
+    STUDY,
+    adjust,
+    ceiling,
+    close,
+    manifest,
+    post,
+    price,
+    reserve,
+    start,
+    void,
+)
 from comptroller_api.study import Resources
 
 small = st.integers(0, 2)
@@ -73,6 +87,23 @@ entries: st.SearchStrategy[Entry] = st.one_of(
         end=st.just("Error"),
         seconds=st.just(1),
     ),
+    st.builds(
+        Start,
+        study=place["study"],
+        trial=place["trial"],
+        attempt=small,
+        job=st.sampled_from("ab"),
+        at=st.integers(1, 2),
+    ),
+    st.builds(
+        Adjust,
+        study=place["study"],
+        trial=place["trial"],
+        attempt=small,
+        number=small,
+        amount=amounts,
+        seconds=st.just(1),
+    ),
 )
 
 # Mostly in an order that makes sense, or hardly anything would ever be accepted.
@@ -107,7 +138,7 @@ def test_an_account_is_the_sum_of_its_leases(history: list[Entry]) -> None:
     for name, account in books.accounts.items():
         attempts = [a for trial in books.trials.values() for a in trial if name in a.accounts]
         assert account.held == sum(attempt.held for attempt in attempts)
-        assert account.spent == sum(attempt.spent for attempt in attempts)
+        assert account.spent == sum(map(books.spent, attempts))
 
 
 @given(histories)
@@ -309,3 +340,35 @@ def test_a_transfer_is_between_two_accounts_of_one_currency(change):
     move = {"source": "budget/b/1", "target": "budget/b/2", "number": 0, "amount": 1} | change
     assert books.apply(Transfer.model_validate(move)) is not None
     assert books.accounts["budget/b/1"].room == 100
+
+
+def test_an_attempt_starts_once_and_while_it_is_open() -> None:
+    books = Books()
+    for entry in (ceiling(100), reserve(60), start(at=7)):
+        assert books.apply(entry) is None
+    (attempt,) = books.open.values()
+    assert (attempt.job, attempt.bound) == ("job-0-0", 7)
+    assert books.apply(start(at=9)) == "attempt 0 of trial 0 has started already"
+    for entry in (post(10), close()):
+        assert books.apply(entry) is None
+    assert books.apply(start()) == "attempt 0 of trial 0 is not open"
+
+
+def test_what_is_found_after_an_attempt_was_closed_is_spent_even_over_the_ceiling_and_counted() -> None:
+    books = Books()
+    for entry in (ceiling(100), reserve(60), post(60), close()):
+        assert books.apply(entry) is None
+    assert books.refusal([adjust(70)]) is None
+    assert books.apply(adjust(70)) is None
+    assert (books.accounts[ACCOUNT].spent, books.accounts[ACCOUNT].over, books.overruns) == (130, 30, 1)
+    (attempt,) = books.closed
+    assert (attempt.spent, books.spent(attempt), books.billed_seconds(attempt)) == (60, 130, 630)
+    assert books.apply(adjust(5)) == "adjustment 0 does not follow 1 others"
+    assert books.apply(adjust(5, number=1)) is None
+
+
+def test_an_attempt_that_is_open_is_not_adjusted() -> None:
+    books = Books()
+    for entry in (ceiling(100), reserve(60)):
+        books.apply(entry)
+    assert books.apply(adjust(5)) == "attempt 0 of trial 0 is not closed"

@@ -84,9 +84,10 @@ def test_every_mandatory_column_is_there_and_has_a_value() -> None:
     store, rng = journal(), random.Random(2)
     writer = Journal(store, "cluster-uid", "team", "w", lambda: STARTED)
     writer.catch_up()
-    for _ in range(40):
-        assert writer.append(plausible(writer.books, rng))
+    for _ in range(60):
+        assert writer.append(plausible(writer.books, rng, late=0.2))
     table = exported(store)
+    assert {row["ChargeClass"] for row in table} == {"", "Correction"}
     assert len(table) > 20
     assert set(focus.COLUMNS) >= MANDATORY
     for row in table:
@@ -103,8 +104,8 @@ def test_the_export_sums_to_the_books() -> None:
     store, rng = MemoryStore(), random.Random(5)
     writer = Journal(store, "cluster-uid", "team", "w", lambda: STARTED)
     writer.catch_up()
-    for _ in range(40):
-        assert writer.append(plausible(writer.books, rng))
+    for _ in range(60):
+        assert writer.append(plausible(writer.books, rng, late=0.2))
     writer.append([close(a.trial, a.number) for a in writer.books.open.values() if not a.held])
     books = trusted(store, "team").books
     open_spend = sum(attempt.spent for attempt in books.open.values())

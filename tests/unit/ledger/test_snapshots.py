@@ -50,12 +50,12 @@ def opened(store: MemoryStore | FaultyStore, cluster: str = "c") -> Journal:
     return one
 
 
-def filled(batches: int = 11, seed: int = 0, cluster: str = "c") -> MemoryStore:
+def filled(batches: int = 11, seed: int = 0, cluster: str = "c", late: float = 0.0) -> MemoryStore:
     store, rng = MemoryStore(), random.Random(seed)
     one = journal(store, cluster=cluster)
     one.catch_up()
     for _ in range(batches):
-        assert one.append(plausible(one.books, rng))
+        assert one.append(plausible(one.books, rng, late=late))
     return store
 
 
@@ -410,3 +410,11 @@ def test_a_state_is_the_same_however_often_it_was_taken_before() -> None:
             assert list(again.books.open) == list(books.open)
             if rng.random() < 0.5:
                 books, recorder = again.books, again.recorder
+
+
+def test_what_was_found_after_attempts_were_closed_is_in_a_snapshot() -> None:
+    store = filled(batches=60, late=0.5)
+    whole = verify(store, "ns").books
+    assert whole.adjustments
+    assert any(attempt.bound for attempt in whole.open.values())
+    assert opened(store).books == whole

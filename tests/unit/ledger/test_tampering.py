@@ -195,7 +195,7 @@ def edited(batch: Batch, rng: random.Random) -> tuple[Entry, ...]:
     entries = list(batch.entries)
     at = rng.randrange(len(entries))
     number = next(
-        n for n in ("amount", "seconds", "generation", "lease", "revision") if hasattr(entries[at], n)
+        n for n in ("amount", "seconds", "generation", "lease", "revision", "at") if hasattr(entries[at], n)
     )
     entries[at] = entries[at].model_copy(update={number: getattr(entries[at], number) + rng.randint(1, 99)})
     return tuple(entries)
