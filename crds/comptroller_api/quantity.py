@@ -1,5 +1,6 @@
 """Kubernetes strings for durations, sizes and numbers, and what they come to in Python."""
 
+import math
 import re
 from decimal import Decimal
 from functools import lru_cache
@@ -94,14 +95,14 @@ def durations(comparison: str, left: str, right: str) -> str:
 
 @lru_cache(maxsize=4096)
 def nanoseconds(duration: str) -> int:
-    """Whole nanoseconds of a `Duration`.
+    """Whole nanoseconds of a `Duration`, rounded up, so that what is more than zero does not become zero.
 
     Raises:
         ValueError: the text is not a duration with units.
     """
     if not re.fullmatch(_DURATION, duration):
         raise ValueError(f"{duration!r} is not a duration such as '20ms' or '10m'")
-    return int(
+    return math.ceil(
         sum(
             Decimal(n) * _UNIT_NS[unit]
             for n, unit in re.findall(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)", duration)

@@ -18,6 +18,7 @@ from comptroller.ledger.store import StoreError
 from comptroller.plan import plan
 from comptroller.pricing import Feed
 from comptroller.reports import Artifacts
+from comptroller.site import ANYTHING, SitePolicy
 from comptroller.status import is_final, stalled
 from comptroller.world import AttemptKey, Unusable, World, trial_prefix
 from comptroller_api.contract import Report, report_key
@@ -65,6 +66,7 @@ class Controller:
         clock: Callable[[], int],
         *,
         trainer_image: str = "",
+        site: SitePolicy = ANYTHING,
         feed: Callable[[], Feed] = dict,
         observer: Callable[[str, World, list[Action]], None] | None = None,
         blocking: Blocking = in_thread,
@@ -78,6 +80,7 @@ class Controller:
             artifacts: where reports are read.
             clock: unix seconds.
             trainer_image: for studies that name none.
+            site: what the platform team requires of every study.
             feed: what price feeds have said so far.
             observer: told of each pass, for metrics.
             blocking: how calls to stores are made.
@@ -88,6 +91,7 @@ class Controller:
         self._artifacts = artifacts
         self._clock = clock
         self._trainer_image = trainer_image
+        self._site = site
         self._feed = feed
         self._observer = observer
         self._blocking = blocking
@@ -197,6 +201,7 @@ class Controller:
             feed=self._feed(),
             refused=snapshot.refused,
             trainer_image=self._trainer_image,
+            site=self._site,
             fresh=fresh,
             server_now=snapshot.now,
         )

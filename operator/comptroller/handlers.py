@@ -103,6 +103,7 @@ class Operator:
             Objects(),
             _now,
             trainer_image=settings.trainer_image,
+            site=settings.site,
             feed=lambda: self._feeds.feed,
             observer=metrics.observe,
             unverified_reports=settings.unverified_reports,

@@ -3,6 +3,9 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from comptroller.site import SitePolicy
+from comptroller_api.quantity import Duration
+
 
 class Settings(BaseSettings):
     """`COMPTROLLER_*` variables."""
@@ -27,8 +30,24 @@ class Settings(BaseSettings):
     pod_s3_region: str = Field(default="us-east-1", description="Its region.")
 
     pod_mlflow_uri: str = Field(default="", description="An MLflow server that trainers tell their rungs to.")
+    lease_min_duration: Duration = Field(default="10s", description="A study with a shorter lease is held.")
+    lease_min_grace: Duration = Field(default="2s", description="A shorter grace period is held.")
+    lease_min_slack: Duration = Field(default="5s", description="A shorter slack is held.")
+    allowed_images: str = Field(
+        default="", description="Comma-separated trainer images that studies may name; any where empty."
+    )
 
     @property
     def watched(self) -> list[str]:
         """The namespaces to watch; none: all."""
         return [name for name in self.namespaces.split(",") if name]
+
+    @property
+    def site(self) -> SitePolicy:
+        """The floors and images that the platform team requires of every study."""
+        return SitePolicy(
+            min_duration=self.lease_min_duration,
+            min_grace=self.lease_min_grace,
+            min_slack=self.lease_min_slack,
+            images=tuple(image for image in self.allowed_images.split(",") if image),
+        )

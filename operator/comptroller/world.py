@@ -7,6 +7,7 @@ from typing import TypeAlias
 from comptroller.ledger.books import Books
 from comptroller.ledger.names import unique_name
 from comptroller.pricing import Feed
+from comptroller.site import ANYTHING, SitePolicy
 from comptroller_api.budget import Budget
 from comptroller_api.contract import Heartbeat, Report
 from comptroller_api.pricelist import PriceList
@@ -116,6 +117,8 @@ class World:
     refused: tuple[Refused, ...] = ()
     trainer_image: str = ""
     """For studies that name none."""
+    site: SitePolicy = ANYTHING
+    """What the platform team requires of every study."""
     fresh: bool = False
     """The cluster's part was read just now, and is not what watches brought some time ago."""
     server_now: int | None = None

@@ -15,6 +15,7 @@ from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import StoreError, TooLarge
 from comptroller.ledger.stores.faulty import Fault, FaultyStore
 from comptroller.ledger.stores.memory import MemoryStore
+from comptroller.site import SitePolicy
 from comptroller_api.contract import MAX_REPORT
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
@@ -71,6 +72,7 @@ class Simulation:
         self.remote = FaultyStore(self.store, fate or (lambda _call, _key: Fault.NONE))
         self.cluster = Simulated(seed, self._put, faults=faults)
         self.cluster.prices = (PRICES,)
+        self.site = SitePolicy()
         self._writers = itertools.count()
         self.operator = self.start_operator()
 
@@ -89,6 +91,7 @@ class Simulation:
             self,
             lambda: self.cluster.now,
             trainer_image="trainer",
+            site=self.site,
             blocking=at_once,
         )
 

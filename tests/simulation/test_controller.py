@@ -9,6 +9,7 @@ from comptroller.actions import Launch
 from comptroller.cluster.simulated import Faults
 from comptroller.ledger.encoding import decode, journal_key
 from comptroller.ledger.stores.faulty import Fault
+from comptroller.site import SitePolicy
 from comptroller_api.budget import Budget
 
 SEEDS = range(40)
@@ -155,6 +156,27 @@ def test_no_price_no_launch(simulate, make_study):
     assert (stalled.status, stalled.reason) == ("True", "NoPrice")
     assert "'small'" in stalled.message
     assert simulation.cluster.jobs == {}
+
+
+def test_a_lease_below_the_clusters_floor_holds_no_money_and_the_floors_fall_lets_it_run(
+    simulate, make_study
+):
+    simulation = simulate()
+    simulation.site = SitePolicy(min_slack="5s")
+    lease = {"duration": "60s", "gracePeriod": "10s", "slack": "1ns"}
+    simulation.cluster.apply(make_study(runtime={"lease": lease}))
+    simulation.operator = simulation.start_operator()
+    simulation.settle()
+    (study,) = simulation.cluster.studies.values()
+    stalled = next(c for c in study.status.conditions if c.type == "Stalled")
+    assert (stalled.status, stalled.reason) == ("True", "LeaseBelowFloor")
+    assert "spec.runtime.lease.slack: 1ns is below this cluster's floor of 5s" in stalled.message
+    assert simulation.cluster.jobs == {}
+    assert simulation.check().open == {}
+    simulation.site = SitePolicy()
+    simulation.operator = simulation.start_operator()
+    simulation.settle()
+    assert simulation.cluster.jobs
 
 
 IDLE = {"idle": {"threshold": 10, "window": "20s"}}

@@ -44,3 +44,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- printf "%s:%s" $image.repository (default $root.Chart.AppVersion $image.tag) }}
 {{- end }}
 {{- end }}
+
+{{- /* The trainer images that studies may name, as JSON; the default one is always among them. Empty: any. */ -}}
+{{- define "comptroller.allowedImages" -}}
+{{- with .Values.trainer.allowedImages }}
+{{- append . (include "comptroller.image" (list $.Values.trainer.image $)) | uniq | toJson }}
+{{- else }}
+{{- list | toJson }}
+{{- end }}
+{{- end }}

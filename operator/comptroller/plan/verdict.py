@@ -59,10 +59,14 @@ def settled_verdict(study: Study) -> Verdict | None:
     return None
 
 
-def standing(world: World, study: Study, quote: Quote | Unpriced, covering: list[Budget]) -> Verdict:
+def standing(  # noqa: PLR0911  (a decision table)
+    world: World, study: Study, quote: Quote | Unpriced, covering: list[Budget]
+) -> Verdict:
     """What the declared study, its prices and the clock say; the books have not been asked yet."""
     if study.metadata.deletion_timestamp:
         return Verdict("Ending", "Deleted", "the study is being deleted")
+    if refusals := list(world.site.refusals(study)):
+        return Verdict("Held", refusals[0].reason, "; ".join(one.message for one in refusals))
     if (held := _held_by_budgets(world, study, covering)) is not None:
         return held
     wall_clock = study.spec.ceilings.wall_clock
