@@ -14,7 +14,7 @@ import hashlib
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from comptroller_api.data import Data
 from comptroller_api.meta import Model
@@ -112,14 +112,28 @@ class Assignment(Model):
     heartbeat_port: int = Field(default=HEARTBEAT_PORT, ge=0, le=65535, description="0: any free port.")
 
 
-class Utilization(Model):
+class FromTrainer(Model):
+    """What a trainer says. A newer trainer may say more: what is not known is passed over, and no error."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _known(source: object) -> object:
+    """A source of energy that this release does not know is as good as none."""
+    return source if source in {"nvml", "rapl", "estimate"} else "none"
+
+
+EnergySource = Annotated[Literal["nvml", "rapl", "estimate", "none"], BeforeValidator(_known)]
+
+
+class Utilization(FromTrainer):
     """How busy the attempt keeps what it was given."""
 
     percent: float = Field(ge=0, description="Of the accelerator, or of the CPU requested.")
     source: Literal["nvml", "process", "none"]
 
 
-class Heartbeat(Model):
+class Heartbeat(FromTrainer):
     """What a running attempt says of itself."""
 
     name: str = Field(max_length=253)
@@ -130,7 +144,7 @@ class Heartbeat(Model):
     lease_seconds: Count = Field(default=0, description="Granted so far.")
     utilization: Utilization
     energy_joules: float | None = None
-    energy_source: Literal["nvml", "rapl", "estimate", "none"] = "none"
+    energy_source: EnergySource = "none"
     peak_memory_bytes: Count = 0
     metrics: dict[MetricName, float] = Field(
         default_factory=dict, max_length=64, description="The latest validation."
@@ -140,7 +154,7 @@ class Heartbeat(Model):
     )
 
 
-class Artifact(Model):
+class Artifact(FromTrainer):
     """One file that the trial left."""
 
     name: Printable = Field(max_length=256)
@@ -149,7 +163,7 @@ class Artifact(Model):
     size: Count = Field(description="Bytes.")
 
 
-class Stage(Model):
+class Stage(FromTrainer):
     """One stage of the line, timed and metered."""
 
     name: Printable = Field(max_length=32)
@@ -157,7 +171,7 @@ class Stage(Model):
     energy_joules: float | None = None
 
 
-class Report(Model):
+class Report(FromTrainer):
     """What an attempt measured; in object storage before its pod exits 0, at most `MAX_REPORT` bytes."""
 
     name: str = Field(max_length=253)
@@ -174,7 +188,7 @@ class Report(Model):
     checkpoint: Printable = Field(default="", max_length=1024)
     seconds: float = Field(ge=0)
     energy_joules: float | None = None
-    energy_source: Literal["nvml", "rapl", "estimate", "none"] = "none"
+    energy_source: EnergySource = "none"
     environment: dict[
         Annotated[Printable, Field(max_length=64)], Annotated[Printable, Field(max_length=1024)]
     ] = Field(default_factory=dict, max_length=64)

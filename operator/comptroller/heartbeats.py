@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 from pydantic import ValidationError
 
-from comptroller_api.contract import Heartbeat
+from comptroller_api.contract import FromTrainer, Heartbeat, Utilization
 
 MAX_BYTES = 64 * 1024
 """A longer answer is no heartbeat; a hostile pod cannot fill the operator's memory."""
@@ -56,10 +56,30 @@ async def scrape(fetch: Fetch, name: str, timeout: float = TIMEOUT) -> Heartbeat
     try:
         async with asyncio.timeout(timeout):
             body = await fetch()
-        heartbeat = Heartbeat.model_validate_json(body)
-    except (httpx.HTTPError, OSError, TimeoutError, HeartbeatTooLong, ValidationError):
+    except (httpx.HTTPError, OSError, TimeoutError, HeartbeatTooLong):
         return None
-    return heartbeat if heartbeat.name == name else None
+    heartbeat = _read(body)
+    return heartbeat if heartbeat is not None and heartbeat.name == name else None
+
+
+class _Named(FromTrainer):
+    name: str
+
+
+def _read(body: bytes) -> Heartbeat | None:
+    """The heartbeat in `body`. One that only gives its name was heard, and nothing more is known from it.
+
+    A newer trainer may measure utilization in a way that is not known here; that is no silence.
+    """
+    try:
+        return Heartbeat.model_validate_json(body)
+    except ValidationError:
+        pass
+    try:
+        name = _Named.model_validate_json(body).name
+    except ValidationError:
+        return None
+    return Heartbeat(name=name[:253], phase="", seconds=0, utilization=Utilization(percent=0, source="none"))
 
 
 @dataclass(slots=True)

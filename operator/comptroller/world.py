@@ -88,6 +88,12 @@ class Refused:
     name: str
     uid: str
     why: str
+    newer: bool = False
+    """It has fields or values that this release does not know."""
+    study: str = ""
+    """Of a trial: its study's uid."""
+    number: int | None = None
+    """Of a trial: its number, where that can be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,36 @@ def test_a_study_that_can_no_longer_be_read_keeps_its_trials_to_the_end_of_their
     assert {attempt.end for own in books.trials.values() for attempt in own} == {"LeaseExpired"}
 
 
+@pytest.mark.parametrize("number", [0, None])
+def test_a_trial_of_a_newer_release_runs_on_and_nothing_is_put_in_its_place(
+    simulate, make_study, monkeypatch, number
+):
+    simulation = simulate()
+    simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
+    step(simulation, 3)
+    before = dict(simulation.cluster.trials)
+    counts = simulation.cluster.studies["0000-1"].status.trials
+    others = tuple(trial for trial in before.values() if trial.spec.number != 0)
+    why = "status.outcome: 'Frozen'"
+    refused = (Refused("Trial", "s1-0000-1-0000", "t", why, newer=True, study="0000-1", number=number),)
+    seen_with(simulation, monkeypatch, trials={"0000-1": others}, refused=refused)
+    step(simulation, 2)
+    assert stalled(simulation) == "WrittenByNewerRelease"
+    assert [job.stop for job in simulation.cluster.jobs.values()] == [None, None]
+    step(simulation, 30)
+    study = simulation.cluster.studies["0000-1"]
+    (held,) = [c for c in study.status.conditions if c.type == "Stalled"]
+    assert "Trial s1-0000-1-0000 cannot be read: status.outcome: 'Frozen'" in held.message
+    assert study.status.trials == counts
+    assert simulation.cluster.trials.keys() == before.keys()
+    books = simulation.check()
+    assert books.open == {}
+    assert {attempt.end for own in books.trials.values() for attempt in own} == {"LeaseExpired"}
+    monkeypatch.undo()
+    step(simulation, 5)
+    assert simulation.check().attempts("0000-1", 0)[1].open  # the same trial goes on
+
+
 def test_a_lease_is_not_launched_on_terms_that_were_edited_since(simulate, make_study):
     simulation = simulate()
     cluster = simulation.cluster

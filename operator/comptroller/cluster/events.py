@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from comptroller import actions as act
+from comptroller.world import Refused
 from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.meta import API_VERSION, Metadata
 from comptroller_api.study import Study
+from comptroller_api.text import plain
 
 Body = dict[str, Any]
 
@@ -52,13 +54,14 @@ def _budget_event(namespace: str, budget: Budget, status: BudgetStatus) -> Body 
     return None
 
 
-def refused_event(body: Body, why: str) -> Body:
+def refused_event(body: Body, refused: Refused) -> Body:
     """The event of an object that does not parse. What has no namespace is told of in `default`."""
     meta = body["metadata"]
-    about = {"kind": body["kind"], "name": meta["name"], "uid": meta["uid"]}
+    about = {"kind": refused.kind, "name": meta["name"], "uid": meta["uid"]}
     if "namespace" in meta:
         about["namespace"] = meta["namespace"]
-    return _said(about, "Warning", "Refused", why)
+    reason = "WrittenByNewerRelease" if refused.newer else "Refused"
+    return _said(about, "Warning", reason, refused.why)
 
 
 def _event(namespace: str, kind: str, meta: Metadata, level: str, reason: str, message: str) -> Body:
@@ -67,6 +70,7 @@ def _event(namespace: str, kind: str, meta: Metadata, level: str, reason: str, m
 
 
 def _said(about: dict[str, str], level: str, reason: str, message: str) -> Body:
+    message = plain(message, 1024)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     digest = hashlib.sha256(f"{about['uid']}/{reason}/{message}".encode()).hexdigest()[:16]
     place = about.get("namespace", "default")
@@ -77,7 +81,7 @@ def _said(about: dict[str, str], level: str, reason: str, message: str) -> Body:
         "involvedObject": {"apiVersion": API_VERSION, **about},
         "type": level,
         "reason": reason,
-        "message": message[:1024],
+        "message": message,
         "source": {"component": "comptroller"},
         "firstTimestamp": now,
         "lastTimestamp": now,

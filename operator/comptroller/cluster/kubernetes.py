@@ -8,11 +8,10 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 from kubernetes.aio.client.exceptions import ApiException
-from pydantic import ValidationError
 
 from comptroller import actions as todo
 from comptroller.actions import Action
-from comptroller.cluster import jobs, runs
+from comptroller.cluster import jobs, runs, unread
 from comptroller.cluster.api import Api, Missing, path
 from comptroller.cluster.base import Snapshot
 from comptroller.cluster.events import event_of, refused_event
@@ -32,8 +31,6 @@ M = TypeVar("M", Study, Trial, Budget, PriceList)
 _FORBIDDEN = 403
 _LIMIT = 2000
 """Overlaid objects kept at most; watches catch up long before."""
-_VALUE = 128
-"""Characters told of a value that is refused; the rule comes after it."""
 _FRESH = {
     **dict.fromkeys(("studies", "trials", "budgets", "pricelists"), ""),
     **dict.fromkeys(("jobs", "pods"), ",".join(f"{name}={value}" for name, value in jobs.MANAGED.items())),
@@ -85,7 +82,7 @@ class Kubernetes:
     ) -> None:
         """Wire the parts."""
         self._api, self._watched, self._pulse, self._settings = api, watched, pulse, settings
-        self._untold: list[tuple[Body, str]] = []
+        self._untold: list[tuple[Body, Refused]] = []
         self._written: dict[tuple[str, str], Body] = {}
         self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
         self._attempts: dict[str, dict[str, tuple[Body | None, tuple[Body, ...]]]] = {}
@@ -115,9 +112,9 @@ class Kubernetes:
 
     async def _tell_refused(self) -> None:
         told, self._untold = self._untold, []
-        for body, why in told:
-            log.warning("object refused", kind=body["kind"], name=body["metadata"]["name"], why=why)
-            await self._tell(refused_event(body, why))
+        for body, refused in told:
+            log.warning("object refused", kind=refused.kind, name=refused.name, why=refused.why)
+            await self._tell(refused_event(body, refused))
 
     async def _tell(self, event: Body) -> None:
         try:
@@ -158,12 +155,10 @@ class Kubernetes:
     def _read(self, model: type[M], body: Body) -> M | Refused:
         try:
             return model.model_validate(body)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the object"
-            why = f"{place}: {first['input']!r:.{_VALUE}}: {first['msg']}"[:512]
-        self._untold.append((body, why))
-        return Refused(model.__name__, body["metadata"]["name"], body["metadata"]["uid"], why)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the object is at fault, and no other
+            refused = unread.refused(model.__name__, body, error)
+        self._untold.append((body, refused))
+        return refused
 
     def _objects(self, resource: str, namespace: str | None) -> list[Body]:
         seen = {body["metadata"]["uid"]: body for body in self._watched.objects(resource, namespace)}

@@ -32,7 +32,7 @@ from comptroller.search import Observation, Problem
 from comptroller.search.halving import decide
 from comptroller.search.propose import propose
 from comptroller.status import study_status
-from comptroller.world import AttemptKey, Run, World, trial_prefix
+from comptroller.world import AttemptKey, Refused, Run, World, trial_prefix
 from comptroller_api import quantity
 from comptroller_api.contract import Assignment
 from comptroller_api.meta import FINALIZER, Metadata
@@ -40,6 +40,9 @@ from comptroller_api.money import to_amount
 from comptroller_api.study import Latency, Study
 from comptroller_api.trial import Proposal as TrialProposal
 from comptroller_api.trial import Trial, TrialSpec
+
+_OF_ALL_TRIALS = ("trials", "progress", "best", "best_trial", "front")
+"""Parts of a study's status that are folded from all of its trials."""
 
 
 @dataclass
@@ -65,6 +68,10 @@ class StudyPass:
         # A deleted trial's number is spent: its attempts are in the books, under its parameters.
         known = self.world.books.numbers(self.uid) | {trial.spec.number for trial in present}
         self.gone = known - {trial.spec.number for trial in self.trials}
+        self.unread = [r for r in self.world.refused if r.kind == "Trial" and r.study in {self.uid, ""}]
+        if any(refused.number is None or not refused.study for refused in self.unread):
+            self.gone = set()  # each of them may be the one that cannot be read
+        self.gone -= {refused.number for refused in self.unread}
         problem = Problem.from_spec(self.study.spec)
         self.problem = replace(problem, trials=problem.trials - len(self.gone))
         self.seen: tuple[Observation, ...] = ()
@@ -123,7 +130,15 @@ class StudyPass:
                 f"the report of trial {unread.number} cannot be read from {self.study.spec.artifacts.uri}"
             )
             return Verdict("Held", "ArtifactsUnavailable", message)
+        if self.unread and verdict.reason != "Deleted":
+            return self._unreadable(self.unread[0])
         return verdict
+
+    def _unreadable(self, refused: Refused) -> Verdict:
+        """What runs may run to the end of its lease; nothing is built on a trial that cannot be read."""
+        reason = "WrittenByNewerRelease" if refused.newer else "TrialRefused"
+        message = f"Trial {refused.name} cannot be read: {refused.why}"
+        return Verdict("Held", reason, message)
 
     def _too_many_failed(self, steps: dict[int, Step], verdict: Verdict) -> Verdict | None:
         """The end at the failure limit; trials that fail in this very pass count."""
@@ -385,5 +400,9 @@ class StudyPass:
             verdict,
             self.world.now,
         )
+        if self.unread and (told := self.study.status) is not None:
+            # What is known of the others alone would take an unread trial out of the counts and the front.
+            kept = {name: getattr(told, name) for name in _OF_ALL_TRIALS}
+            status = status.model_copy(update=kept)
         if status != self.study.status:
             self.actions.append(RecordStudy(self.study, status))

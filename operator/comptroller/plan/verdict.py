@@ -77,16 +77,20 @@ def standing(  # noqa: PLR0911  (a decision table)
     if study.spec.suspend:
         return Verdict("Suspended", "Suspended", "spec.suspend is true")
     if isinstance(quote, Unpriced):
-        return Verdict("Held", quote.reason, quote.message)
+        unread = [
+            f"; PriceList {r.name} cannot be read: {r.why}" for r in world.refused if r.kind == "PriceList"
+        ]
+        return Verdict("Held", quote.reason, quote.message + "".join(unread[:1]))
     return Verdict("Active", "Running", "trials are running")
 
 
 def _held_by_budgets(world: World, study: Study, covering: list[Budget]) -> Verdict | None:
     """What keeps the study from the budgets, if anything: money that cannot be counted is not spent."""
-    unread = sorted(refused.name for refused in world.refused if refused.kind == "Budget")
+    unread = sorted((r for r in world.refused if r.kind == "Budget"), key=lambda refused: refused.name)
     if unread:
         # Its selector is not known either, so it may cover any study.
-        return Verdict("Held", "BudgetRefused", f"Budget {unread[0]} cannot be read; its events say why")
+        reason = "WrittenByNewerRelease" if unread[0].newer else "BudgetRefused"
+        return Verdict("Held", reason, f"Budget {unread[0].name} cannot be read: {unread[0].why}")
     for budget in covering:
         if found := mistakes(budget):
             return Verdict("Held", "BudgetRefused", f"Budget {budget.metadata.name}: " + "; ".join(found))

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 from collections.abc import AsyncIterator, Callable
 
 import httpx
@@ -52,6 +53,23 @@ async def test_a_heartbeat_is_heard() -> None:
 )
 async def test_what_is_not_this_attempts_heartbeat_is_not_heard(body: bytes, status: int) -> None:
     assert await heard(body, status) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"carbonGrams": 3},
+        {"energySource": "rocm"},
+        {"utilization": {"percent": 90, "source": "rocm"}},
+        {"utilization": None},
+        {"phase": "a stage with a name of more than thirty-two characters"},
+    ],
+)
+async def test_a_newer_trainer_that_says_more_is_not_silent(change: dict[str, object]) -> None:
+    body = beat(90).model_dump(mode="json", by_alias=True) | change
+    found = await heard(json.dumps(body).encode())
+    assert found is not None
+    assert (found.utilization.source == "none") == ("utilization" in change or "phase" in change)
 
 
 async def test_an_answer_is_not_unpacked_however_small_it_came() -> None:

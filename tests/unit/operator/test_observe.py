@@ -12,7 +12,7 @@ from comptroller.cluster.jobs import STOP, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
 from comptroller.handlers import Picture
 from comptroller.plan.settle import classify
-from comptroller_api.budget import BudgetStatus
+from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.contract import GRANT_ANNOTATION
 from comptroller_api.meta import FINALIZER
 
@@ -151,6 +151,50 @@ async def test_a_long_value_does_not_hide_the_rule(cluster):
     (refused,) = (await cluster.observe("team")).refused
     assert len(refused.why) <= 512
     assert "Input should be" in refused.why
+
+
+@pytest.mark.parametrize(
+    ("change", "newer"),
+    [
+        ({"status.outcome": "Frozen"}, True),
+        ({"spec.sharding": {"ways": 4}}, True),
+        ({"status.outcome": "Frozen", "spec.seed": -1}, False),
+        ({"spec.seed": "x"}, False),
+    ],
+)
+async def test_a_trial_of_a_newer_release_is_newer_and_not_gone(cluster, change, newer):
+    body = seen("Trial", "t1", **change)
+    cluster.store["trials"] = {"team": [body]}
+    snapshot = await cluster.observe("team")
+    (refused,) = snapshot.refused
+    assert snapshot.trials == {}
+    assert (refused.kind, refused.newer) == ("Trial", newer)
+    assert (refused.study, refused.number) == (body["spec"]["studyUid"], body["spec"]["number"])
+    assert ("a newer release may have written it" in refused.why) == newer
+    (event,) = cluster.server.created
+    assert event["reason"] == ("WrittenByNewerRelease" if newer else "Refused")
+
+
+@pytest.mark.parametrize("spec", [{}, {"studyUid": 7, "number": "x"}, {"number": True}, None, []])
+async def test_whose_an_unreadable_trial_is_follows_from_its_label_and_name(cluster, spec):
+    body = seen("Trial", "t1") | {"spec": spec}
+    body["metadata"] |= {"name": "s-u1-0012", "labels": {"comptroller.dev/study-uid": "u1"}}
+    cluster.store["trials"] = {"team": [body]}
+    (refused,) = (await cluster.observe("team")).refused
+    assert (refused.study, refused.number) == ("u1", 12)
+
+
+async def test_a_validator_that_breaks_is_the_objects_trouble_alone(cluster, monkeypatch):
+    def broken(body):
+        if body["metadata"]["uid"] == "b1":
+            raise ArithmeticError("a number of ours")
+        return Budget.model_validate(body)
+
+    monkeypatch.setattr(kubernetes, "Budget", type("Budget", (Budget,), {"model_validate": broken}))
+    cluster.store["budgets"]["team"] = [seen("Budget", "b1"), seen("Budget", "b2")]
+    snapshot = await cluster.observe("team")
+    assert [refused.uid for refused in snapshot.refused] == ["b1"]
+    assert len(snapshot.studies) == 1
 
 
 async def test_a_refused_price_list_is_told_of_where_events_of_no_namespace_go(cluster):

@@ -91,7 +91,6 @@ def test_a_digest_does_not_make_a_report_of_another_attempt_ones_own():
         {"checkpoint": "s3://b/\x1b[2J"},
         {"environment": {"cpu": "x" * 1025}},
         {"environment": {"\N{RIGHT-TO-LEFT OVERRIDE}": "x"}},
-        {"unknown": 1},
         {"artifacts": [{"name": "m", "uri": "u\n", "sha256": "0" * 64, "size": 1}]},
         {"artifacts": [{"name": "m", "uri": "u", "sha256": "0" * 64, "size": 2**64}]},
         {"stages": [{"name": "fit", "seconds": 1.0}] * 33},
