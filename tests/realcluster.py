@@ -38,8 +38,8 @@ PRICES = {
             {
                 "name": "test",
                 "nodeSelector": {"kubernetes.io/os": "linux"},
-                "onDemand": {"cpu": "3.60"},
-                "cap": {"cpu": "3.60"},
+                "onDemand": {"cpu": "3.60", "memoryGiB": "0"},
+                "cap": {"cpu": "3.60", "memoryGiB": "0"},
             }
         ],
     },

@@ -1,5 +1,6 @@
 """`PriceList`: what a GPU, a core and a GiB cost, by node class, with a cap, a source and an age limit."""
 
+from collections.abc import Sized
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -22,30 +23,126 @@ from comptroller_api.study import GpuResource, NodeClassName
 _LABEL = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 _INSTANCE_TYPE = r"^[a-z0-9-]+\.[a-z0-9-]+$"
 _REGION = r"^[a-z]{2}(-[a-z]+)+-[0-9]$"
-_URL = r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._/-]*)?$"
+_DNS_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_URL = rf"^https?://{_DNS_LABEL}(\.{_DNS_LABEL})*(:[0-9]{{1,5}})?(/[A-Za-z0-9._/-]*)?$"
+_TAINT_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
+FLOOR_PERCENT = 5
+"""Percent of the cap under which an answer of a feed is implausible, where a class says nothing else.
+
+Spot capacity is at most 90% cheaper than on-demand, which is 5% of a cap of twice the on-demand price.
+"""
+RATES = ("gpu", "cpu", "memoryGiB", "storageGiB")
+"""What a node class prices, as the fields are called."""
 
 
-def _is_empty(value: list[object]) -> bool:
+def _is_empty(value: Sized) -> bool:
     """Nobody said anything, so there is nothing to write down."""
-    return not value
+    return len(value) == 0
+
+
+NodeSelector = Annotated[
+    dict[str, LabelValue],
+    Field(max_length=16),
+    Rule(f"self.all(name, name.matches(r'{_LABEL}'))", "each key must be a label's name"),
+]
+"""Labels that nodes carry and pods select."""
+
+
+class Toleration(Model):
+    """A taint that pods tolerate (`core/v1` Toleration)."""
+
+    key: Annotated[
+        str,
+        Field(pattern=_LABEL, max_length=317),
+        matches(_LABEL, "must be a taint's key such as 'nvidia.com/gpu'"),
+    ] = Field(description="The taint's key.")
+    operator: Literal["Exists", "Equal"] = Field(
+        default="Equal", description="Exists tolerates every value of the taint, Equal one."
+    )
+    value: (
+        Annotated[
+            str,
+            Field(pattern=_TAINT_VALUE, max_length=63),
+            matches(_TAINT_VALUE, "must be a taint's value: letters, digits, '-', '_' and '.'"),
+        ]
+        | None
+    ) = Field(default=None, description="The taint's value, of Equal; empty if absent.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="The taint's effect; every effect if absent."
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("self.operator != 'Exists' || !has(self.value)", "operator Exists has no value", ".value"),
+    )
+
+
+Tolerations = Annotated[list[Toleration], Field(max_length=16)]
+"""Taints that pods tolerate."""
 
 
 class Rates(Model):
-    """Amounts per hour of one unit each."""
+    """Amounts per hour of one unit each. A rate that is absent is no price; "0" is free."""
 
-    gpu: Amount = Field(default="0", description="Per hour of one GPU.")
-    cpu: Amount = Field(default="0", description="Per hour of one core.")
-    memory_gib: Amount = Field(default="0", alias="memoryGiB", description="Per hour of one GiB.")
+    gpu: Amount | None = Field(default=None, description="Per hour of one GPU.")
+    cpu: Amount | None = Field(default=None, description="Per hour of one core.")
+    memory_gib: Amount | None = Field(
+        default=None, alias="memoryGiB", description="Per hour of one GiB of memory."
+    )
+    storage_gib: Amount | None = Field(
+        default=None,
+        alias="storageGiB",
+        description="Per hour of one GiB of ephemeral storage.",
+    )
+
+
+class Capacity(Rates):
+    """What one capacity of a node class costs, and which nodes it is."""
+
+    node_selector: NodeSelector = Field(
+        default_factory=dict,
+        exclude_if=_is_empty,
+        description="Labels of its nodes, besides those of the class, such as karpenter.sh/capacity-type.",
+    )
+    tolerations: Tolerations = Field(
+        default_factory=list,
+        exclude_if=_is_empty,
+        description="Taints of its nodes, besides those of the class.",
+    )
 
 
 def _under_cap(capacity: str, rate: str = "") -> Rule:
-    """The cap of a rate is not under what is charged now."""
+    """The cap of a rate is not under the current price."""
     cap, price = f"cap{rate}", f"{capacity}{rate}"
+    absent = f"!has(self.{capacity})" + (f" || !has(self.{price}) || !has(self.{cap})" if rate else "")
     return Rule(
-        f"!has(self.{capacity}) || {amount_at_least(f'self.{cap}', f'self.{price}')}",
+        f"{absent} || {amount_at_least(f'self.{cap}', f'self.{price}')}",
         f"{cap} must not be under {price}",
         f".{cap}",
         told=quoting(f"{cap} ", f"self.{cap}", f" must not be under {price} ", f"self.{price}"),
+    )
+
+
+def _of_rate(capacity: str, rate: str) -> Rule:
+    return _under_cap(capacity, f".{rate}")
+
+
+def _labels_of_its_own(capacity: str) -> Rule:
+    """A capacity's labels come in addition to those of its class."""
+    selector = f"self.{capacity}.nodeSelector"
+    return Rule(
+        f"!has(self.nodeSelector) || !has(self.{capacity}) || !has({selector}) ||"
+        f" {selector}.all(name, !(name in self.nodeSelector))",
+        f"{capacity}.nodeSelector must not repeat a label of nodeSelector",
+        f".{capacity}.nodeSelector",
+    )
+
+
+def _capped(capacity: str, rate: str) -> Rule:
+    """A rate that is charged has a cap."""
+    return Rule(
+        f"!has(self.{capacity}) || !has(self.{capacity}.{rate}) || has(self.cap.{rate})",
+        f"cap.{rate} is needed where {capacity} has one",
+        f".cap.{rate}",
     )
 
 
@@ -71,17 +168,29 @@ class NodeClass(Model):
     """A kind of node: how to find it and what it costs."""
 
     name: NodeClassName = Field(description="What studies call it.")
-    node_selector: Annotated[
-        dict[str, LabelValue],
-        Field(max_length=16),
-        Rule(f"self.all(name, name.matches(r'{_LABEL}'))", "each key must be a label's name"),
-    ] = Field(
+    node_selector: NodeSelector = Field(
         default_factory=dict,
         description="Labels that its nodes carry and its pods select, such as nvidia.com/gpu.product.",
     )
-    on_demand: Rates | None = Field(default=None, description="What it costs now, where no feed says so.")
+    tolerations: Tolerations = Field(
+        default_factory=list,
+        exclude_if=_is_empty,
+        description="Taints that its nodes carry and its pods tolerate, such as nvidia.com/gpu.",
+    )
+    on_demand: Capacity | None = Field(
+        default=None,
+        description="On-demand capacity: its nodes, and what it costs now where no feed says so.",
+    )
     cap: Rates = Field(description="The most that may ever be charged; sizes leases.")
-    spot: Rates | None = Field(default=None, description="What it costs now as spot capacity.")
+    spot: Capacity | None = Field(
+        default=None, description="Spot capacity: its nodes, and what it costs now where no feed says so."
+    )
+    floor_percent: int = Field(
+        default=FLOOR_PERCENT,
+        ge=1,
+        le=100,
+        description="Percent of cap; a lower price from a feed is implausible and holds launches.",
+    )
     spot_quantiles: Annotated[
         list[Quantile],
         Field(max_length=11),
@@ -108,22 +217,30 @@ class NodeClass(Model):
         ]
         | None
     ) = Field(default=None, description="Of AWS, whose price is split by the shares of cap.")
-    kwh: Amount | None = Field(default=None, description="Price of a kWh, where energy is billed apart.")
-    grams_co2_per_kwh: int | None = Field(
-        default=None, ge=0, le=5000, alias="gramsCO2PerKWh", description="Grams of CO2 per kWh."
-    )
-
     rules: ClassVar[tuple[Rule, ...]] = (
         *(
-            _under_cap(capacity, f".{rate}")
+            rule(capacity, rate)
             for capacity in ("onDemand", "spot")
-            for rate in ("gpu", "cpu", "memoryGiB")
+            for rate in RATES
+            for rule in (_capped, _of_rate)
         ),
         Rule(
-            "[self.cap.gpu, self.cap.cpu, self.cap.memoryGiB].exists(a, a.matches('[1-9]'))",
+            " || ".join(f"(has(self.cap.{rate}) && self.cap.{rate}.matches('[1-9]'))" for rate in RATES)
+            + " || has(self.gpuProfiles)",
             "cap must charge for something",
             ".cap",
         ),
+        Rule(
+            "!has(self.spot) || !has(self.onDemand) || (has(self.spot.nodeSelector) &&"
+            " self.spot.nodeSelector.exists(name,"
+            " !(has(self.nodeSelector) && name in self.nodeSelector) &&"
+            " !(has(self.onDemand.nodeSelector) && name in self.onDemand.nodeSelector &&"
+            " self.onDemand.nodeSelector[name] == self.spot.nodeSelector[name])))",
+            "spot.nodeSelector must name a label that only spot nodes carry, such as"
+            " karpenter.sh/capacity-type: spot",
+            ".spot.nodeSelector",
+        ),
+        *map(_labels_of_its_own, ("onDemand", "spot")),
     )
 
 
@@ -190,8 +307,8 @@ class PriceListSpec(Model):
             ".openCost",
         ),
         Rule(
-            "self.source != 'Static' || self.nodeClasses.all(c, has(c.onDemand))",
-            "source Static needs onDemand of each node class",
+            "self.source != 'Static' || self.nodeClasses.all(c, has(c.onDemand) || has(c.spot))",
+            "source Static needs onDemand or spot of each node class",
             ".nodeClasses",
         ),
         Rule(

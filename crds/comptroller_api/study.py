@@ -191,6 +191,8 @@ class Idle(Model):
 
 MOST_PODS = 16
 """That train one trial together."""
+SCRATCH = "8Gi"
+"""Ephemeral storage of a pod whose study names none: its writable layer, its logs and /tmp."""
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -202,12 +204,17 @@ class Resources(Model):
 
     cpu: PositiveQuantity = Field(default="1", description="Cores, such as 2 or 500m.")
     memory: PositiveQuantity = Field(default="2Gi", description="Bytes, such as 2Gi.")
+    ephemeral_storage: PositiveQuantity | None = Field(
+        default=None,
+        description=f"Bytes of the node's disk, such as 100Gi; {SCRATCH} if absent.",
+        # So that entries of the ledger that were written without it keep their bytes.
+        exclude_if=lambda value: value is None,
+    )
     gpu: int = Field(default=0, ge=0, le=16, description="GPUs, or parts of one where gpuResource says so.")
     gpu_resource: GpuResource | None = Field(
         default=None,
         description="What gpu counts, such as nvidia.com/mig-1g.10gb; nvidia.com/gpu if absent.",
-        # So that entries of the ledger that were written without it keep their bytes.
-        exclude_if=lambda value: value is None,
+        exclude_if=lambda value: value is None,  # as above
     )
     pods: int = Field(
         default=1,
@@ -227,6 +234,11 @@ class Resources(Model):
     def gpus(self) -> str:
         """The resource that `gpu` counts."""
         return self.gpu_resource or WHOLE_GPU
+
+    @property
+    def storage(self) -> str:
+        """The bytes of the node's disk that each pod may use."""
+        return self.ephemeral_storage or SCRATCH
 
 
 class Runtime(Model):
@@ -250,6 +262,10 @@ class Runtime(Model):
     lease: Lease = Lease()
     idle: Idle | None = None
     retries: int = Field(default=2, ge=0, le=20, description="Attempts after an Error, per trial.")
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("!has(self.hedge) || self.capacity == 'Spot'", "hedge needs capacity Spot", ".hedge"),
+    )
 
 
 class Artifacts(Model):

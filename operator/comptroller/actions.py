@@ -7,6 +7,7 @@ from comptroller.ledger.entries import Entry
 from comptroller.world import AttemptKey
 from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.contract import Assignment
+from comptroller_api.pricelist import Toleration
 from comptroller_api.study import Resources, Study, StudyStatus
 from comptroller_api.trial import End, Trial, TrialStatus
 
@@ -36,6 +37,7 @@ class Launch:
     image: str
     resources: Resources
     node_selector: dict[str, str]
+    tolerations: tuple[Toleration, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,11 @@ PRICES = PriceList.model_validate(
             "currency": "USD",
             "asOf": "2026-01-01T00:00:00Z",
             "nodeClasses": [
-                {"name": "small", "onDemand": {"cpu": "3.60"}, "cap": {"cpu": "7.20"}},
+                {
+                    "name": "small",
+                    "onDemand": {"cpu": "3.60", "memoryGiB": "0"},
+                    "cap": {"cpu": "7.20", "memoryGiB": "0"},
+                },
             ],
         },
     }

@@ -271,7 +271,11 @@ def test_a_price_that_rises_while_trials_run_overruns_nothing(simulate, make_stu
     for _ in range(8):
         simulation.reconcile()
         simulation.cluster.advance(5)
-    dear = {"name": "small", "onDemand": {"cpu": "36.00"}, "cap": {"cpu": "72.00"}}
+    dear = {
+        "name": "small",
+        "onDemand": {"cpu": "36.00", "memoryGiB": "0"},
+        "cap": {"cpu": "72.00", "memoryGiB": "0"},
+    }
     (prices,) = simulation.cluster.prices
     spec = prices.spec.to_json() | {"nodeClasses": [dear]}
     simulation.cluster.prices = (type(prices).model_validate({"metadata": {"name": "list"}, "spec": spec}),)

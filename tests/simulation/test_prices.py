@@ -7,7 +7,12 @@ from comptroller_api.pricelist import PriceList
 
 
 def prices(spot, on_demand="3.60", cap="7.20", since="2026-01-01T00:00:00Z"):
-    node_class = {"name": "small", "onDemand": {"cpu": on_demand}, "spot": {"cpu": spot}, "cap": {"cpu": cap}}
+    node_class = {
+        "name": "small",
+        "onDemand": {"cpu": on_demand, "memoryGiB": "0"},
+        "spot": {"cpu": spot, "memoryGiB": "0", "nodeSelector": {"capacity": "spot"}},
+        "cap": {"cpu": cap, "memoryGiB": "0"},
+    }
     spec = {"currency": "USD", "asOf": since, "nodeClasses": [node_class]}
     return (PriceList.model_validate({"metadata": {"name": "list"}, "spec": spec}),)
 

@@ -1,17 +1,26 @@
-"""`comptroller lint`: what the API server and the trainer would say of manifests, without either."""
+"""`comptroller lint`: what the API server, the trainer and the launcher would refuse, without any of them."""
 
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
 from comptroller.admission import Manifest, ManifestError, admit, concerns, parse, read
 from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json
 from comptroller.cli.trainers import Described, described, said
+from comptroller.pricing import PriceBook, Unpriced
+from comptroller.pricing.offline import declared
+from comptroller_api.crd import Object
+from comptroller_api.pricelist import PriceList
+from comptroller_api.study import Study
 from comptroller_api.trainer import Trainer
 
+_REFUSED = {"NoPrice", "AmbiguousPrice", "AmbiguousNodes"}
+"""Reasons that do not depend on the day."""
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
@@ -26,6 +35,12 @@ class Finding:
     errors: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}: {self.kind} {self.name}" if self.kind else ""
+
+
+_Checked: TypeAlias = tuple[Finding, Object | None]
+
 
 def lint(
     files: Annotated[
@@ -37,23 +52,25 @@ def lint(
 ) -> None:
     """Validate manifests as the API server would, and studies' parameters as the trainer would.
 
+    Where a PriceList among them prices a study's node class, it must price all that the study requests.
     Objects of other APIs in the same files are passed over. Exits 1 where something is refused.
     """
     known = described(trainer)
-    findings: list[Finding] = []
+    checked: list[_Checked] = []
     for path in _expand(files):
         try:
             found = parse(sys.stdin.read()) if str(path) == "-" else read(path)
         except OSError as error:
             raise typer.BadParameter(f"{path}: {error.strerror}") from error
         except ManifestError as error:
-            findings.append(Finding(str(path), 1, "", "", (str(error),)))
+            checked.append((Finding(str(path), 1, "", "", (str(error),)), None))
             continue
-        findings += [
+        checked += [
             _check(manifest, known, assumed=trainer is None)
             for manifest in found
             if concerns(manifest.content)
         ]
+    findings = list(_priced(checked, int(time.time())))
     if output is Form.JSON:
         print_json([vars(finding) for finding in findings])
     else:
@@ -70,17 +87,42 @@ def _expand(paths: list[Path]) -> list[Path]:
     return out
 
 
-def _check(manifest: Manifest, trainer: Trainer | None, *, assumed: bool) -> Finding:
+def _check(manifest: Manifest, trainer: Trainer | None, *, assumed: bool) -> _Checked:
     verdict = admit(manifest.content)
     its = said(verdict.object, trainer, assumed=assumed)
     errors = tuple(map(str, verdict.refusals + its.refusals))
-    return Finding(manifest.source, manifest.line, manifest.kind, manifest.name, errors, its.notes)
+    found = Finding(manifest.source, manifest.line, manifest.kind, manifest.name, errors, its.notes)
+    return found, verdict.object
+
+
+def _priced(checked: Iterable[_Checked], now: int) -> Iterator[Finding]:
+    """Add to each study what the price lists among the manifests do not price."""
+    checked = list(checked)
+    lists = [declared(one, now) for _, one in checked if isinstance(one, PriceList)]
+    book = PriceBook(lists, now)
+    for finding, one in checked:
+        error = _unpriced(one, lists, book) if isinstance(one, Study) else None
+        yield replace(finding, errors=(*finding.errors, error)) if error else finding
+
+
+def _unpriced(study: Study, lists: list[PriceList], book: PriceBook) -> str | None:
+    """Return what keeps the study's pods from having a price; `None` where its class is priced elsewhere."""
+    runtime, currency = study.spec.runtime, study.spec.ceilings.spend.currency
+    named = any(
+        prices.spec.currency == currency and one.name == runtime.node_class
+        for prices in lists
+        for one in prices.spec.node_classes
+    )
+    quote = book.quote(runtime.node_class, runtime.capacity, currency, runtime.resources)
+    if named and isinstance(quote, Unpriced) and quote.reason in _REFUSED:
+        return f"spec.runtime.resources: {quote.reason}: {quote.message}"
+    return None
 
 
 def _lines(findings: list[Finding]) -> list[str]:
     lines = []
     for finding in findings:
-        where = f"{finding.source}:{finding.line}: {finding.kind} {finding.name}: " if finding.kind else ""
+        where = f"{finding}: " if finding.kind else ""
         lines += [where + error for error in finding.errors]
         lines += [f"{where}note: {note}" for note in finding.notes]
     refused = sum(bool(finding.errors) for finding in findings)

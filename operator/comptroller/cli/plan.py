@@ -21,6 +21,7 @@ from comptroller.plan.leases import hedged
 from comptroller.plan.verdict import standing
 from comptroller.pricing import PriceBook, Quote, Unpriced
 from comptroller.pricing.forecast import Case, Durations, Forecast, Limit
+from comptroller.pricing.offline import declared
 from comptroller.pricing.scenario import Scenario
 from comptroller.world import World
 from comptroller_api import quantity
@@ -183,15 +184,13 @@ def _planned(
 
 
 def _declared(prices: PriceList, now: int, notes: list[str]) -> PriceList:
-    """The list, without its feed: nothing is asked of anyone here."""
-    if prices.spec.source == "Static":
-        return prices
-    notes.append(
-        f"PriceList {prices.metadata.name} is fed by {prices.spec.source}: the prices that it declares are"
-        " reckoned with"
-    )
-    static = {"source": "Static", "as_of": _stamp(now), "max_age": None, "aws": None, "open_cost": None}
-    return prices.model_copy(update={"spec": prices.spec.model_copy(update=static)})
+    if prices.spec.source != "Static":
+        notes.append(
+            f"PriceList {prices.metadata.name} takes its prices from {prices.spec.source}, which plan does"
+            " not ask: the prices that it declares are used and, where it declares none, its cap, which is"
+            " the worst case"
+        )
+    return declared(prices, now)
 
 
 def _limits(world: World, study: Study) -> Iterator[Limit]:

@@ -28,6 +28,7 @@ STUDY, STUDY_UID, TRIAL, ATTEMPT = (f"{GROUP}/{part}" for part in ("study", "stu
 STOP, STOP_REASON = f"{GROUP}/stop", f"{GROUP}/stop-reason"
 _USER = 65532
 _TOLD = {GRANT_ANNOTATION: GRANT_FILE, LEADER_ANNOTATION: LEADER_FILE}
+_NVIDIA, _DEVICES = "nvidia.com/", "NVIDIA_VISIBLE_DEVICES"
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
@@ -114,6 +115,7 @@ def _pod(launch: Launch, settings: PodSettings, longest: int) -> Body:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "nodeSelector": launch.node_selector,
+        "tolerations": [one.to_json() for one in launch.tolerations],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -123,7 +125,7 @@ def _pod(launch: Launch, settings: PodSettings, longest: int) -> Body:
         },
         "containers": [_container(launch, settings)],
         "volumes": [
-            {"name": "tmp", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": launch.resources.storage}},
             {
                 "name": "lease",
                 "downwardAPI": {
@@ -142,7 +144,7 @@ def _pod(launch: Launch, settings: PodSettings, longest: int) -> Body:
 
 def _container(launch: Launch, settings: PodSettings) -> Body:
     resources = launch.resources
-    amounts = {"cpu": resources.cpu, "memory": resources.memory}
+    amounts = {"cpu": resources.cpu, "memory": resources.memory, "ephemeral-storage": resources.storage}
     if resources.gpu:
         amounts[resources.gpus] = str(resources.gpu)
     environment = dict(settings.environment) | {
@@ -151,6 +153,9 @@ def _container(launch: Launch, settings: PodSettings) -> Body:
         IMAGE_ENV: launch.image,
         ASSIGNMENT_ENV: launch.assignment.model_dump_json(by_alias=True, exclude_none=True),
     }
+    if not (resources.gpu and resources.gpus.startswith(_NVIDIA)):
+        # Where NVIDIA's runtime is the node's default, it would show every GPU of the node to the pod.
+        environment[_DEVICES] = "void"
     ports = [{"name": "heartbeat", "containerPort": HEARTBEAT_PORT}]
     if resources.pods > 1:
         # As torchrun names them; the Job controller adds JOB_COMPLETION_INDEX, which is the rank.

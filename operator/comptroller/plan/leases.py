@@ -133,9 +133,7 @@ class Leases:
             return None  # its node is lost, or going: a grant would not reach it
         if self._world.now < run.started + attempt.granted - self._duration // 2:
             return None
-        quote = self._prices.quote(
-            attempt.node_class, attempt.capacity, self.currency, attempt.resources.gpus
-        )
+        quote = self._prices.quote(attempt.node_class, attempt.capacity, self.currency, attempt.resources)
         paid_from = self._still_paid_from(attempt)
         if paid_from is None or not isinstance(quote, Quote):
             return None
@@ -219,10 +217,10 @@ def hedged(study: Study, prices: PriceBook) -> tuple[Quote | Unpriced, Quote | N
     Of spot capacity that is taken, also the on-demand quote that it is left for once it costs more.
     """
     runtime, currency = study.spec.runtime, study.spec.ceilings.spend.currency
-    quote = prices.quote(runtime.node_class, runtime.capacity, currency, runtime.resources.gpus)
+    quote = prices.quote(runtime.node_class, runtime.capacity, currency, runtime.resources)
     if runtime.capacity != "Spot" or runtime.hedge is None or not isinstance(quote, Quote):
         return quote, None
-    firm = prices.quote(runtime.node_class, "OnDemand", currency, runtime.resources.gpus)
+    firm = prices.quote(runtime.node_class, "OnDemand", currency, runtime.resources)
     if not isinstance(firm, Quote):
         return quote, None
     spot_hour, firm_hour = (q.cost(runtime.resources, 3600) for q in (quote, firm))

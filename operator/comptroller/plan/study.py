@@ -344,8 +344,9 @@ class StudyPass:
             grace_seconds=self.leases.grace,
         )
         image = spec.runtime.image or self.world.trainer_image
+        quote = self.leases.priced
         return Launch(
-            self.study, trial, assignment, image, attempt.resources, self.leases.priced.node_selector
+            self.study, trial, assignment, image, attempt.resources, quote.node_selector, quote.tolerations
         )
 
     def _keep(self, attempt: Attempt, run: Run, verdict: Verdict) -> None:

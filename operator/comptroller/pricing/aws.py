@@ -29,6 +29,8 @@ PRODUCTS = {
 SPOT = "Linux/UNIX"
 """The product description of spot prices."""
 
+_MOST = 10**9
+"""More than an hour of any machine costs."""
 _MEMORY = re.compile(r"([0-9][0-9,]*(?:\.[0-9]+)?) GiB")
 
 
@@ -83,6 +85,8 @@ def _offers(product: Any, currency: str) -> Iterator[Offer]:
         cores=int(attributes["vcpu"]),
         memory_mib=int(Decimal(memory[1].replace(",", "")) * 1024),
     )
+    if shape.gpus < 0 or shape.cores < 1 or shape.memory_mib < 1:
+        raise ValueError(f"the machine has {shape.gpus} GPUs, {shape.cores} cores, {shape.memory_mib} MiB")
     for term in product["terms"].get("OnDemand", {}).values():
         since = int(datetime.fromisoformat(term["effectiveDate"]).timestamp())
         for dimension in term["priceDimensions"].values():
@@ -133,9 +137,10 @@ def micro(amount: str) -> int:
     """
     try:
         value = Decimal(amount)
-        whole = int((value * MICRO).to_integral_value(rounding=ROUND_CEILING))
-    except (InvalidOperation, OverflowError, ValueError) as error:
+    except InvalidOperation as error:
         raise ValueError(f"{amount!r} is not a price") from error
-    if whole < 0:
+    if not value.is_finite() or value > _MOST:
+        raise ValueError(f"{amount!r} is not a price")
+    if value < 0:
         raise ValueError(f"{amount!r} is a negative price")
-    return whole
+    return int((value * MICRO).to_integral_value(rounding=ROUND_CEILING))

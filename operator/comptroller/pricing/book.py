@@ -10,7 +10,7 @@ from comptroller.pricing.fed import Fed, Feed, Fresh, Spread, Unfed
 from comptroller.pricing.rates import HourlyRates, metered
 from comptroller_api import quantity
 from comptroller_api.money import ceil_div, to_amount, to_micro
-from comptroller_api.pricelist import GpuProfile, NodeClass, PriceList
+from comptroller_api.pricelist import Capacity, GpuProfile, NodeClass, PriceList, Toleration
 from comptroller_api.study import WHOLE_GPU, Resources
 
 __all__ = ["HourlyRates", "PriceBook", "Quote", "Unpriced", "metered"]
@@ -43,6 +43,8 @@ class Quote:
     """Unix seconds from which it is true."""
     spread: Spread = ()
     """How its rates are distributed, by their history or as declared; nothing where nothing is known."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints of its nodes."""
 
     def worst(self, resources: Resources, seconds: int) -> int:
         """Micro-units to hold for `seconds`, at the cap."""
@@ -78,15 +80,30 @@ class PriceBook:
                 self._known.setdefault(key, []).append((prices, node_class))
 
     def quote(
-        self, node_class: str, capacity: str, currency: str, gpu_resource: str = WHOLE_GPU
+        self, node_class: str, capacity: str, currency: str, resources: Resources | None = None
     ) -> Quote | Unpriced:
-        """The price of `node_class`, or why there is none."""
-        found = self._known.get((node_class, currency), [])
-        if not found:
+        """Return the price of a capacity of `node_class`, or why `resources` have none there."""
+        entry = self._entry(node_class, capacity, currency)
+        if isinstance(entry, Unpriced):
+            return entry
+        priced = self._priced(entry, capacity, WHOLE_GPU if resources is None else resources.gpus)
+        if isinstance(priced, Unpriced):
+            return priced
+        if resources is not None and (unwritten := _unwritten(entry, priced, resources)) is not None:
+            return unwritten
+        return self._plausible(entry, priced)
+
+    def _entry(self, node_class: str, capacity: str, currency: str) -> Entry | Unpriced:
+        """Return the entry of the list that prices a capacity, or why there is not exactly one."""
+        known = self._known.get((node_class, currency), [])
+        if not known:
             return Unpriced("NoPrice", f"no PriceList prices node class {node_class!r} in {currency}")
-        found = [entry for entry in found if self._offers(entry, capacity)]
+        found = [entry for entry in known if self._offers(entry, capacity)]
         if not found:
-            return Unpriced("NoPrice", f"node class {node_class!r} has no {_said(capacity)} price")
+            return Unpriced(
+                "NoPrice",
+                f"node class {node_class!r} has no {_said(capacity)} price{_way_out(known, capacity)}",
+            )
         rank = max(prices.spec.priority for prices, _ in found)
         first, *others = [entry for entry in found if entry[0].spec.priority == rank]
         if others:
@@ -95,23 +112,33 @@ class PriceBook:
                 "AmbiguousPrice",
                 f"node class {node_class!r} is priced by several lists of priority {rank}: {names}",
             )
-        priced = self._priced(first, capacity, gpu_resource)
-        return priced if isinstance(priced, Unpriced) else self._within_cap(first, priced)
+        return first
 
     def _offers(self, entry: Entry, capacity: str) -> bool:
-        """Whether the list means to price this capacity; a feed that says nothing of it yet may."""
+        """Return whether the list prices this capacity, or may once its feed has answered."""
         prices, node_class = entry
+        declared = _capacity(node_class, capacity)
         if prices.spec.source == "Static":
-            return (node_class.spot if capacity == "Spot" else node_class.on_demand) is not None
+            return declared is not None
+        if capacity == "Spot" and declared is None:
+            return False  # nothing says which nodes are spot capacity
         fed = self._feed.get((prices.metadata.name, node_class.name))
         return not isinstance(fed, Fed) or _of(fed, capacity) is not None
 
     def _priced(self, entry: Entry, capacity: str, gpu_resource: str) -> Quote | Unpriced:
+        prices, node_class = entry
+        if capacity == "Spot" and not tells_spot_apart(node_class, prices.spec.source):
+            return Unpriced(
+                "AmbiguousNodes",
+                f"nothing tells the spot nodes of node class {node_class.name!r} from its on-demand ones:"
+                f" give spot.nodeSelector in PriceList {prices.metadata.name!r} a label that only spot nodes"
+                " carry",
+            )
         fresh = self._fresh(entry, capacity)
         if isinstance(fresh, Unpriced):
             return fresh
-        prices, node_class = entry
-        rates, cap = fresh.rates, HourlyRates.of(node_class.cap)
+        cap = HourlyRates.of(node_class.cap)
+        rates = _with_storage(fresh.rates, prices, node_class, capacity).priced_in(cap)
         if gpu_resource != WHOLE_GPU:
             profile = next((p for p in node_class.gpu_profiles if p.resource == gpu_resource), None)
             gpu = _of_profile(profile, prices, capacity, rates.gpu, cap.gpu)
@@ -124,11 +151,12 @@ class PriceBook:
             node_class.name,
             capacity,
             prices.spec.currency,
-            dict(node_class.node_selector),
+            selector(node_class, capacity),
             rates,
             cap,
             fresh.since,
             fresh.spread,
+            tolerations(node_class, capacity),
         )
 
     def _fresh(self, entry: Entry, capacity: str) -> Fresh | Unpriced:
@@ -153,17 +181,100 @@ class PriceBook:
         return fresh or Unpriced("NoPrice", f"node class {node_class.name!r} has no {_said(capacity)} price")
 
     @staticmethod
-    def _within_cap(entry: Entry, quote: Quote) -> Quote | Unpriced:
-        """A price over its cap is refused: clamped, it would bill less than is paid."""
-        if not (over := quote.rates.over(quote.cap)):
-            return quote
-        rate, price, cap = over[0]
-        return Unpriced(
-            "PriceAboveCap",
-            f"the {_said(quote.capacity)} price of node class {quote.node_class!r} is {to_amount(price)}"
-            f" {quote.currency} for an hour of {rate}, above the cap {to_amount(cap)} in PriceList"
-            f" {entry[0].metadata.name!r}",
-        )
+    def _plausible(entry: Entry, quote: Quote) -> Quote | Unpriced:
+        """Return the quote unless its price is above its cap, or comes from a feed and is far below it.
+
+        Clamped to the cap, a price would bill less than is paid; and feeds that fail answer 0.
+        """
+        prices, node_class = entry
+        subject = f"the {_said(quote.capacity)} price of node class {quote.node_class!r}"
+        where = f"in PriceList {prices.metadata.name!r}"
+        for rate, price, cap in quote.rates.over(quote.cap):
+            return Unpriced(
+                "PriceAboveCap",
+                f"{subject} is {to_amount(price)} {quote.currency} for an hour of {rate}, above the cap"
+                f" {to_amount(cap)} {where}",
+            )
+        if prices.spec.source == "Static":
+            return quote  # a person wrote it
+        percent = node_class.floor_percent
+        for rate, price, floor in quote.rates.under(quote.cap, percent):
+            return Unpriced(
+                "ImplausiblePrice",
+                f"{subject} is {to_amount(price)} {quote.currency} for an hour of {rate}, as"
+                f" {prices.spec.source} has it, under the floor {to_amount(floor)}, which is {percent}% of"
+                f" its cap {where}: if that is the price, lower floorPercent",
+            )
+        return quote
+
+
+def selector(node_class: NodeClass, capacity: str) -> dict[str, str]:
+    """Return the labels of the nodes of a capacity: those of its class, and its own."""
+    own = _capacity(node_class, capacity)
+    return {**node_class.node_selector, **(own.node_selector if own else {})}
+
+
+def tolerations(node_class: NodeClass, capacity: str) -> tuple[Toleration, ...]:
+    """Return the taints of the nodes of a capacity: those of its class, and its own."""
+    own = _capacity(node_class, capacity)
+    return (*node_class.tolerations, *(own.tolerations if own else ()))
+
+
+def tells_spot_apart(node_class: NodeClass, source: str) -> bool:
+    """Return whether a label says which nodes of a class are spot capacity.
+
+    Without one a spot pod could run on an on-demand node, at the price of a spot node.
+    """
+    if source == "Static" and node_class.on_demand is None:
+        return True  # all of them are
+    firm, spot = (selector(node_class, capacity) for capacity in ("OnDemand", "Spot"))
+    return not spot.items() <= firm.items()
+
+
+def _capacity(node_class: NodeClass, capacity: str) -> Capacity | None:
+    return node_class.spot if capacity == "Spot" else node_class.on_demand
+
+
+def _way_out(known: list[Entry], capacity: str) -> str:
+    if capacity != "Spot" or all(prices.spec.source == "Static" for prices, _ in known):
+        return ""
+    names = ", ".join(
+        repr(p.metadata.name) for p, one in known if p.spec.source != "Static" and one.spot is None
+    )
+    return (
+        f": PriceList {names} does not say which of its nodes are spot; write spot.nodeSelector"
+        if names
+        else ""
+    )
+
+
+def _unwritten(entry: Entry, quote: Quote, resources: Resources) -> Unpriced | None:
+    """Return why `resources` have no price, where a rate that they need is not written."""
+    prices, node_class = entry
+    uncapped, unpriced = quote.cap.lacks(resources), quote.rates.lacks(resources)
+    if not uncapped and not unpriced:
+        return None
+    field = "spot" if quote.capacity == "Spot" else "onDemand"
+    missing = [f"cap.{name}" for name in uncapped]
+    if prices.spec.source == "Static":
+        missing += [f"{field}.{name}" for name in unpriced]
+    if missing:
+        way_out = f'write {" and ".join(missing)} in PriceList {prices.metadata.name!r}, "0" if it is free'
+    else:
+        way_out = f"{prices.spec.source} has none, for PriceList {prices.metadata.name!r}"
+    what = " and ".join(dict.fromkeys((*uncapped, *unpriced)))
+    return Unpriced(
+        "NoPrice", f"node class {node_class.name!r} has no {_said(quote.capacity)} price of {what}: {way_out}"
+    )
+
+
+def _with_storage(rates: HourlyRates, prices: PriceList, node_class: NodeClass, capacity: str) -> HourlyRates:
+    """Return the rates with that of storage: feeds price machines, so it is the list's own, or its cap."""
+    if prices.spec.source == "Static":
+        return rates
+    declared = _capacity(node_class, capacity)
+    amount = (declared.storage_gib if declared else None) or node_class.cap.storage_gib
+    return replace(rates, storage_gib=None if amount is None else to_micro(amount))
 
 
 def _said(capacity: str) -> str:
@@ -186,7 +297,7 @@ def _declared(prices: PriceList, node_class: NodeClass, capacity: str) -> tuple[
 
 
 def _of_profile(
-    profile: GpuProfile | None, prices: PriceList, capacity: str, gpu: int, cap: int
+    profile: GpuProfile | None, prices: PriceList, capacity: str, gpu: int | None, cap: int | None
 ) -> int | None:
     """Micro-units of an hour of a profile; fed, it moves with the price of a whole GPU."""
     if profile is None:
@@ -194,4 +305,4 @@ def _of_profile(
     if prices.spec.source == "Static":
         amount = profile.spot if capacity == "Spot" else profile.on_demand
         return None if amount is None else to_micro(amount)
-    return ceil_div(to_micro(profile.cap) * gpu, cap) if cap else None
+    return ceil_div(to_micro(profile.cap) * gpu, cap) if cap and gpu is not None else None

@@ -72,10 +72,14 @@ def split(price: int, shape: Shape, cap: HourlyRates) -> HourlyRates:
     Raises:
         FeedError: the cap charges for nothing that the machine has.
     """
-    whole = _MIB * (cap.gpu * shape.gpus + cap.cpu * shape.cores) + cap.memory_gib * shape.memory_mib
+    gpu_cap, cpu_cap, memory_cap = cap.gpu or 0, cap.cpu or 0, cap.memory_gib or 0
+    whole = _MIB * (gpu_cap * shape.gpus + cpu_cap * shape.cores) + memory_cap * shape.memory_mib
     if whole == 0:
         raise FeedError("its cap charges for nothing that the machine has")
-    gpu, cpu, memory = (ceil_div(rate * price * _MIB, whole) for rate in (cap.gpu, cap.cpu, cap.memory_gib))
+    gpu, cpu, memory = (
+        None if rate is None else ceil_div(rate * price * _MIB, whole)
+        for rate in (cap.gpu, cap.cpu, cap.memory_gib)
+    )
     return HourlyRates(gpu, cpu, memory)
 
 

@@ -19,6 +19,11 @@ FILTER = 'assetType:"node"'
 """What to ask for: no disks, no load balancers."""
 
 _GIB = 2**30
+_MOST = 10**18
+"""More than any cost or any byte-hours of a window."""
+_OPTIONAL = frozenset({"discount", "preemptible"})
+_SHOWN = 40
+"""Characters of a wrong value that a person needs to see."""
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -52,14 +57,30 @@ def nodes(reply: Any) -> list[Node]:
 
 
 def _node(asset: Mapping[str, Any]) -> Node:
-    left = 1 - Decimal(asset.get("discount", 0))
+    labels = asset.get("labels") or {}
+    if not isinstance(labels, dict):
+        raise TypeError(f"labels of a node are {type(labels).__name__}")
+    left = 1 - _number(asset, "discount", most=1)
     return Node(
-        labels=asset.get("labels") or {},
-        spot=bool(asset.get("preemptible", 0)),
-        gpu=(Decimal(asset["gpuCost"]), Decimal(asset["GPUHours"])),
-        cpu=(Decimal(asset["cpuCost"]) * left, Decimal(asset["cpuCoreHours"])),
-        memory=(Decimal(asset["ramCost"]) * left, Decimal(asset["ramByteHours"]) / _GIB),
+        labels=labels,
+        spot=_number(asset, "preemptible", most=1) > 0,
+        gpu=(_number(asset, "gpuCost"), _number(asset, "GPUHours")),
+        cpu=(_number(asset, "cpuCost") * left, _number(asset, "cpuCoreHours")),
+        memory=(_number(asset, "ramCost") * left, _number(asset, "ramByteHours") / _GIB),
     )
+
+
+def _number(asset: Mapping[str, Any], name: str, most: int = _MOST) -> Decimal:
+    """Return a number of an asset that can be one.
+
+    Raises:
+        FeedError: it is negative, infinite, larger than anything real, or not a number.
+    """
+    value = asset.get(name, 0) if name in _OPTIONAL else asset[name]
+    number = Decimal(value)
+    if not number.is_finite() or not 0 <= number <= most:
+        raise FeedError(f"{name} of a node is {str(value)[:_SHOWN]}")
+    return number
 
 
 def fed(found: Iterable[Node], node_class: NodeClass, now: int) -> Fed:
@@ -72,7 +93,7 @@ def fed(found: Iterable[Node], node_class: NodeClass, now: int) -> Fed:
     ours = [node for node in found if wanted.items() <= node.labels.items()]
     if not ours:
         raise FeedError("no node was there that its nodeSelector selects")
-    gpus = to_micro(node_class.cap.gpu) > 0
+    gpus = node_class.cap.gpu is not None and to_micro(node_class.cap.gpu) > 0
     firm, spot = (_fresh([n for n in ours if n.spot is kind], now, gpus=gpus) for kind in (False, True))
     return Fed(now, firm, spot)
 
@@ -90,7 +111,5 @@ def _fresh(ours: list[Node], now: int, *, gpus: bool) -> Fresh | None:
 def _rate(parts: Iterator[tuple[Decimal, Decimal]]) -> int | None:
     """Micro-units an hour, to the nearest: rounded up, a rate would flicker with the last digit of a cost."""
     costs, hours = zip(*parts, strict=True)
-    if sum(costs) < 0:
-        raise FeedError("a cost is negative")
     total = sum(hours)
     return round(sum(costs) / total * MICRO) if total > 0 else None

@@ -1,6 +1,6 @@
 """Rates per hour, and what resources cost at them. Integers; what is owed is rounded up, once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from comptroller_api import quantity
@@ -14,82 +14,135 @@ _HOUR = 3600
 
 @dataclass(frozen=True, slots=True)
 class HourlyRates:
-    """Micro-units per hour of one GPU, one core and one GiB."""
+    """Micro-units per hour of one GPU, one core, one GiB of memory and one of storage. `None`: no price."""
 
-    gpu: int
-    cpu: int
-    memory_gib: int
+    gpu: int | None
+    cpu: int | None
+    memory_gib: int | None
     gpu_resource: str = WHOLE_GPU
     """What `gpu` is the rate of: a whole GPU, or a profile that is priced apart."""
+    storage_gib: int | None = None
 
     @classmethod
     def of(cls, rates: Rates) -> "HourlyRates":
-        """The declared amounts as integers."""
-        return cls(to_micro(rates.gpu), to_micro(rates.cpu), to_micro(rates.memory_gib))
+        """Return the declared amounts as integers; a rate that is not written has none."""
+        gpu, cpu, memory, storage = (
+            None if amount is None else to_micro(amount)
+            for amount in (rates.gpu, rates.cpu, rates.memory_gib, rates.storage_gib)
+        )
+        return cls(gpu, cpu, memory, storage_gib=storage)
 
     @classmethod
     def read(cls, entry: Mapping[str, int], kind: str, gpu_resource: str = WHOLE_GPU) -> "HourlyRates":
-        """The rates that `written` wrote down.
+        """Return the rates that `written` wrote down.
 
         Raises:
-            KeyError: it wrote none of this kind, or not of this GPU resource.
+            KeyError: the entry has no rate of this kind.
         """
-        gpu, cpu, memory = (entry[name] for name in _names(kind, gpu_resource))
-        return cls(gpu, cpu, memory, gpu_resource)
+        gpu, cpu, memory, storage = found = [entry.get(name) for name in _names(kind, gpu_resource)]
+        if not any(rate is not None for rate in found):
+            raise KeyError(kind)
+        return cls(gpu, cpu, memory, gpu_resource, storage)
 
     def written(self, kind: str) -> dict[str, int]:
-        """As the ledger has them, by `<kind>.<resource>`; GPU profiles stand beside whole GPUs."""
-        amounts = (self.gpu, self.cpu, self.memory_gib)
-        return dict(zip(_names(kind, self.gpu_resource), amounts, strict=True))
+        """Return the rates as the ledger has them, by `<kind>.<resource>`; GPU profiles have own names."""
+        amounts = (self.gpu, self.cpu, self.memory_gib, self.storage_gib)
+        named = zip(_names(kind, self.gpu_resource), amounts, strict=True)
+        return {name: amount for name, amount in named if amount is not None}
+
+    def lacks(self, resources: Resources) -> list[str]:
+        """Return the names of the rates that `resources` need and that are not written.
+
+        Scratch space that a study did not ask for comes with the node where storage has no price.
+        """
+        needed = (
+            ("gpu" if resources.gpus == WHOLE_GPU else resources.gpus, resources.gpu > 0, self.gpu),
+            ("cpu", True, self.cpu),
+            ("memoryGiB", True, self.memory_gib),
+            ("storageGiB", resources.ephemeral_storage is not None, self.storage_gib),
+        )
+        return [name for name, wanted, rate in needed if wanted and rate is None]
 
     def cost(self, resources: Resources, seconds: int) -> int:
-        """Micro-units that `resources` cost in `seconds`, rounded up once."""
+        """Return the micro-units that `resources` cost in `seconds`, rounded up once.
+
+        Raises:
+            ValueError: a resource has no rate.
+        """
         return metered(resources, [(self, seconds)])
 
     def at_most(self, cap: "HourlyRates") -> "HourlyRates":
-        """Each rate, or that of `cap` where it is less."""
-        return HourlyRates(
-            min(self.gpu, cap.gpu),
-            min(self.cpu, cap.cpu),
-            min(self.memory_gib, cap.memory_gib),
-            self.gpu_resource,
+        """Return each rate, or that of `cap` where it is less."""
+        return self._with(cap, min)
+
+    def priced_in(self, cap: "HourlyRates") -> "HourlyRates":
+        """Return the rates that have a cap: what has none is no price."""
+        return self._with(cap, lambda rate, _: rate)
+
+    def _with(self, other: "HourlyRates", choose: Callable[[int, int], int]) -> "HourlyRates":
+        """Combine the rates that both have; a rate that one lacks has no price."""
+        pairs = (
+            (self.gpu, other.gpu),
+            (self.cpu, other.cpu),
+            (self.memory_gib, other.memory_gib),
+            (self.storage_gib, other.storage_gib),
         )
+        gpu, cpu, memory, storage = (
+            None if mine is None or its is None else choose(mine, its) for mine, its in pairs
+        )
+        return HourlyRates(gpu, cpu, memory, self.gpu_resource, storage)
 
     def scaled(self, percent: int) -> "HourlyRates":
-        """Each rate at `percent` of itself, rounded up."""
-        gpu, cpu, memory = (ceil_div(r * percent, 100) for r in (self.gpu, self.cpu, self.memory_gib))
-        return HourlyRates(gpu, cpu, memory, self.gpu_resource)
+        """Return each rate at `percent` of itself, rounded up."""
+        return self._with(self, lambda rate, _: ceil_div(rate * percent, 100))
 
     def over(self, cap: "HourlyRates") -> list[tuple[str, int, int]]:
-        """The names of the rates that are above those of `cap`, with both amounts."""
+        """Return the names of the rates that are above those of `cap`, with both amounts."""
+        return [(name, rate, limit) for name, rate, limit in self._pairs(cap) if rate > limit]
+
+    def under(self, cap: "HourlyRates", percent: int) -> list[tuple[str, int, int]]:
+        """Return the names of the rates that are below `percent` of `cap`, with both amounts.
+
+        A rate whose cap is written as free may be free.
+        """
+        floors = [(name, rate, ceil_div(limit * percent, 100)) for name, rate, limit in self._pairs(cap)]
+        return [(name, rate, floor) for name, rate, floor in floors if rate < floor]
+
+    def _pairs(self, cap: "HourlyRates") -> Iterator[tuple[str, int, int]]:
         pairs = (
             ("gpu", self.gpu, cap.gpu),
             ("cpu", self.cpu, cap.cpu),
             ("memoryGiB", self.memory_gib, cap.memory_gib),
+            ("storageGiB", self.storage_gib, cap.storage_gib),
         )
-        return [(name, rate, limit) for name, rate, limit in pairs if rate > limit]
+        for name, rate, limit in pairs:
+            if rate is not None and limit is not None:
+                yield name, rate, limit
 
 
 def metered(resources: Resources, spans: Iterable[tuple[HourlyRates, int]]) -> int:
-    """Micro-units that `resources`, all pods of them, cost over spans of seconds, each at its own rates.
+    """Return the micro-units that all pods of `resources` cost over spans of seconds at their own rates.
 
     Rounded up, once.
 
     Raises:
-        ValueError: they have GPUs of another resource than the rates are of.
+        ValueError: a resource has no rate, or its GPUs are of another resource than the rates are of.
     """
     micro_hours_milli = 0
     for rates, seconds in spans:
         if resources.gpu and resources.gpus != rates.gpu_resource:
             raise ValueError(f"{resources.gpus} has no price, {rates.gpu_resource} has")
+        if missing := rates.lacks(resources):
+            raise ValueError(f"{', '.join(missing)} has no price")
         micro_hours_milli += seconds * (
-            rates.gpu * resources.gpu * 1000 * _GIB_MILLI
-            + rates.cpu * quantity.milli(resources.cpu) * _GIB_MILLI
-            + rates.memory_gib * quantity.milli(resources.memory) * 1000
+            (rates.gpu or 0) * resources.gpu * 1000 * _GIB_MILLI
+            + (rates.cpu or 0) * quantity.milli(resources.cpu) * _GIB_MILLI
+            + (rates.memory_gib or 0) * quantity.milli(resources.memory) * 1000
+            + (rates.storage_gib or 0) * quantity.milli(resources.storage) * 1000
         )
     return ceil_div(resources.pods * micro_hours_milli, _HOUR * 1000 * _GIB_MILLI)
 
 
-def _names(kind: str, gpu_resource: str) -> tuple[str, str, str]:
+def _names(kind: str, gpu_resource: str) -> tuple[str, str, str, str]:
     gpu = "gpu" if gpu_resource == WHOLE_GPU else gpu_resource
-    return f"{kind}.{gpu}", f"{kind}.cpu", f"{kind}.memoryGiB"
+    return f"{kind}.{gpu}", f"{kind}.cpu", f"{kind}.memoryGiB", f"{kind}.storageGiB"

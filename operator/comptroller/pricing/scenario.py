@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from comptroller.pricing.book import Quote
 from comptroller.pricing.forecast import Case
-from comptroller.pricing.rates import HourlyRates
 
-_CHANGE = re.compile(r"(gpu|cpu|memory|spot|ondemand|price|duration)([+-][0-9]{1,3})%")
+_CHANGE = re.compile(r"(gpu|cpu|memory|storage|spot|ondemand|price|duration)([+-][0-9]{1,3})%")
 _CAPACITIES = {"spot": "Spot", "ondemand": "OnDemand"}
+_RATES = {"gpu": "gpu", "cpu": "cpu", "memory": "memory_gib", "storage": "storage_gib"}
 _LEAST = -100
 
 
@@ -31,8 +31,8 @@ class Scenario:
             found = _CHANGE.fullmatch(part.strip())
             if found is None or int(found[2]) <= _LEAST:
                 raise ValueError(
-                    f"{part.strip()!r} is not a scenario such as 'gpu+30%': one of gpu, cpu, memory, spot,"
-                    " ondemand, price and duration, then a change from -99% to +999%"
+                    f"{part.strip()!r} is not a scenario such as 'gpu+30%': one of gpu, cpu, memory, storage,"
+                    " spot, ondemand, price and duration, then a change from -99% to +999%"
                 )
             changes.append((found[1], 100 + int(found[2])))
         return cls(text, tuple(changes))
@@ -49,14 +49,8 @@ class Scenario:
     def _priced(self, quote: Quote) -> Quote:
         rates = quote.rates
         for what, percent in self.changes:
-            if what in {"gpu", "cpu", "memory"}:
-                scaled = rates.scaled(percent)
-                rates = HourlyRates(
-                    scaled.gpu if what == "gpu" else rates.gpu,
-                    scaled.cpu if what == "cpu" else rates.cpu,
-                    scaled.memory_gib if what == "memory" else rates.memory_gib,
-                    rates.gpu_resource,
-                )
+            if what in _RATES:
+                rates = replace(rates, **{_RATES[what]: getattr(rates.scaled(percent), _RATES[what])})
             elif what == "price" or _CAPACITIES.get(what) == quote.capacity:
                 rates = rates.scaled(percent)
         return replace(quote, rates=rates)

@@ -113,7 +113,8 @@ def _excuse(run: "Run", study: Study, told: Condition) -> str | None:
     """What is not true about the reason for which a study stands still."""
     runtime, now = study.spec.runtime, run.cluster.now
     currency = study.spec.ceilings.spend.currency
-    quote = PriceBook(run.cluster.prices, now).quote(runtime.node_class, runtime.capacity, currency)
+    book = PriceBook(run.cluster.prices, now)
+    quote = book.quote(runtime.node_class, runtime.capacity, currency, runtime.resources)
     match told.reason:
         case "Suspended":
             return None if study.spec.suspend else "it says that it is suspended, and it is not"

@@ -84,6 +84,7 @@ class Held:
             rates = {
                 f"{capacity}.{unit}": min(price.rates[f"{capacity}.{unit}"], cap[f"Cap.{unit}"])
                 for unit in _UNIT
+                if f"{capacity}.{unit}" in price.rates and f"Cap.{unit}" in cap
             }
             parts += _parts(rates, capacity, resources) * (until - since)
         return -(-parts // _UNITS)

@@ -334,7 +334,8 @@ def _rates(one: Declared) -> Iterable[str]:
         for node_class in prices.spec.node_classes:
             for rates in (node_class.on_demand, node_class.cap, node_class.spot):
                 if rates is not None:
-                    yield from (rates.gpu, rates.cpu, rates.memory_gib)
+                    amounts = (rates.gpu, rates.cpu, rates.memory_gib, rates.storage_gib)
+                    yield from (amount for amount in amounts if amount is not None)
 
 
 def _told(entry: Entry) -> str:

@@ -304,9 +304,9 @@ class SetPrices:
 def _prices(one: SetPrices, now: int) -> PriceList:
     node_class = {
         "name": "small",
-        "onDemand": {"cpu": one.now},
-        "spot": {"cpu": one.spot},
-        "cap": {"cpu": one.cap},
+        "onDemand": {"cpu": one.now, "memoryGiB": "0"},
+        "spot": {"cpu": one.spot, "memoryGiB": "0", "nodeSelector": {"capacity": "spot"}},
+        "cap": {"cpu": one.cap, "memoryGiB": "0"},
     }
     spec = {
         "currency": "USD",

@@ -206,9 +206,39 @@ def test_a_list_with_a_feed_is_reckoned_with_as_declared(call: Call, write: Call
     }
     result = call("plan", write("one", Study={}, PriceList=fed), *KNOWN)
     assert result.exit_code == 0, result.output
-    assert "PriceList prices is fed by AWS: the prices that it declares are reckoned with" in result.output
-    undeclared = write("two", Study={}, PriceList={**fed, "spec.nodeClasses[0].onDemand": None})
-    assert call("plan", undeclared, *KNOWN).exit_code == 1
+    assert "PriceList prices takes its prices from AWS, which plan does not ask" in " ".join(
+        result.output.split()
+    )
+
+
+def test_without_its_feed_a_list_is_planned_at_its_cap(call: Call, write: Callable[..., Path]) -> None:
+    fed = {
+        "spec.source": "AWS",
+        "spec.asOf": None,
+        "spec.aws": {"region": "us-east-1"},
+        "spec.nodeClasses[0].instanceType": "m7i.large",
+        "spec.nodeClasses[0].onDemand": None,
+        "spec.nodeClasses[0].spot": None,
+    }
+    at_cap = {**FRESH, "spec.nodeClasses[0].onDemand": {"cpu": "0.06", "memoryGiB": "0.006"}}
+    found, same = (
+        read(call("plan", write(f"{number}", Study={}, PriceList=one), *KNOWN, "-o", "json"))
+        for number, one in enumerate((fed, at_cap))
+    )
+    assert found["forecast"] == same["forecast"]
+    assert found["forecast"]["worst"] is not None
+    assert any("its cap, which is the worst case" in note for note in found["notes"])
+    spot = write("spot", Study={"spec.runtime.capacity": "Spot"}, PriceList=fed)
+    assert "has no spot price" in call("plan", spot, *KNOWN).output
+
+
+@pytest.mark.parametrize("command", ["plan", "lint"])
+def test_what_a_list_does_not_price_is_refused(call: Call, write: Callable[..., Path], command: str) -> None:
+    both = write("both", Study={"spec.runtime.resources.gpu": 8}, PriceList=FRESH)
+    result = call(command, both)
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert "NoPrice: node class 'cpu-small' has no on-demand price of gpu: write cap.gpu" in said
 
 
 def test_what_the_trainer_would_refuse_is_refused(call: Call, write: Callable[..., Path]) -> None:

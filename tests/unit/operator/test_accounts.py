@@ -57,7 +57,11 @@ def test_every_moment_is_before_the_end_of_its_period(now, kind):
 
 
 def prices(**changes):
-    entry = {"name": "small", "onDemand": {"cpu": "0.04"}, "cap": {"cpu": "0.08", "memoryGiB": "0.01"}}
+    entry = {
+        "name": "small",
+        "onDemand": {"cpu": "0.04", "memoryGiB": "0"},
+        "cap": {"cpu": "0.08", "memoryGiB": "0.01"},
+    }
     spec = {"currency": "USD", "asOf": "2026-01-01T00:00:00Z", "nodeClasses": [entry], **changes}
     return PriceList.model_validate({"metadata": {"name": "list"}, "spec": spec})
 

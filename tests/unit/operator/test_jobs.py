@@ -1,5 +1,7 @@
 """Attempts as Jobs: what is built, and what is read back."""
 
+from dataclasses import replace
+
 import pytest
 
 from attempts import LAUNCH, STUDY, TRIAL, made, pod
@@ -7,6 +9,8 @@ from comptroller.actions import Bury, Launch
 from comptroller.cluster import jobs, runs
 from comptroller.plan.settle import classify
 from comptroller_api.contract import GRANT_ANNOTATION, IMAGE_ENV, TRACKING_ENV
+from comptroller_api.pricelist import Toleration
+from comptroller_api.study import Resources
 
 
 def seconds(run):
@@ -42,6 +46,49 @@ def test_a_trainer_pod_is_restricted_and_holds_no_token():
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
+def shaped(**resources):
+    launch = replace(LAUNCH, resources=Resources(**resources))
+    spec = jobs.job(launch, jobs.PodSettings({"NVIDIA_VISIBLE_DEVICES": "all"}))["spec"]["template"]["spec"]
+    return spec, spec["containers"][0]
+
+
+@pytest.mark.parametrize(
+    ("resources", "hidden"),
+    [
+        ({}, True),
+        ({"gpu": 1}, False),
+        ({"gpu": 2, "gpu_resource": "nvidia.com/mig-1g.10gb"}, False),
+        ({"gpu": 1, "gpu_resource": "amd.com/gpu"}, True),
+    ],
+)
+def test_a_pod_that_did_not_pay_for_nvidias_gpus_sees_none(resources, hidden):
+    _, container = shaped(**resources)
+    devices = [e["value"] for e in container["env"] if e["name"] == "NVIDIA_VISIBLE_DEVICES"]
+    assert devices == (["void"] if hidden else ["all"])
+
+
+@pytest.mark.parametrize(("resources", "size"), [({}, "8Gi"), ({"ephemeral_storage": "100Gi"}, "100Gi")])
+def test_the_disk_of_a_pod_is_bounded(resources, size):
+    spec, container = shaped(**resources)
+    for bound in container["resources"]["requests"], container["resources"]["limits"]:
+        assert bound["ephemeral-storage"] == size
+    assert all(v["emptyDir"] == {"sizeLimit": size} for v in spec["volumes"] if "emptyDir" in v)
+
+
+def test_a_pod_selects_the_nodes_of_its_capacity_and_tolerates_their_taints():
+    taints = (
+        Toleration(key="spot", operator="Exists"),
+        Toleration(key="gpu", value="yes", effect="NoExecute"),
+    )
+    launch = replace(LAUNCH, node_selector={"capacity": "spot"}, tolerations=taints)
+    spec = jobs.job(launch, jobs.PodSettings({}))["spec"]["template"]["spec"]
+    assert spec["nodeSelector"] == {"capacity": "spot"}
+    assert spec["tolerations"] == [
+        {"key": "spot", "operator": "Exists"},
+        {"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"},
+    ]
 
 
 def test_secrets_are_referred_to_and_never_copied():

@@ -1,8 +1,11 @@
 """The price book: which list wins, what is refused, and what MIG profiles and feeds do to a quote."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from comptroller.pricing import Fed, PriceBook, Quote, Unfed, Unpriced
 from comptroller.pricing.fed import Fresh
@@ -12,6 +15,7 @@ from comptroller_api.study import Resources
 
 NOW = 1_796_000_000
 MIG = "nvidia.com/mig-1g.10gb"
+SPOT = {"gpu": "1.50", "cpu": "0.02", "memoryGiB": "0.002"}
 
 
 def prices(name: str = "list", node_class: dict[str, Any] | None = None, **spec: Any) -> PriceList:
@@ -19,7 +23,7 @@ def prices(name: str = "list", node_class: dict[str, Any] | None = None, **spec:
         "name": "h100",
         "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
         "onDemand": {"gpu": "4.00", "cpu": "0.04", "memoryGiB": "0.004"},
-        "spot": {"gpu": "1.50", "cpu": "0.02", "memoryGiB": "0.002"},
+        "spot": {**SPOT, "nodeSelector": {"capacity": "spot"}},
         "cap": {"gpu": "5.00", "cpu": "0.05", "memoryGiB": "0.005"},
         "gpuProfiles": [{"resource": MIG, "onDemand": "0.60", "cap": "0.75"}],
         **(node_class or {}),
@@ -28,16 +32,20 @@ def prices(name: str = "list", node_class: dict[str, Any] | None = None, **spec:
     return PriceList.model_validate({"metadata": {"name": name}, "spec": spec})
 
 
+def pod(gpu: str = "nvidia.com/gpu", **more: Any) -> Resources:
+    return Resources(gpu=1, gpu_resource=None if gpu == "nvidia.com/gpu" else gpu, **more)
+
+
 def quoted(*lists: PriceList, capacity: str = "OnDemand", gpu: str = "nvidia.com/gpu", **feed: Any) -> Quote:
-    found = PriceBook(lists, NOW, feed.get("feed", {})).quote("h100", capacity, "USD", gpu)
+    found = PriceBook(lists, NOW, feed.get("feed", {})).quote("h100", capacity, "USD", pod(gpu))
     assert isinstance(found, Quote), found
     return found
 
 
 def refused(
-    *lists: PriceList, capacity: str = "OnDemand", gpu: str = "nvidia.com/gpu", **feed: Any
+    *lists: PriceList, capacity: str = "OnDemand", resources: Resources | None = None, **feed: Any
 ) -> Unpriced:
-    found = PriceBook(lists, NOW, feed.get("feed", {})).quote("h100", capacity, "USD", gpu)
+    found = PriceBook(lists, NOW, feed.get("feed", {})).quote("h100", capacity, "USD", resources or pod())
     assert isinstance(found, Unpriced), found
     return found
 
@@ -68,7 +76,7 @@ def test_a_profile_is_never_billed_as_a_whole_gpu_nor_the_other_way() -> None:
 
 def test_a_profile_that_no_list_prices_is_not_launched() -> None:
     for capacity, gpu in (("OnDemand", "nvidia.com/mig-3g.40gb"), ("Spot", MIG)):
-        found = refused(prices(), capacity=capacity, gpu=gpu)
+        found = refused(prices(), capacity=capacity, resources=pod(gpu))
         assert found.reason == "NoPrice"
         assert gpu in found.message
 
@@ -86,6 +94,133 @@ def test_rates_are_read_as_they_were_written() -> None:
     }
 
 
+# -- what is not written -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node_class", "resources", "message"),
+    [
+        (
+            {"onDemand": {"cpu": "1", "memoryGiB": "0"}, "cap": {"cpu": "1", "memoryGiB": "0"}},
+            Resources(gpu=8),
+            (
+                "node class 'h100' has no on-demand price of gpu: write cap.gpu and onDemand.gpu in PriceList"
+                " 'list', \"0\" if it is free"
+            ),
+        ),
+        (
+            {"onDemand": {"gpu": "4"}, "cap": {"gpu": "5"}},
+            Resources(gpu=1, memory="400Gi"),
+            (
+                "node class 'h100' has no on-demand price of cpu and memoryGiB: write cap.cpu and"
+                " cap.memoryGiB and onDemand.cpu and onDemand.memoryGiB in PriceList 'list',"
+                ' "0" if it is free'
+            ),
+        ),
+        (
+            {"onDemand": {"cpu": "1", "memoryGiB": "0"}},
+            Resources(gpu=1),
+            (
+                "node class 'h100' has no on-demand price of gpu: write onDemand.gpu in PriceList"
+                " 'list', \"0\" if it is free"
+            ),
+        ),
+        (
+            {},
+            Resources(ephemeral_storage="2Ti"),
+            (
+                "node class 'h100' has no on-demand price of storageGiB: write cap.storageGiB and"
+                " onDemand.storageGiB in PriceList 'list', \"0\" if it is free"
+            ),
+        ),
+    ],
+)
+def test_a_rate_that_is_not_written_is_no_price(
+    node_class: dict[str, Any], resources: Resources, message: str
+) -> None:
+    found = refused(prices(node_class=node_class), resources=resources)
+    assert (found.reason, found.message) == ("NoPrice", message)
+
+
+def test_a_capacity_that_lacks_a_rate_is_no_price_of_it_though_another_has_it() -> None:
+    lists = prices(node_class={"spot": {"cpu": "1", "memoryGiB": "0", "nodeSelector": {"capacity": "spot"}}})
+    assert quoted(lists)
+    found = refused(lists, capacity="Spot")
+    assert found.message.startswith("node class 'h100' has no spot price of gpu: write spot.gpu")
+
+
+def test_a_list_of_higher_rank_without_a_rate_does_not_borrow_it_from_another() -> None:
+    lists = prices("a"), prices("b", {"onDemand": {"cpu": "1", "memoryGiB": "1"}}, priority=1)
+    assert "PriceList 'b'" in refused(*lists).message
+
+
+def test_a_profile_needs_the_other_rates_too() -> None:
+    found = refused(prices(node_class={"onDemand": {"gpu": "4"}}), resources=pod(MIG))
+    assert "cpu and memoryGiB" in found.message
+
+
+def test_free_is_what_is_written_as_free() -> None:
+    free = {"gpu": "0", "cpu": "0.04", "memoryGiB": "0", "storageGiB": "0"}
+    book = PriceBook([prices(node_class={"onDemand": free, "cap": free})], NOW)
+    resources = Resources(gpu=8, memory="400Gi", ephemeral_storage="2Ti")
+    found = book.quote("h100", "OnDemand", "USD", resources)
+    assert isinstance(found, Quote)
+    assert found.cost(resources, 3600) == 40_000
+
+
+def test_storage_is_billed_where_it_has_a_price_also_what_a_study_does_not_name() -> None:
+    rates = {"gpu": "4.00", "cpu": "0", "memoryGiB": "0", "storageGiB": "0.0001"}
+    found = quoted(prices(node_class={"onDemand": rates, "cap": rates}))
+    assert found.cost(Resources(ephemeral_storage="1Ti"), 3600) == 102_400
+    assert found.cost(Resources(), 3600) == 800  # 8Gi of scratch
+    assert quoted(prices()).cost(Resources(cpu="1", memory="1Gi"), 3600) == 44_000  # none has a price there
+
+
+def test_storage_under_a_feed_is_charged_at_the_lists_own_rate() -> None:
+    cap = {"gpu": "5.00", "cpu": "0.05", "memoryGiB": "0.005", "storageGiB": "0.0002"}
+    of_cap = prices(node_class={"onDemand": None, "cap": cap}, **FED)
+    assert quoted(of_cap, feed=fed()).rates.storage_gib == 200
+    declared = prices(node_class={"onDemand": {"storageGiB": "0.0001"}, "cap": cap}, **FED)
+    assert quoted(declared, feed=fed()).rates.storage_gib == 100
+
+
+def test_a_feed_that_knows_a_rate_that_the_cap_does_not_is_no_price_of_it() -> None:
+    lists = prices(node_class={"cap": {"cpu": "0.05", "memoryGiB": "0.005"}}, **FED)
+    assert "no on-demand price of gpu: write cap.gpu in" in refused(lists, feed=fed()).message
+
+
+amounts = st.none() | st.integers(0, 10**9)
+
+
+@given(
+    st.builds(HourlyRates, amounts, amounts, amounts, storage_gib=amounts),
+    st.builds(HourlyRates, amounts, amounts, amounts, storage_gib=amounts),
+    st.integers(0, 8),
+    st.sampled_from([None, "1Gi", "100Gi"]),
+    st.integers(0, 100_000),
+)
+def test_what_is_requested_is_charged_or_refused_and_never_above_the_cap(
+    rates: HourlyRates, cap: HourlyRates, gpu: int, storage: str | None, seconds: int
+) -> None:
+    resources, least = Resources(gpu=gpu, ephemeral_storage=storage), rates.at_most(cap)
+    if least.lacks(resources):
+        with pytest.raises(ValueError, match="has no price"):
+            least.cost(resources, seconds)
+        return
+    cost = least.cost(resources, seconds)
+    assert cost <= cap.cost(resources, seconds)
+    assert least.written("Cap") == cap.priced_in(rates).at_most(rates).written("Cap")
+    # Every named resource is paid for: without its rate there would have been no price.
+    for name, wanted in (
+        ("gpu", gpu > 0),
+        ("cpu", True),
+        ("memory_gib", True),
+        ("storage_gib", bool(storage)),
+    ):
+        if wanted:
+            assert replace(least, **{name: None}).lacks(resources)
+
+
 def test_lists_of_equal_rank_price_nothing() -> None:
     found = refused(prices("a"), prices("b"))
     assert found.reason == "AmbiguousPrice"
@@ -94,7 +229,10 @@ def test_lists_of_equal_rank_price_nothing() -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_higher_rank_wins(order: int) -> None:
-    lists = [prices("a"), prices("b", {"onDemand": {"gpu": "3.00"}}, priority=1)][::order]
+    lists = [
+        prices("a"),
+        prices("b", {"onDemand": {"gpu": "3.00", "cpu": "0", "memoryGiB": "0"}}, priority=1),
+    ][::order]
     assert quoted(*lists).rates.gpu == 3_000_000
 
 
@@ -161,14 +299,76 @@ def test_a_source_without_spot_capacity_has_no_spot_price() -> None:
     assert refused(prices(**FED), capacity="Spot", feed=fed()).reason == "NoPrice"
 
 
+@pytest.mark.parametrize("gpu", [0, 1, 4_000, 249_999])
+def test_a_price_that_is_far_below_its_cap_is_not_taken_from_a_feed(gpu: int) -> None:
+    found = refused(prices(**FED), feed=fed(gpu=gpu))
+    assert found.reason == "ImplausiblePrice"
+    assert "for an hour of gpu, as AWS has it, under the floor 0.25, which is 5% of its cap" in found.message
+    assert quoted(prices(**FED), feed=fed(gpu=250_000)).rates.gpu == 250_000
+
+
+def test_a_floor_is_the_lists_own() -> None:
+    assert refused(prices(node_class={"floorPercent": 70}, **FED), feed=fed()).reason == "ImplausiblePrice"
+    assert quoted(prices(node_class={"floorPercent": 1}, **FED), feed=fed(gpu=50_000)).rates.gpu == 50_000
+
+
+def test_what_a_person_wrote_has_no_floor() -> None:
+    assert quoted(prices(node_class={"onDemand": {"gpu": "0", "cpu": "0", "memoryGiB": "0"}})).rates.gpu == 0
+
+
+def test_a_cap_of_nothing_may_be_reached_by_a_feed() -> None:
+    cap = {"gpu": "5.00", "cpu": "0", "memoryGiB": "0.005"}
+    fresh = Fresh(HourlyRates(3_000_000, 0, 3_000), NOW)
+    assert quoted(prices(node_class={"cap": cap}, **FED), feed={("list", "h100"): Fed(NOW, fresh, None)})
+
+
+# -- places ------------------------------------------------------------------------------------------------
+
+
+def test_each_capacity_has_its_own_nodes() -> None:
+    taint = {"key": "nvidia.com/gpu", "operator": "Exists"}
+    spot_taint = {"key": "spot", "value": "true", "effect": "NoSchedule"}
+    spot = {**SPOT, "nodeSelector": {"capacity": "spot"}, "tolerations": [spot_taint]}
+    lists = prices(node_class={"spot": spot, "tolerations": [taint]})
+    firm, cheap = quoted(lists), quoted(lists, capacity="Spot")
+    product = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    assert (firm.node_selector, cheap.node_selector) == (product, product | {"capacity": "spot"})
+    assert [one.key for one in firm.tolerations] == ["nvidia.com/gpu"]
+    assert [one.key for one in cheap.tolerations] == ["nvidia.com/gpu", "spot"]
+
+
+@pytest.mark.parametrize("selector", [{}, {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}])
+def test_spot_capacity_whose_nodes_nothing_tells_apart_has_no_price(selector: dict[str, str]) -> None:
+    found = refused(prices(node_class={"spot": {**SPOT, "nodeSelector": selector}}), capacity="Spot")
+    assert found.reason == "AmbiguousNodes"
+    assert "give spot.nodeSelector in PriceList 'list' a label that only spot nodes carry" in found.message
+
+
+def test_a_class_that_is_spot_capacity_alone_needs_no_other_label() -> None:
+    assert quoted(prices(node_class={"onDemand": None, "spot": SPOT}), capacity="Spot")
+
+
+def test_spot_prices_of_a_feed_need_spot_nodes() -> None:
+    feed = fed(spot=Fresh(HourlyRates(1_000_000, 10_000, 1_000), NOW))
+    assert quoted(prices(**FED), capacity="Spot", feed=feed).node_selector["capacity"] == "spot"
+    found = refused(prices(node_class={"spot": None}, **FED), capacity="Spot", feed=feed)
+    assert (found.reason, found.message) == (
+        "NoPrice",
+        (
+            "node class 'h100' has no spot price: PriceList 'list' does not say which of its nodes are spot;"
+            " write spot.nodeSelector"
+        ),
+    )
+
+
 def test_declared_prices_do_not_stand_in_for_a_feed() -> None:
     assert refused(prices(**FED)).reason == "NoPrice"
 
 
 def test_a_fed_profile_moves_with_the_whole_gpu() -> None:
     assert quoted(prices(**FED), gpu=MIG, feed=fed(gpu=2_500_000)).rates.gpu == 375_000
-    without = prices(node_class={"cap": {"cpu": "1"}}, **FED)
-    assert refused(without, gpu=MIG, feed=fed(gpu=0)).reason == "NoPrice"
+    without = prices(node_class={"cap": {"cpu": "1", "memoryGiB": "1"}}, **FED)
+    assert refused(without, resources=pod(MIG), feed=fed(gpu=0)).reason == "NoPrice"
 
 
 def test_a_price_that_changes_midway_is_metered_at_both() -> None:

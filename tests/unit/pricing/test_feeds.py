@@ -33,7 +33,8 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def from_aws(name: str = "aws", **node_class: Any) -> PriceList:
-    one = {"name": "p5", "instanceType": "p5.48xlarge", "cap": CAP, **node_class}
+    spot = {"nodeSelector": {"karpenter.sh/capacity-type": "spot"}}
+    one = {"name": "p5", "instanceType": "p5.48xlarge", "spot": spot, "cap": CAP, **node_class}
     spec = {
         "currency": "USD",
         "source": "AWS",
