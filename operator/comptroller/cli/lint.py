@@ -19,8 +19,8 @@ from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
 from comptroller_api.trainer import Trainer
 
-_REFUSED = {"NoPrice", "AmbiguousPrice", "AmbiguousNodes"}
-"""Reasons that do not depend on the day."""
+_REFUSED = {"NoPrice", "AmbiguousNodes"}
+"""Reasons that depend neither on the day nor on which of the files are applied together."""
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
@@ -98,7 +98,9 @@ def _check(manifest: Manifest, trainer: Trainer | None, *, assumed: bool) -> _Ch
 def _priced(checked: Iterable[_Checked], now: int) -> Iterator[Finding]:
     """Add to each study what the price lists among the manifests do not price."""
     checked = list(checked)
-    lists = [declared(one, now) for _, one in checked if isinstance(one, PriceList)]
+    # Of lists of one name, the last: it is the one that stays when all files are applied.
+    named = {one.metadata.name: declared(one, now) for _, one in checked if isinstance(one, PriceList)}
+    lists = list(named.values())
     book = PriceBook(lists, now)
     for finding, one in checked:
         error = _unpriced(one, lists, book) if isinstance(one, Study) else None
