@@ -11,7 +11,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -38,6 +38,8 @@ log = structlog.get_logger()
 _OURS = ("studies", "trials", "budgets", "pricelists")
 _MAX_PAUSE = 30.0
 _SWEEP_SECONDS = 300.0
+_THREADS = 64
+"""Passes whose calls to object storage, and plans, may be under way at once."""
 _RESOURCES: dict[str, tuple[tuple[str, str, str], dict[str, str]]] = {
     **{plural: ((GROUP, VERSION, plural), {}) for plural in _OURS},
     "jobs": (("batch", "v1", "jobs"), MANAGED),
@@ -110,25 +112,34 @@ class Operator:
         )
         self._awake: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._priced: tuple[tuple[str, ...], float] = ((), 0.0)
+        """The versions of the price lists whose sources were last asked, and when."""
 
     def wake(self, namespace: str | None) -> None:
         """Let a namespace's worker make a pass; `None` wakes all."""
         for name in list(self._awake) if namespace is None else [namespace]:
-            if name not in self._tasks:
+            if name not in self._tasks or self._tasks[name].done():
                 self._awake[name] = asyncio.Event()
                 self._tasks[name] = asyncio.create_task(self._work(name), name=f"worker of {name}")
             self._awake[name].set()
 
     def listen(self) -> None:
         """Begin to scrape heartbeats, to read prices, and to look for what watches missed."""
-        self._tasks[" heartbeats"] = asyncio.create_task(self._scrape(), name="heartbeats")
-        self._tasks[" feeds"] = asyncio.create_task(self._read_prices(), name="price feeds")
-        self._tasks[" sweep"] = asyncio.create_task(self._sweep(), name="sweep")
+        often = self._settings.scrape_seconds
+        for name, seconds, look in (
+            ("heartbeats", often, self._scrape),
+            ("price feeds", often, self._read_prices),
+            ("sweep", _SWEEP_SECONDS, self._sweep),
+        ):
+            self._tasks[f" {name}"] = asyncio.create_task(_again(name, seconds, look), name=name)
 
     @property
     def healthy(self) -> bool:
-        """Whether every task that was started still runs."""
-        return not any(task.done() for task in self._tasks.values())
+        """Whether every loop still runs; a restart helps only where one has ended.
+
+        A namespace's worker that has ended is started again by the next thing that wakes it.
+        """
+        return not any(task.done() for name, task in self._tasks.items() if name.startswith(" "))
 
     async def _work(self, namespace: str) -> None:
         pause = self._settings.resync_seconds
@@ -150,34 +161,25 @@ class Operator:
                 await asyncio.sleep(min(1.0, pause))
 
     async def _scrape(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.scrape_seconds)
-            await self._pulse.round(self.picture.everywhere("pods"))
+        self._pulse.begin(self.picture.everywhere("pods"))
 
     async def _read_prices(self) -> None:
         """Ask the sources of the price lists there are; at once for lists that are new or changed."""
-        asked: tuple[str, ...] = ()
-        last = 0.0
-        while True:
-            await asyncio.sleep(self._settings.scrape_seconds)
-            lists = [found for body in self.picture.everywhere("pricelists") if (found := _price_list(body))]
-            versions = tuple(sorted(f"{one.metadata.uid}/{one.metadata.generation}" for one in lists))
-            if versions != asked or time.monotonic() - last > self._settings.feed_seconds:
-                await asyncio.to_thread(self._feeds.refresh, lists)
-                asked, last = versions, time.monotonic()
-                self.wake(None)
+        asked, last = self._priced
+        lists = [found for body in self.picture.everywhere("pricelists") if (found := _price_list(body))]
+        versions = tuple(sorted(f"{one.metadata.uid}/{one.metadata.generation}" for one in lists))
+        if versions != asked or time.monotonic() - last > self._settings.feed_seconds:
+            self._priced = versions, time.monotonic()  # also where it fails: it is not asked all the time
+            await asyncio.to_thread(self._feeds.refresh, lists)
+            self.wake(None)
 
     async def _sweep(self) -> None:
         """Let go of objects that went unseen: Kopf lists again after a gap, and keeps what is not listed."""
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            for resource, (_, labels) in _RESOURCES.items():
-                try:
-                    await self.sweep(resource, labels)
-                except Exception as error:  # noqa: BLE001 - the next round tries again
-                    log.warning(
-                        "sweep failed", resource=resource, error=f"{type(error).__name__}: {error}"[:500]
-                    )
+        for resource, (_, labels) in _RESOURCES.items():
+            try:
+                await self.sweep(resource, labels)
+            except Exception as error:  # noqa: BLE001 - the next round tries again
+                log.warning("sweep failed", resource=resource, error=f"{type(error).__name__}: {error}"[:500])
 
     async def sweep(self, resource: str, labels: Mapping[str, str]) -> None:
         """Hide the objects of one resource that the API server no longer has."""
@@ -198,11 +200,25 @@ class Operator:
             self.wake(namespace)
 
 
+async def _again(name: str, seconds: float, look: Callable[[], Awaitable[None]]) -> None:
+    """Call `look` every so many seconds, whatever it raises.
+
+    What is wrong with one object is reported on that object; it must not end what all others depend on.
+    """
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await look()
+        except Exception as error:  # noqa: BLE001 - see above
+            metrics.LOOP_FAILURES.labels(name).inc()
+            log.warning("loop failed", loop=name, error=f"{type(error).__name__}: {error}"[:500])
+
+
 def _price_list(body: dict[str, Any]) -> PriceList | None:
     try:
         return PriceList.model_validate(body)
-    except ValueError:
-        return None  # it is refused where a namespace is observed
+    except Exception:  # noqa: BLE001 - it is refused, with its reason, where a namespace is observed
+        return None
 
 
 def _labelled(labels: Mapping[str, str]) -> str:
@@ -291,6 +307,9 @@ async def serve(settings: Settings) -> None:
     Raises:
         NoConditionalWrites: the ledger's store cannot hold a ledger.
     """
+    # Each pass uses one thread at a time for its store. With asyncio's few, the namespaces of some slow
+    # buckets would keep all others waiting.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "blocking"))
     await asyncio.to_thread(open_store(settings.ledger_uri).probe)
     api = await connect()
     try:

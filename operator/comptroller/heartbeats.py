@@ -24,7 +24,14 @@ class HeartbeatTooLong(ValueError):  # noqa: N818  (a name says what it is)
 
 def client() -> httpx.AsyncClient:
     """A client for heartbeats: plain HTTP inside the cluster, so no proxy and no certificates."""
-    return httpx.AsyncClient(timeout=TIMEOUT, trust_env=False, verify=False, follow_redirects=False)  # noqa: S501
+    return httpx.AsyncClient(
+        timeout=TIMEOUT,
+        trust_env=False,
+        verify=False,  # noqa: S501
+        follow_redirects=False,
+        # Callers bound their own requests: waiting here for a connection would count as the pod's silence.
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+    )
 
 
 def over_http(http: httpx.AsyncClient, url: str) -> Fetch:

@@ -11,6 +11,9 @@ from comptroller_api.money import MICRO
 
 ACTIONS = Counter("comptroller_actions", "Actions asked for by plan.", ["namespace", "action"])
 FAILURES = Counter("comptroller_pass_failures", "Passes that raised and will be tried again.", ["namespace"])
+LOOP_FAILURES = Counter(
+    "comptroller_loop_failures", "Rounds of the operator's own loops that raised.", ["loop"]
+)
 OVERRUNS = Gauge("comptroller_overruns", "Amounts posted above what was held: bugs.", ["namespace"])
 MONEY = Gauge(
     "comptroller_account",

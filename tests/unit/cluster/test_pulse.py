@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from types import SimpleNamespace
+from typing import Self
 
 import pytest
 
@@ -79,18 +81,106 @@ async def test_a_pod_that_is_gone_is_forgotten(answers: dict[str, bytes]) -> Non
     assert (heard.heartbeat("j1"), heard.silent_seconds("j1")) == (None, 0)
 
 
-async def test_a_pod_is_silent_from_when_it_was_last_heard_or_else_first_asked(
-    answers: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(pulse, "time", clock)
+    return clock
+
+
+async def test_a_pod_is_silent_for_as_long_as_scrapes_were_left_unanswered(
+    answers: dict[str, bytes], clock: SimpleNamespace
+) -> None:
     pods, heard = [pod("j1", "10.0.0.1"), pod("j2", "10.0.0.2")], PodPulse()
     assert heard.silent_seconds("j1") == 0  # it was not asked
-    answers["10.0.0.2"] = says(50)
+    answers |= {"10.0.0.1": b"", "10.0.0.2": says(50)}
     for clock.now in (110.0, 120.0, 130.0):
         await heard.round(pods)
-    clock.now = 135.0
-    assert [heard.silent_seconds(job) for job in ("j1", "j2")] == [25, 5]
+    clock.now = 200.0  # nobody has asked since, which says nothing about the pods
+    assert [heard.silent_seconds(job) for job in ("j1", "j2")] == [20, 0]
     answers["10.0.0.1"] = says(50)
     await heard.round(pods)
     assert heard.silent_seconds("j1") == 0
+
+
+async def test_one_scrape_in_vain_is_no_minute_of_silence(
+    answers: dict[str, bytes], clock: SimpleNamespace
+) -> None:
+    """However long ago the last answer was: a slow round is not the pod's silence."""
+    answers["10.0.0.1"] = says(50)
+    pods, heard = [pod("j1", "10.0.0.1")], PodPulse()
+    await heard.round(pods)
+    clock.now, answers["10.0.0.1"] = 300.0, b""
+    await heard.round(pods)
+    assert heard.silent_seconds("j1") == 0
+    clock.now = 361.0
+    await heard.round(pods)
+    assert heard.silent_seconds("j1") == 61
+
+
+async def test_a_pod_whose_body_cannot_be_read_hides_no_other(answers: dict[str, bytes]) -> None:
+    answers |= {"10.0.0.2": says(50), "10.0.0.3": says(50)}
+    strange = pod("j1", "10.0.0.1")
+    strange["metadata"]["ownerReferences"] = [None]
+    heard = PodPulse()
+    await heard.round([pod("j2", "10.0.0.2"), strange, pod("j3", "10.0.0.3")])
+    assert heard.heartbeat("j2") is not None
+    assert heard.heartbeat("j3") is not None
+
+
+class SlowPods:
+    """A real server on every loopback address: those in 127.1.0.0/16 answer, others never do."""
+
+    def __init__(self, port_of: pytest.MonkeyPatch) -> None:
+        self.open, self.most, self._patch = 0, 0, port_of
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "0.0.0.0", 0, backlog=1024)
+        self._patch.setattr(pulse, "HEARTBEAT_PORT", self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            if writer.get_extra_info("sockname")[0].startswith("127.1."):
+                body = says(50)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+                await writer.drain()
+            else:
+                await reader.read()  # until the operator gives up
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+
+async def test_two_thousand_slow_pods_of_a_tenant_delay_no_other_tenant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = [pod(f"slow{n}", f"127.0.{n // 250 + 1}.{n % 250 + 1}") for n in range(2100)]
+    healthy = pod("j1", "127.1.0.1")
+    for one in slow:
+        one["metadata"]["namespace"] = "slow"
+    healthy["metadata"]["namespace"] = "healthy"
+    heard = PodPulse()
+    async with SlowPods(monkeypatch) as server:
+        try:
+            for _ in range(3):
+                began = time.monotonic()
+                heard.begin([*slow, healthy])
+                while heard.heartbeat("j1") is None:
+                    assert time.monotonic() - began < 20, "it waited for the others"
+                    await asyncio.sleep(0.01)
+                assert heard.silent_seconds("j1") == 0
+                heard._latest.clear()
+                await asyncio.gather(*(t for name, t in heard._rounds.items() if name == "healthy"))
+            assert list(heard._rounds) == ["slow"]  # its first round is still under way
+            assert server.most <= pulse._OF_A_NAMESPACE + 1
+        finally:
+            await heard.close()

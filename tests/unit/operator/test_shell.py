@@ -1,5 +1,6 @@
 """The shell: what a sweep lets go of, what is watched, and what the API's answers mean."""
 
+import asyncio
 import json
 
 import kopf
@@ -7,7 +8,7 @@ import prometheus_client
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
-from comptroller import metrics
+from comptroller import handlers, metrics
 from comptroller.cluster.api import Api, Missing
 from comptroller.handlers import Operator, watch_ours
 from comptroller.ledger.books import Books
@@ -88,6 +89,81 @@ def test_only_our_jobs_and_pods_are_brought_to_us():
     assert settings.watching.label_selectors["batch", "v1", "jobs"] == ours
     assert settings.watching.label_selectors["", "v1", "pods"] == ours
     assert len(settings.watching.label_selectors) == 2
+
+
+# -- loops ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def listening(tmp_path, monkeypatch):
+    monkeypatch.setattr(handlers, "_SWEEP_SECONDS", 0.01)
+    settings = Settings(ledger_uri=f"file://{tmp_path}").model_copy(
+        update={"scrape_seconds": 0.01, "feed_seconds": 0}
+    )
+    found = Operator(settings, Lists(), "cluster")
+    yield found
+    for task in found._tasks.values():
+        task.cancel()
+    await asyncio.gather(*found._tasks.values(), return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("loop", "broken"),
+    [
+        ("heartbeats", ("_pulse", "begin")),
+        ("price feeds", ("_feeds", "refresh")),
+        ("sweep", ("", "_sweep")),
+    ],
+)
+@pytest.mark.parametrize("error", [ValueError("NaN"), RecursionError(), MemoryError(), AssertionError()])
+async def test_a_loop_survives_whatever_is_raised_in_it(listening, monkeypatch, loop, broken, error):
+    part, method = broken
+    counted = metrics.LOOP_FAILURES.labels(loop)._value
+    before, thrice, calls = counted.get(), asyncio.Event(), []
+
+    def fails(*_):
+        calls.append(1)
+        if len(calls) == 3:
+            thrice.set()
+        raise error
+
+    monkeypatch.setattr(getattr(listening, part) if part else listening, method, fails)
+    listening.listen()
+    await asyncio.wait_for(thrice.wait(), 20)
+    assert listening.healthy
+    assert counted.get() - before >= 2
+
+
+async def test_a_worker_survives_its_namespaces_failing_passes(listening, monkeypatch):
+    passes = {"bad": 0, "good": 0}
+
+    async def reconcile(namespace):
+        passes[namespace] += 1
+        if namespace == "bad":
+            raise RecursionError
+
+    monkeypatch.setattr(listening._controller, "reconcile", reconcile)
+    listening.wake("bad")
+    async with asyncio.timeout(20):
+        while passes["good"] < 20 or passes["bad"] < 1:
+            listening.wake("good")
+            await asyncio.sleep(0.001)
+    assert listening.healthy
+    listening._tasks["good"].cancel()
+    await asyncio.gather(listening._tasks["good"], return_exceptions=True)
+    assert listening.healthy  # a restart of all would not help the one
+    before = passes["good"]
+    async with asyncio.timeout(20):
+        while passes["good"] == before:
+            listening.wake("good")
+            await asyncio.sleep(0.001)
+
+
+async def test_a_loop_that_has_ended_is_a_reason_to_restart(listening):
+    listening.listen()
+    listening._tasks[" sweep"].cancel()
+    await asyncio.gather(listening._tasks[" sweep"], return_exceptions=True)
+    assert not listening.healthy
 
 
 # -- the API -----------------------------------------------------------------------------------------------
