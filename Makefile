@@ -10,7 +10,10 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
 export UV_LINK_MODE ?= hardlink
 
-LEVELS := unit simulation conformance cluster
+# The first need the cores; the others wait for a real cluster, and run beside them.
+CPU_LEVELS := unit simulation
+REAL_LEVELS := conformance cluster
+LEVELS := $(CPU_LEVELS) $(REAL_LEVELS)
 CHECKS := lock lint types imports generated light changelog
 # Arguments for pytest: make test-unit ARGS='-k ceiling -x'
 ARGS ?= -q
@@ -85,7 +88,7 @@ generate: install  ## the CRDs from the models, the chart's copies, and what the
 .PHONY: test
 test: install  ## every level of tests; says how many ran at each
 	@rm -rf out/tests; failed=0; \
-	for level in $(LEVELS); do $(MAKE) test-$$level || failed=1; done; \
+	$(RUN) python tests/levels.py '$(CPU_LEVELS)' '$(REAL_LEVELS)' || failed=1; \
 	$(RUN) python tests/tally.py $(LEVELS) || failed=1; exit $$failed
 
 .PHONY: $(LEVELS:%=test-%)
@@ -95,9 +98,12 @@ test-conformance:  ## the ledger's stores against one contract
 test-cluster:  ## a real API server, kubelet and object store (needs root)
 # The levels that talk to a real API server or a real S3 server build both first.
 test-conformance test-cluster: cluster
+# A worker for each core. On the cluster tests mostly wait; they are handed out one by one, the longest first.
+SPREAD := -n logical --dist worksteal
+test-cluster: SPREAD := -n 2 --dist load --maxschedchunk 1
 $(LEVELS:%=test-%): test-%: install
 	@mkdir -p out/tests
-	$(RUN) pytest tests/$* --junit-xml=out/tests/$*.xml -o junit_suite_name=$* $(ARGS)
+	$(RUN) pytest tests/$* --junit-xml=out/tests/$*.xml -o junit_suite_name=$* $(SPREAD) $(ARGS)
 
 .PHONY: test-mutants
 test-mutants: install  ## plants mistakes, one after another; the fault simulation must find each

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.exceptions import ClientError
 
+from apiserver import free_ports
 from comptroller.ledger.books import Books
 from comptroller.ledger.encoding import decode, journal_key
 from comptroller.ledger.stores import open_store
@@ -26,7 +26,9 @@ PROGRAM = ROOT / "hack" / "cluster" / "cluster"
 BUCKET = "tests"
 LEDGER = f"s3://{BUCKET}/books"
 RUN = uuid.uuid4().hex[:6]
-OURS = {"comptroller.dev/tests": "true"}
+"""Ends the names of this process's namespaces."""
+OURS = "comptroller.dev/tests"
+"""The label of namespaces that tests made; its value is the `RUN` that they belong to."""
 PRICES = {
     "apiVersion": "comptroller.dev/v1alpha1",
     "kind": "PriceList",
@@ -38,13 +40,13 @@ PRICES = {
             {
                 "name": "test",
                 "nodeSelector": {"kubernetes.io/os": "linux"},
-                "onDemand": {"cpu": "3.60", "memoryGiB": "0"},
-                "cap": {"cpu": "3.60", "memoryGiB": "0"},
+                "onDemand": {"cpu": "4.50", "memoryGiB": "0"},
+                "cap": {"cpu": "4.50", "memoryGiB": "0"},
             }
         ],
     },
 }
-"""A core costs 0.001 a second."""
+"""A core costs 0.00125 a second, and so the 400m of a trial 0.0005."""
 
 
 @dataclass
@@ -87,7 +89,9 @@ class RealCluster:
             "metadata": {"name": "s3", "namespace": name},
             "stringData": {key: os.environ[key] for key in keys},
         }
-        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": OURS}})
+        self.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {OURS: RUN}}}
+        )
         self.apply(secret)
         return name
 
@@ -95,6 +99,10 @@ class RealCluster:
         """A study's conditions by type."""
         status = self.get(f"study/{study}", namespace).get("status", {})
         return {c["type"]: c for c in status.get("conditions", [])}
+
+    def complete(self, study: str, namespace: str) -> bool:
+        """Whether the study is complete."""
+        return self.conditions(study, namespace).get("Complete", {}).get("status") == "True"
 
     def books(self, namespace: str) -> Books:
         """Fold the journal; P1 in every prefix."""
@@ -130,7 +138,7 @@ def study(name: str, namespace: str, ceiling: str = "100.00", **changes: Any) ->
         "search": {"engine": "Random", "trials": 4, "parallel": 2, "rungs": {"epochs": [2]}},
         "runtime": {
             "nodeClass": "test",
-            "resources": {"cpu": "500m", "memory": "1Gi"},
+            "resources": {"cpu": "400m", "memory": "1Gi"},
             "lease": {"duration": "60s", "gracePeriod": "15s", "slack": "15s"},
         },
         "artifacts": {"uri": f"s3://{BUCKET}/artifacts", "credentialsSecret": "s3"},
@@ -171,17 +179,13 @@ def phases(cluster: RealCluster, namespace: str) -> list[str]:
     return [json.loads(answer)["phase"] for answer in answers if answer]
 
 
-@contextlib.contextmanager
-def running() -> Iterator[RealCluster]:
-    """The cluster, brought up where it is not; left up, since the next one wants it too."""
+def prepare() -> None:
+    """Bring the cluster up where it is not, with the CRDs, a price list and an empty bucket.
+
+    It is left up, since the next run wants it too.
+    """
     subprocess.run([PROGRAM, "up", "--images"], check=True, stdout=sys.stderr)
-    for line in subprocess.run(
-        [PROGRAM, "env"], check=True, text=True, capture_output=True
-    ).stdout.splitlines():
-        name, value = line.removeprefix("export ").split("=", 1)
-        os.environ[name] = os.path.expandvars("".join(shlex.split(value)))
-    images = json.loads((Path(os.environ["KUBECONFIG"]).parent / "images.json").read_text())
-    cluster = RealCluster(images)
+    cluster = connect()
     # The demo's operator would keep other books of the same studies.
     cluster.kubectl(
         "-n", "comptroller-system", "scale", "deployment/comptroller", "--replicas=0", check=False
@@ -191,17 +195,22 @@ def running() -> Iterator[RealCluster]:
     store = boto3.client("s3")
     with contextlib.suppress(ClientError):
         store.create_bucket(Bucket=BUCKET)
-    _remove_namespaces(cluster)  # of a run that was interrupted: its pods would take this one's cores
+    remove_namespaces(cluster, OURS)  # of a run that was interrupted: its pods would take this one's cores
     _forget(store)
-    try:
-        yield cluster
-    finally:
-        _remove_namespaces(cluster)
 
 
-def _remove_namespaces(cluster: RealCluster) -> None:
+def connect() -> RealCluster:
+    """The cluster that is up, after its programs and credentials are made this process's own."""
+    for line in subprocess.run(
+        [PROGRAM, "env"], check=True, text=True, capture_output=True
+    ).stdout.splitlines():
+        name, value = line.removeprefix("export ").split("=", 1)
+        os.environ[name] = os.path.expandvars("".join(shlex.split(value)))
+    return RealCluster(json.loads((Path(os.environ["KUBECONFIG"]).parent / "images.json").read_text()))
+
+
+def remove_namespaces(cluster: RealCluster, selector: str = f"{OURS}={RUN}") -> None:
     """Let go of all that tests made, though no operator is there to settle it."""
-    selector = ",".join(f"{name}={value}" for name, value in OURS.items())
     found = json.loads(cluster.kubectl("get", "namespaces", "-l", selector, "-o", "json"))["items"]
     names = [body["metadata"]["name"] for body in found]
     for name in names:
@@ -223,7 +232,7 @@ def _forget(store: Any) -> None:
 class OperatorProcess:
     """`comptroller operator` on this machine, as the cluster's administrator."""
 
-    def __init__(self, cluster: RealCluster, log: Path, namespace: str, port: int = 18080) -> None:
+    def __init__(self, cluster: RealCluster, log: Path, namespace: str) -> None:
         self.namespace = namespace
         self._log = log
         self._environment = os.environ | {
@@ -233,7 +242,7 @@ class OperatorProcess:
             "COMPTROLLER_NAMESPACES": namespace,
             "COMPTROLLER_RESYNC_SECONDS": "1",
             "COMPTROLLER_SCRAPE_SECONDS": "1",
-            "COMPTROLLER_HEALTH_PORT": str(port),
+            "COMPTROLLER_HEALTH_PORT": str(*free_ports(1)),
             "COMPTROLLER_METRICS_PORT": "0",
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -24,14 +24,18 @@ class Tally:
     ran: int = 0
     failed: int = 0
     seconds: float = 0
+    """Of the tests, one after another."""
+    took: float = 0
+    """Seconds from the first test to the last, with tests side by side."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """Each test, and why."""
 
 
 def tally(report: Path) -> Tally:
     """Count a report in JUnit's form."""
-    out = Tally()
-    for case in ET.parse(report).iter("testcase"):
+    out, root = Tally(), ET.parse(report)
+    out.took = sum(float(suite.get("time", "0")) for suite in root.iter("testsuite"))
+    for case in root.iter("testcase"):
         outcomes = Counter(child.tag for child in case)
         skip = case.find("skipped")
         out.seconds += float(case.get("time", "0"))
@@ -54,14 +58,14 @@ def strays(levels: list[str], tests: Path = ROOT / "tests") -> list[str]:
 def main(levels: list[str]) -> int:
     """Print the table; 1 where something was not run and nobody said why."""
     faults = [f"tests/{name} is run by no level" for name in strays(levels)]
-    print(f"{'level':14}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    print(f"{'level':14}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}{'took':>8}")
     for level in levels:
         report = REPORTS / f"{level}.xml"
         if not report.exists():
             faults.append(f"{level} did not run")
             continue
         found = tally(report)
-        row = f"{found.ran:8}{found.failed:8}{len(found.skipped):9}{found.seconds:9.0f}"
+        row = f"{found.ran:8}{found.failed:8}{len(found.skipped):9}{found.seconds:9.0f}{found.took:8.0f}"
         print(f"{level:14}{row}")
         if not found.ran:
             faults.append(f"{level} passed no test")

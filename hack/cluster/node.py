@@ -36,6 +36,13 @@ def _groups() -> list[Path]:
     return [hierarchy / CGROUP for hierarchy in _hierarchies()]
 
 
+FIRST = {"cpu.shares": "8192", "cpu.weight": "800"}
+"""Eight times the usual share of the cores, in control groups of version 1 and 2.
+
+The cluster's leases end by the clock, however busy the machine is with other work.
+"""
+
+
 def make_groups() -> list[Path]:
     """Make the cluster's control groups and return those that its own programs belong in."""
     if not CGROUPS.is_dir() or not _hierarchies():
@@ -51,6 +58,7 @@ def make_groups() -> list[Path]:
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (group / name).exists() and not (group / name).read_text().strip():
                 (group / name).write_text((group.parent / name).read_text())
+        _put_first(group)
         own = group / "system"
         own.mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):
@@ -58,6 +66,12 @@ def make_groups() -> list[Path]:
                 (own / name).write_text((group / name).read_text())
         programs.append(own)
     return programs
+
+
+def _put_first(group: Path) -> None:
+    for name, share in FIRST.items():
+        if (group / name).exists():
+            (group / name).write_text(share)
 
 
 def members() -> set[int]:

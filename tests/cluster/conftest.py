@@ -1,5 +1,6 @@
 """Clusters for the tests: an API server alone, which is enough for what only it decides."""
 
+import fcntl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,10 +33,18 @@ def namespaces(api_server: apiserver.ApiServer) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[realcluster.RealCluster]:
-    """A whole cluster: kubelet, pods, S3 and the project's images."""
-    with realcluster.running() as found:
-        yield found
+def cluster(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[realcluster.RealCluster]:
+    """A whole cluster: kubelet, pods, S3 and the project's images. The first worker of a run prepares it."""
+    run = tmp_path_factory.getbasetemp()
+    run = run if worker_id == "master" else run.parent
+    with (run / "cluster.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (run / "cluster.prepared").exists():
+            realcluster.prepare()
+            (run / "cluster.prepared").touch()
+    found = realcluster.connect()
+    yield found
+    realcluster.remove_namespaces(found)
 
 
 @pytest.fixture

