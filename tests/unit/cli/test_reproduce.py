@@ -246,5 +246,5 @@ def test_the_trainer_ends_with_the_command(process: Process, run: Run, tmp_path:
     started = process("reproduce", NAME, "--dir", run.path, "--trainer", trainer)
     eventually(told.exists)
     started.terminate()
-    assert started.wait(60) == 143
+    assert started.wait(180) == 143
     assert ended.exists()

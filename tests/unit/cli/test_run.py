@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_where_it_was(naps: Call, process: Start, tmp_path:
         eventually(partial(_more_starts, out, before))
         first.kill()
         first.wait()
-    assert process("run", manifest, "--dir", out, "--trainer", TRAINER).wait(120) == 0
+    assert process("run", manifest, "--dir", out, "--trainer", TRAINER).wait(300) == 0
     assert len(outcomes(out)) == 6
     assert None not in outcomes(out).values()
     assert set(starts(out).values()) == {1}
@@ -101,16 +101,16 @@ def test_ctrl_c_suspends_with_checkpoints_and_the_same_command_goes_on(
     naps: Call, process: Start, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    manifest = naps(baseline={"recipe.nap": "2"}, search={"trials": 2})
+    manifest = naps(baseline={"recipe.nap": "4"}, search={"trials": 2})
     run = process("run", manifest, "--dir", out, "--trainer", TRAINER)
     eventually(lambda: sum(starts(out).values()) == 2)
     run.send_signal(signal.SIGINT)
-    assert run.wait(60) == 1
+    assert run.wait(180) == 1
     assert "suspending" in (tmp_path / "out.txt").read_text()
     exits = [json.loads(path.read_text())["code"] for path in out.glob("runs/default/*/exit.json")]
     assert 75 in exits
     assert not ledger(out).books.open
-    assert process("run", manifest, "--dir", out, "--trainer", TRAINER).wait(120) == 0
+    assert process("run", manifest, "--dir", out, "--trainer", TRAINER).wait(300) == 0
     assert set(outcomes(out).values()) == {"Succeeded"}
     assert ledger(out).passed
 
@@ -213,7 +213,7 @@ def test_one_run_at_a_time_uses_a_directory(call: Call, naps: Call, process: Sta
     result = call("run", manifest, "--dir", out, "--trainer", TRAINER)
     assert result.exit_code == 1
     assert "another `comptroller run`" in result.output
-    assert first.wait(60) == 0
+    assert first.wait(180) == 0
 
 
 def test_a_directory_that_cannot_stand_in_a_uri_is_refused(call: Call, naps: Call, tmp_path: Path) -> None:
