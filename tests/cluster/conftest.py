@@ -9,6 +9,7 @@ import pytest
 
 import apiserver
 import chart
+import policies
 import realcluster
 
 
@@ -58,3 +59,10 @@ def operator(
     yield process
     process.kill()
     sys.stderr.write((tmp_path / "operator.log").read_text()[-6000:])
+
+
+@pytest.fixture(scope="module")
+def policed(api_server: apiserver.ApiServer) -> Iterator[None]:
+    """The API server under the chart's policies, with a managed Job, its pod, and users of every kind."""
+    with policies.installed(api_server):
+        yield

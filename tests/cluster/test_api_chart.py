@@ -21,6 +21,7 @@ from chart import CHART, LEDGER, NAMESPACE, OPERATOR, applied, bound, helm, remo
 from comptroller.settings import Settings
 
 EVERYTHING = ("--values", str(CHART / "ci" / "all-values.yaml"))
+POLICY = "ValidatingAdmissionPolicy"
 VALUES = pytest.mark.parametrize("words", [("--set", LEDGER), EVERYTHING], ids=["the least", "everything"])
 
 
@@ -221,10 +222,13 @@ def kubeconfig(api_server: ApiServer, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "words", [(), ("--set", "watchNamespaces={team-a}")], ids=["everywhere", "one namespace"]
 )
-def test_the_operator_launches_under_its_roles(
+def test_the_operator_launches_under_its_roles_and_policies(
     api_server: ApiServer, kubeconfig: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     documents = install_roles(api_server, "--set", LEDGER, *words)
+    documents += [d for d in rendered("--set", LEDGER, *words) if d["kind"].startswith(POLICY)]
+    for document in documents:
+        applied(api_server, document, dry=False)
     study = manifests.change(manifests.valid("Study"), {"metadata.namespace": "team-a"})
     prices = manifests.change(manifests.valid("PriceList"), {"spec.asOf": datetime.now(UTC).isoformat()})
     health, metrics = free_ports(2)
