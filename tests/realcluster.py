@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import httpx
 from botocore.exceptions import ClientError
 
 from apiserver import free_ports
@@ -235,6 +236,7 @@ class OperatorProcess:
     def __init__(self, cluster: RealCluster, log: Path, namespace: str) -> None:
         self.namespace = namespace
         self._log = log
+        (self._port,) = free_ports(1)
         self._environment = os.environ | {
             "COMPTROLLER_LEDGER_URI": LEDGER,
             "COMPTROLLER_TRAINER_IMAGE": cluster.images["comptroller-trainer"],
@@ -242,7 +244,7 @@ class OperatorProcess:
             "COMPTROLLER_NAMESPACES": namespace,
             "COMPTROLLER_RESYNC_SECONDS": "1",
             "COMPTROLLER_SCRAPE_SECONDS": "1",
-            "COMPTROLLER_HEALTH_PORT": str(*free_ports(1)),
+            "COMPTROLLER_HEALTH_PORT": str(self._port),
             "COMPTROLLER_METRICS_PORT": "0",
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -256,6 +258,12 @@ class OperatorProcess:
                 stderr=log,
                 env=self._environment,
             )
+
+    def healthy(self) -> bool:
+        """Whether it has started, and says that it is well."""
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self._port}/healthz").is_success
+        return False
 
     def kill(self) -> None:
         """`kill -9`."""

@@ -143,6 +143,9 @@ def test_two_operators_and_somebody_who_kills_them(cluster: RealCluster, tmp_pat
         rng = random.Random(11)
         while not over.wait(rng.uniform(1, 9)):
             one = rng.choice(operators)
+            at_work = rng.random() < 0.8  # else it may be killed while it starts
+            while at_work and not one.healthy() and not over.wait(0.3):
+                pass
             one.kill()
             over.wait(rng.uniform(0, 3))
             one.start()

@@ -97,7 +97,7 @@ def test_a_trial_is_one_run_and_its_rungs_go_on_in_it(server: str, tmp_path: Pat
     assert "rungs/1/mlflow/MLmodel" in paths
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_a_server_that_is_away_changes_nothing(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))  # and does not listen
