@@ -5,15 +5,18 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from comptroller import reports
 from comptroller.actions import Action, Append, RecordStudy, Refresh
 from comptroller.cluster import Cluster, Snapshot
+from comptroller.ledger.anchor import Anchor
+from comptroller.ledger.anchored import Anchored, Blocking
 from comptroller.ledger.books import Attempt, Books
-from comptroller.ledger.journal import Journal
+from comptroller.ledger.entries import Entry, Reserve
+from comptroller.ledger.journal import Journal, JournalError
 from comptroller.ledger.store import StoreError
 from comptroller.plan import plan
 from comptroller.pricing import Feed
@@ -35,14 +38,6 @@ _PASSES = 32
 """Passes in one `reconcile` before it yields to other namespaces."""
 
 T = TypeVar("T")
-
-
-class Blocking(Protocol):
-    """How calls that block are made."""
-
-    async def __call__(self, call: Callable[[], T], /) -> T:
-        """Make one."""
-        ...
 
 
 async def in_thread(call: Callable[[], T], /) -> T:
@@ -71,6 +66,9 @@ class Controller:
         observer: Callable[[str, World, list[Action]], None] | None = None,
         blocking: Blocking = in_thread,
         unverified_reports: bool = False,
+        anchor: Anchor | None = None,
+        ledger: str = "",
+        unpublished: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Wire the parts.
 
@@ -85,6 +83,9 @@ class Controller:
             observer: told of each pass, for metrics.
             blocking: how calls to stores are made.
             unverified_reports: also take reports whose digest the trainer's termination message lacks.
+            anchor: where the heads of journals are published; `None`: nowhere, and nothing is compared.
+            ledger: the URI of the journals, for people.
+            unpublished: called with a namespace whose head could not be published, for metrics.
         """
         self._cluster = cluster
         self._open_journal = journal
@@ -96,13 +97,16 @@ class Controller:
         self._observer = observer
         self._blocking = blocking
         self._unverified = unverified_reports
-        self._journals: dict[str, Journal] = {}
+        self._anchor = anchor
+        self._ledger = ledger
+        self._unpublished = unpublished
+        self._journals: dict[str, Anchored] = {}
         self._failures: Counter[str] = Counter()
 
     def books(self, namespace: str) -> Books | None:
         """The books of a namespace as of the last pass."""
-        journal = self._journals.get(namespace)
-        return journal.books if journal else None
+        anchored = self._journals.get(namespace)
+        return anchored.journal.books if anchored else None
 
     async def reconcile(self, namespace: str) -> bool:
         """Pass over a namespace until nothing is left to append.
@@ -117,7 +121,8 @@ class Controller:
             acted = await self._reconcile(namespace)
         except Exception as error:
             self._failures[namespace] += 1
-            if self._failures[namespace] == _FAILURES_UNTOLD:
+            # A refused journal does not mend itself, and what to do changes with what is found.
+            if isinstance(error, JournalError) or self._failures[namespace] == _FAILURES_UNTOLD:
                 await self._tell(namespace, error)
             raise
         del self._failures[namespace]
@@ -125,40 +130,54 @@ class Controller:
 
     async def _tell(self, namespace: str, error: Exception) -> None:
         """Say in the studies' conditions that passes fail; the next good pass takes it back."""
-        # Without the error's own words: a request id in them would make each telling a change.
-        what = f"the operator's passes over {namespace} fail: {type(error).__name__}"
-        reason = "LedgerUnavailable" if isinstance(error, StoreError) else "PassFailing"
-        message = f"{what}; nothing is launched and no lease is renewed until one succeeds"
+        if isinstance(error, JournalError):
+            reason, message = error.reason, str(error)
+        else:
+            # Without the error's own words: a request id in them would make each telling a change.
+            what = f"the operator's passes over {namespace} fail: {type(error).__name__}"
+            reason = "LedgerUnavailable" if isinstance(error, StoreError) else "PassFailing"
+            message = f"{what}; nothing is launched and no lease is renewed until one succeeds"
         with contextlib.suppress(Exception):  # the cluster may be what fails
             for study in (await self._cluster.observe(namespace)).studies:
                 if not is_final(study):
                     status = stalled(study, reason, message, self._clock())
+                    if status == study.status:
+                        continue
                     await self._cluster.act(namespace, RecordStudy(study, status))
 
     async def _reconcile(self, namespace: str) -> bool:
         acted = False
         for _ in range(_PASSES):
-            journal, world = await self._see(namespace)
+            anchored, world = await self._see(namespace)
             actions = await self._blocking(lambda w=world: plan(w))  # type: ignore[misc]
             if any(isinstance(action, Refresh) for action in actions):
-                journal, world = await self._see(namespace, fresh=True)
+                anchored, world = await self._see(namespace, fresh=True)
                 actions = await self._blocking(lambda w=world: plan(w))  # type: ignore[misc]
             if self._observer is not None:
                 self._observer(namespace, world, actions)
             if not actions:
                 return acted
             acted = True
-            durable = isinstance(actions[0], Append)
+            durable, entries = isinstance(actions[0], Append), tuple[Entry, ...]()
             if isinstance(actions[0], Append):
-                entries = actions[0].entries
-                if not await self._blocking(lambda j=journal, e=entries: j.append(e)):  # type: ignore[misc]
+                entries = await self._vouched(namespace, anchored, actions[0].entries)
+                if not await self._blocking(lambda j=anchored.journal, e=entries: j.append(e)):  # type: ignore[misc]
                     continue  # another writer was first: plan again on what it wrote
                 for entry in entries:
                     log.info("appended", namespace=namespace, **entry.model_dump(mode="json"))
             done = await self._act(namespace, actions[durable:], world.now)
-            if done and not durable:
+            if done and not (durable and entries):
                 return True
         return acted
+
+    async def _vouched(
+        self, namespace: str, anchored: Anchored, entries: tuple[Entry, ...]
+    ) -> tuple[Entry, ...]:
+        """The entries to append: without leases while the head of the journal cannot be published."""
+        if not any(isinstance(entry, Reserve) for entry in entries) or await anchored.vouch():
+            return entries
+        log.warning("no lease is granted while the ledger's head cannot be published", namespace=namespace)
+        return tuple(entry for entry in entries if not isinstance(entry, Reserve))
 
     async def _act(self, namespace: str, actions: list[Action], seen: int) -> bool:
         """Carry out all that can be: one study's refused Job does not keep another's from being stopped.
@@ -179,15 +198,24 @@ class Controller:
             raise failures[0]
         return not outdated
 
-    async def _see(self, namespace: str, *, fresh: bool = False) -> tuple[Journal, World]:
+    async def _see(self, namespace: str, *, fresh: bool = False) -> tuple[Anchored, World]:
         now = self._clock()  # before the snapshot: what it does not show is not older than that
         snapshot = await self._cluster.observe(namespace, fresh=fresh)
-        journal = self._journals.get(namespace)
-        if journal is None:
+        anchored = self._journals.get(namespace)
+        if anchored is None:
             journal = await self._blocking(lambda: self._open_journal(namespace))
-            self._journals[namespace] = journal
+            anchored = self._journals[namespace] = Anchored(
+                journal,
+                self._anchor,
+                namespace,
+                self._clock,
+                self._blocking,
+                ledger=self._ledger,
+                failed=self._unpublished,
+            )
         # After the snapshot, so that no run is seen whose lease is not.
-        await self._blocking(journal.catch_up)
+        await anchored.catch_up()
+        journal = anchored.journal
         world = World(
             now=now,
             namespace=namespace,
@@ -205,7 +233,7 @@ class Controller:
             fresh=fresh,
             server_now=snapshot.now,
         )
-        return journal, world
+        return anchored, world
 
     async def _reports(self, snapshot: Snapshot, books: Books) -> dict[AttemptKey, Report | Unusable | None]:
         found: dict[AttemptKey, Report | Unusable | None] = {}

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import kopf
@@ -20,6 +21,7 @@ import prometheus_client
 import structlog
 
 from comptroller import metrics
+from comptroller.cluster.anchors import KubernetesAnchor
 from comptroller.cluster.api import Api, connect, path
 from comptroller.cluster.jobs import MANAGED, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
@@ -36,6 +38,7 @@ from comptroller_api.pricelist import PriceList
 log = structlog.get_logger()
 
 _OURS = ("studies", "trials", "budgets", "pricelists")
+_OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MAX_PAUSE = 30.0
 _SWEEP_SECONDS = 300.0
 _THREADS = 64
@@ -109,6 +112,9 @@ class Operator:
             feed=lambda: self._feeds.feed,
             observer=metrics.observe,
             unverified_reports=settings.unverified_reports,
+            anchor=KubernetesAnchor(api, settings.operator_namespace or _own_namespace()),
+            ledger=settings.ledger_uri,
+            unpublished=lambda namespace: metrics.UNPUBLISHED.labels(namespace).inc(),
         )
         self._awake: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -212,6 +218,11 @@ async def _again(name: str, seconds: float, look: Callable[[], Awaitable[None]])
         except Exception as error:  # noqa: BLE001 - see above
             metrics.LOOP_FAILURES.labels(name).inc()
             log.warning("loop failed", loop=name, error=f"{type(error).__name__}: {error}"[:500])
+
+
+def _own_namespace() -> str:
+    """The namespace that this process runs in; `default` outside of a cluster."""
+    return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else "default"
 
 
 def _price_list(body: dict[str, Any]) -> PriceList | None:

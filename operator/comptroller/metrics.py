@@ -14,6 +14,11 @@ FAILURES = Counter("comptroller_pass_failures", "Passes that raised and will be 
 LOOP_FAILURES = Counter(
     "comptroller_loop_failures", "Rounds of the operator's own loops that raised.", ["loop"]
 )
+UNPUBLISHED = Counter(
+    "comptroller_ledger_publish_failures",
+    "Heads of a namespace's ledger that could not be published in the cluster.",
+    ["namespace"],
+)
 OVERRUNS = Gauge("comptroller_overruns", "Amounts posted above what was held: bugs.", ["namespace"])
 MONEY = Gauge(
     "comptroller_account",

@@ -17,6 +17,10 @@ class Settings(BaseSettings):
     cluster_id: str = Field(
         default="", description="Whose journal it is; the uid of the namespace kube-system where empty."
     )
+    operator_namespace: str = Field(
+        default="",
+        description="Where the heads of ledgers are published; the operator's own namespace where empty.",
+    )
     namespaces: str = Field(default="", description="Comma-separated namespaces to watch; all where empty.")
     resync_seconds: float = Field(default=5.0, ge=0.5, le=600, description="A pass at least this often.")
     scrape_seconds: float = Field(default=5.0, ge=0.5, le=600, description="A heartbeat this often.")

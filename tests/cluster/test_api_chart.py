@@ -156,6 +156,24 @@ def test_the_operator_may_do_what_it_needs_and_no_more(api_server: ApiServer) ->
 
 
 @pytest.mark.usefixtures("namespaces")
+@pytest.mark.parametrize("words", [(), ("--set", "watchNamespaces={team-a}")], ids=["all", "one"])
+def test_the_operator_publishes_heads_in_its_own_namespace_alone(
+    api_server: ApiServer, words: tuple[str, ...]
+) -> None:
+    documents = install_roles(api_server, "--set", LEDGER, *words)
+
+    def verbs(namespace: str) -> set[str]:
+        what = {"group": "", "resource": "configmaps"}
+        return {verb for verb in VERBS if may(api_server, OPERATOR, namespace, **what, verb=verb)}
+
+    try:
+        assert settled(lambda: verbs(NAMESPACE), {"get", "create", "patch"}) == {"get", "create", "patch"}
+        assert verbs("team-a") == set()
+    finally:
+        removed(api_server, documents)
+
+
+@pytest.mark.usefixtures("namespaces")
 def test_with_namespaces_given_its_rights_end_there(api_server: ApiServer) -> None:
     documents = install_roles(
         api_server, "--set", LEDGER, "--set", "watchNamespaces={team-a}", "--set", "clusterId=x"
@@ -237,6 +255,7 @@ def test_the_operator_launches_under_its_roles_and_policies(
         "KUBECONFIG": str(kubeconfig),
         "COMPTROLLER_LEDGER_URI": f"file://{tmp_path}/ledger",
         "COMPTROLLER_TRAINER_IMAGE": "trainer",
+        "COMPTROLLER_OPERATOR_NAMESPACE": NAMESPACE,
         "COMPTROLLER_NAMESPACES": "team-a" if words else "",
         "COMPTROLLER_HEALTH_PORT": str(health),
         "COMPTROLLER_METRICS_PORT": str(metrics),
@@ -256,6 +275,8 @@ def test_the_operator_launches_under_its_roles_and_policies(
         process.terminate()
         process.wait(30)
         clear(api_server, "team-a")
+        heads = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+        api_server.client.delete(heads, params={"labelSelector": "comptroller.dev/anchor"})
         api_server.delete(prices)
         removed(api_server, documents)
     said = log.read_text()

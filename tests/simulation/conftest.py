@@ -9,6 +9,7 @@ import pytest
 
 from comptroller.cluster.simulated import Faults, Lost, Simulated
 from comptroller.controller import Controller, at_once
+from comptroller.ledger.anchor import MemoryAnchor
 from comptroller.ledger.books import Books
 from comptroller.ledger.encoding import decode, journal_key
 from comptroller.ledger.journal import Journal
@@ -73,6 +74,7 @@ class Simulation:
     ) -> None:
         self.reports: dict[str, bytes] = {}
         self.store = MemoryStore()
+        self.anchor = MemoryAnchor()
         self.remote = FaultyStore(self.store, fate or (lambda _call, _key: Fault.NONE))
         self.cluster = Simulated(seed, self._put, faults=faults)
         self.cluster.prices = (PRICES,)
@@ -97,6 +99,7 @@ class Simulation:
             trainer_image="trainer",
             site=self.site,
             blocking=at_once,
+            anchor=self.anchor,
         )
 
     def get(self, uri: str, limit: int = MAX_REPORT) -> bytes | None:

@@ -1,11 +1,12 @@
 """`ledger verify`, `balance` and `export`: what the books say, from the bucket alone."""
 
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from comptroller.cli.console import REFUSED, Form, Output, console, print_json, refuse
 from comptroller.ledger import focus
+from comptroller.ledger.anchor import published_heads
 from comptroller.ledger.audit import Untrusted, Verdict, namespaces
 from comptroller.ledger.audit import verify as audit
 from comptroller.ledger.balance import Balance
@@ -30,7 +32,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_HASH_DIGITS = 64
+_BATCH = re.compile(r"(?P<root>.*?)ledger/[^/]+/journal/[0-9]{12}\.json")
+_LOOKED_AT = 1_000
+"""Keys that are looked at for a ledger elsewhere."""
 _SHORT = 12
 """Digits of a hash in a table; JSON has them all."""
 _NUMBERS = frozenset({"CEILING", "SPENT", "HELD", "ROOM", "SECONDS", "BOOKED", "INVOICED", "DIFFERENCE"})
@@ -40,32 +44,58 @@ Uri = Annotated[str, typer.Argument(metavar="URI", help="s3://bucket/prefix, fil
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="One namespace; else all.")]
 
 
-def _anchor(text: str) -> Head:
-    number, _, digest = text.partition(":")
-    if not number.isdecimal() or len(digest) != _HASH_DIGITS:
-        raise typer.BadParameter(f"{text!r} is not SEQUENCE:HASH as an earlier `verify` printed it")
-    return Head(int(number), digest)
+def _head(text: str) -> Head:
+    try:
+        return Head.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()
 def verify(
     uri: Uri,
     namespace: Namespace = None,
-    anchor: Annotated[
+    head: Annotated[
         Head | None,
         typer.Option(
+            "--head",
+            "--anchor",
             metavar="SEQUENCE:HASH",
-            parser=_anchor,
-            help="A head that an earlier `verify` printed; it must still be in the chain.",
+            parser=_head,
+            help="A head that `verify` printed or the cluster publishes; it must be in the chain.",
+        ),
+    ] = None,
+    anchors: Annotated[
+        Path | None,
+        typer.Option(
+            "--heads",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Heads of several namespaces: what `verify -o json` printed, or `kubectl get configmaps"
+            " -l comptroller.dev/anchor -o json`.",
         ),
     ] = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Check every byte, every link and every sum; exit 1 if anything is wrong."""
-    if anchor is not None and namespace is None:
-        raise typer.BadParameter("an anchor belongs to one namespace: give --namespace")
-    with opened(uri, namespace) as (store, names):
-        verdicts = [audit(store, name, anchor=anchor) for name in names]
+    """Check every byte, every link and every sum; exit 1 if anything is wrong.
+
+    Keep the head that is printed outside of the bucket and pass it to a later `verify --head`: only then are
+    batches missed that somebody cut off at the end.
+    """
+    if head is not None and namespace is None:
+        raise typer.BadParameter("--head belongs to one namespace: give --namespace")
+    if head is not None and anchors is not None:
+        raise typer.BadParameter("give --head or --heads, not both")
+    heads = _heads(anchors) if anchors is not None else {}
+    if namespace is not None:
+        heads = {name: one for name, one in heads.items() if name == namespace} | (
+            {namespace: head} if head is not None else {}
+        )
+    if anchors is not None and not heads:
+        refuse(f"{anchors}: it has no head of {namespace or 'any namespace'}")
+    with opened(uri, namespace, heads) as (store, names):
+        verdicts = [audit(store, name, anchor=heads.get(name)) for name in names]
     if output is Form.JSON:
         print_json([_verdict(verdict) for verdict in verdicts])
     else:
@@ -73,6 +103,14 @@ def verify(
             _print_verdict(verdict)
     if not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(REFUSED)
+
+
+def _heads(file: Path) -> dict[str, Head]:
+    """The heads in `file`, by namespace."""
+    try:
+        return published_heads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        refuse(f"{file}: {error}")
 
 
 @app.command()
@@ -134,8 +172,16 @@ def _write(rows: Iterable[focus.Row], to: Path) -> None:
 
 
 @contextmanager
-def opened(uri: str, namespace: str | None) -> Iterator[tuple[Store, list[str]]]:
-    """The store at `uri` and the namespaces asked for; whatever goes wrong is a sentence and exit 1."""
+def opened(
+    uri: str, namespace: str | None, expected: Collection[str] = ()
+) -> Iterator[tuple[Store, list[str]]]:
+    """Open the store at `uri` for the namespaces asked for; all that goes wrong is a sentence and exit 1.
+
+    Args:
+        uri: of a ledger.
+        namespace: the only one to read; `None`: all that have a journal.
+        expected: namespaces that must have a journal too.
+    """
     try:
         store = open_store(uri)
     except ValueError as error:
@@ -143,12 +189,21 @@ def opened(uri: str, namespace: str | None) -> Iterator[tuple[Store, list[str]]]
     try:
         names = sorted(namespaces(store))
         if not names:
-            refuse(f"there is no ledger at {uri}")
-        if namespace is not None and namespace not in names:
-            refuse(f"{uri} has no ledger of {namespace}; it has {', '.join(names)}")
+            refuse(_no_ledger(store, uri))
+        for name in {namespace, *expected} - {None, *names}:
+            refuse(f"{uri} has no ledger of {name}; it has {', '.join(names)}")
         yield store, [namespace] if namespace else names
     except (StoreError, Untrusted) as error:
         refuse(str(error))
+
+
+def _no_ledger(store: Store, uri: str) -> str:
+    """What was looked for in a place that is no ledger, and where one is below it."""
+    why = f"{uri} is not a ledger: no object ledger/NAMESPACE/journal/{0:012d}.json exists there"
+    for key in islice(store.keys(), _LOOKED_AT):
+        if (found := _BATCH.fullmatch(key)) is not None and found["root"]:
+            return f"{why}; did you mean {uri.rstrip('/')}/{found['root'].strip('/')}?"
+    return why
 
 
 def _print_verdict(verdict: Verdict) -> None:

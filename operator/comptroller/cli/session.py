@@ -21,6 +21,7 @@ from comptroller.cli.tables import standing
 from comptroller.cluster.local import Local, Machine
 from comptroller.controller import Controller
 from comptroller.ledger import audit
+from comptroller.ledger.anchor import DirectoryAnchor
 from comptroller.ledger.journal import Journal, JournalError
 from comptroller.ledger.store import StoreError, Unavailable
 from comptroller.ledger.stores import Objects, open_store
@@ -174,6 +175,8 @@ class Session:
             Objects(),
             _now,
             observer=self._observe,
+            anchor=DirectoryAnchor(directory / "anchors"),
+            ledger=ledger_uri(directory),
         )
         self._open: dict[str, bool] = {}
         self._interrupts = 0

@@ -20,22 +20,24 @@ from comptroller.ledger.encoding import (
     GENESIS,
     Head,
     MalformedBatch,
+    NewerBatch,
     decode,
     digest,
     journal_key,
     journal_prefix,
     sequence_of,
 )
-from comptroller.ledger.entries import Adjust, Batch, Entry, Post, State
-from comptroller.ledger.snapshots import snapshot_key, stored
+from comptroller.ledger.entries import Adjust, Batch, Entry, Post, State, Takeover
+from comptroller.ledger.snapshots import snapshot_key, snapshot_prefix, stored
 from comptroller.ledger.state import VERSION, Recorder, UnreadableState, inflate
 from comptroller.ledger.store import MAX_OBJECT, Store, Unavailable
 
 Rule: TypeAlias = Literal[
     "Missing",  # a number without a batch
     "Malformed",  # not the bytes that were written
+    "Newer",  # in the format of a newer release: nothing is wrong with it, and nothing is known of it
     "Misplaced",  # it says it has another number
-    "Foreign",  # of another cluster or namespace, or no batch at all
+    "Foreign",  # of another cluster, namespace or installation, or no batch at all
     "Chain",  # not the batch that its successor was written after
     "Anchor",  # not what was noted earlier
     "State",  # it vouches for other books than those of the batches before it
@@ -46,7 +48,7 @@ Rule: TypeAlias = Literal[
 ]
 
 STRUCTURAL: frozenset[Rule] = frozenset(
-    {"Missing", "Malformed", "Misplaced", "Foreign", "Chain", "Anchor", "State"}
+    {"Missing", "Malformed", "Newer", "Misplaced", "Foreign", "Chain", "Anchor", "State"}
 )
 """The violations after which no balance can be trusted."""
 
@@ -70,6 +72,8 @@ class Verdict:
 
     namespace: str
     cluster: str = ""
+    incarnation: str = ""
+    """Of the installation that wrote last."""
     batches: int = 0
     entries: int = 0
     snapshots: int = 0
@@ -94,14 +98,19 @@ class Untrusted(JournalError):  # noqa: N818 - says what it is
 
 
 def namespaces(store: Store) -> Iterator[str]:
-    """The namespaces that have a journal in `store`."""
+    """Yield the namespaces that have a journal in `store`, or snapshots of one."""
     after = "ledger/"
     while (key := next(store.keys("ledger/", after), None)) is not None:
         _, namespace, *rest = key.split("/")
-        if rest:
+        if not rest:
+            after = key
+            continue
+        # Snapshots alone are what is left of a journal that was deleted: it is for `verify` to say so.
+        kept = (journal_prefix(namespace), snapshot_prefix(namespace))
+        if any(next(store.keys(prefix), None) is not None for prefix in kept):
             yield namespace
         # `0` is the character after `/`: on to the first key of another namespace.
-        after = f"ledger/{namespace}0" if rest else key
+        after = f"ledger/{namespace}0"
 
 
 def verify(
@@ -131,11 +140,10 @@ def trusted(store: Store, namespace: str, observe: Observer | None = None) -> Ve
     verdict = verify(store, namespace, observe=observe)
     if verdict.structural:
         first = verdict.structural[0]
-        raise Untrusted(
-            f"ledger {namespace}: batch {first.sequence}: {first.rule}: {first.detail}; run `ledger verify`"
-        )
-    if not verdict.batches:
-        raise Untrusted(f"ledger {namespace}: there is no journal")
+        where = f"ledger {namespace}: batch {first.sequence}"
+        if first.rule == "Newer":
+            raise Untrusted(f"{where}: {first.detail}")
+        raise Untrusted(f"{where}: {first.rule}: {first.detail}; run `ledger verify`")
     return verdict
 
 
@@ -166,6 +174,8 @@ class _Audit:
                 self._missing(expected, sequence)
             self._batch(sequence, data)
             expected = sequence + 1
+        if not verdict.batches:
+            self._violation(0, "Missing", f"no journal: {journal_key(self._namespace, 0)} does not exist")
         if self._anchor is not None and self._anchor.sequence >= expected:
             detail = f"it was noted, and the journal ends before it, at {expected - 1}"
             self._violation(self._anchor.sequence, "Anchor", detail)
@@ -211,6 +221,9 @@ class _Audit:
         verdict = self._verdict
         try:
             batch = decode(data)
+        except NewerBatch as error:
+            self._violation(sequence, "Newer", str(error))
+            return None
         except MalformedBatch as error:
             self._violation(sequence, "Malformed", str(error))
             return None
@@ -219,6 +232,11 @@ class _Audit:
             detail = f"it is of {batch.cluster}/{batch.namespace}, the journal of {verdict.cluster}/"
             self._violation(sequence, "Foreign", detail + self._namespace)
             return None
+        if batch.incarnation not in {"", verdict.incarnation}:
+            if verdict.incarnation and not isinstance(batch.entries[0], Takeover):
+                detail = f"installation {batch.incarnation!r} wrote it, without taking over from "
+                self._violation(sequence, "Foreign", detail + repr(verdict.incarnation))
+            verdict.incarnation = batch.incarnation
         if batch.sequence != sequence:
             self._violation(sequence, "Misplaced", f"it says that it is batch {batch.sequence}")
             return None

@@ -19,6 +19,7 @@ from comptroller.ledger.entries import (
     Price,
     Reserve,
     Start,
+    Takeover,
     Transfer,
     Void,
 )
@@ -150,6 +151,8 @@ class Books:
     overruns: int = 0
     adjustments: dict[AttemptKey, list[Adjust]] = field(default_factory=dict)
     """What was found after attempts were closed; closed attempts themselves do not change."""
+    takeover: Takeover | None = None
+    """The last one."""
     _open_of: dict[str, dict[int, Attempt]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -229,7 +232,7 @@ class Books:
             case Adjust():
                 closed = self._closed(entry)
                 return closed.accounts if closed else ()
-            case Price() | Manifest() | Start() | Close():
+            case Price() | Manifest() | Start() | Close() | Takeover():
                 return ()
 
     def _closed(self, entry: Adjust) -> Attempt | None:
@@ -248,7 +251,7 @@ class Books:
 
     def _copy_for(self, entries: Iterable[Entry]) -> "Books":
         """A copy of the part of the books that `entries` can read or change."""
-        part = Books()
+        part = Books(takeover=self.takeover)
         for entry in entries:
             part._borrow(self.touched(entry), self.accounts)
             if isinstance(entry, Price):
@@ -258,7 +261,7 @@ class Books:
                 if (manifest := self.manifests.get(entry.study)) is not None:
                     part.manifests[entry.study] = manifest
             elif (
-                not isinstance(entry, Ceiling | Transfer)
+                not isinstance(entry, Ceiling | Transfer | Takeover)
                 and (key := (entry.study, entry.trial)) not in part.trials
             ):
                 for attempt in self.trials.get(key, ()):
@@ -276,7 +279,7 @@ class Books:
             if name in accounts and name not in self.accounts:
                 self.accounts[name] = replace(accounts[name])
 
-    def apply(self, entry: Entry) -> str | None:  # noqa: PLR0911  (one row an entry)
+    def apply(self, entry: Entry) -> str | None:  # noqa: C901, PLR0911  (one row an entry)
         """Fold one entry in; the rule it breaks, if any, and then nothing has changed."""
         match entry:
             case Ceiling():
@@ -297,6 +300,8 @@ class Books:
                 return self._close(entry)
             case Adjust():
                 return self._adjust(entry)
+            case Takeover():
+                return self._take_over(entry)
 
     def _ceiling(self, entry: Ceiling) -> str | None:
         account = self.accounts.get(entry.account)
@@ -350,6 +355,13 @@ class Books:
         if known and entry.generation < known.generation:
             return f"the manifest of {entry.study} is of generation {known.generation} already"
         self.manifests[entry.study] = entry
+        return None
+
+    def _take_over(self, entry: Takeover) -> str | None:
+        expected = self.takeover.number + 1 if self.takeover else 0
+        if entry.number != expected:
+            return f"takeover {entry.number} does not follow {expected} others"
+        self.takeover = entry
         return None
 
     def _reserve(self, entry: Reserve) -> str | None:

@@ -1,19 +1,34 @@
 """What makes a batch the next of a journal, and what it is called where it is not."""
 
-from comptroller.ledger.encoding import Head, MalformedBatch, decode
+from typing import ClassVar
+
+from comptroller.ledger.encoding import Head, MalformedBatch, NewerBatch, decode
 from comptroller.ledger.entries import Batch
 
 
 class JournalError(Exception):
     """The journal cannot be read or written as it is."""
 
+    reason: ClassVar[str] = "LedgerRefused"
+    """Of the condition that tells it."""
+
 
 class ForeignJournal(JournalError):  # noqa: N818 - says what happened
-    """The journal belongs to another cluster or namespace."""
+    """The journal belongs to another cluster, namespace or installation."""
+
+    reason = "LedgerForeign"
 
 
 class BrokenChain(JournalError):  # noqa: N818 - says what happened
     """A batch is missing, altered, or does not follow the one before."""
+
+    reason = "LedgerBroken"
+
+
+class NewerRelease(JournalError):  # noqa: N818 - says what happened
+    """A batch was written by a newer release, which this one must not act on."""
+
+    reason = "LedgerNewer"
 
 
 def following(head: Head, data: bytes, cluster: str, namespace: str) -> Batch:
@@ -21,12 +36,15 @@ def following(head: Head, data: bytes, cluster: str, namespace: str) -> Batch:
 
     Raises:
         ForeignJournal: it is another cluster's or namespace's.
+        NewerRelease: a newer release wrote it.
         BrokenChain: it is damaged, out of place, or was not written after `head`.
     """
     sequence = head.sequence + 1
     where = f"batch {sequence} of {namespace}"
     try:
         batch = decode(data)
+    except NewerBatch as error:
+        raise NewerRelease(f"{where}: {error}") from error
     except MalformedBatch as error:
         raise BrokenChain(f"{where}: {error}") from error
     if batch.cluster != cluster:

@@ -3,6 +3,7 @@
 The chain alone would not do: nothing follows the last batch, so nothing would vouch for it.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from comptroller.ledger.entries import Batch, Entry
+from comptroller.ledger.entries import FORMAT, Batch, Entry
 
 MAX_BATCH = 2**20
 """Bytes of one batch as stored."""
@@ -24,6 +25,7 @@ GENESIS = "0" * 64
 
 _CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{64})"\}\Z')
 _CHECKSUM_LENGTH = len(b',"checksum":""}') + 64
+_HEAD = re.compile(r"([0-9]{1,12}):([0-9a-f]{64})")
 _SEQUENCE = re.compile(r"([0-9]{12})\.json")
 
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -34,6 +36,10 @@ class MalformedBatch(ValueError):  # noqa: N818 - says what happened
     """Bytes that no writer of this ledger wrote."""
 
 
+class NewerBatch(ValueError):  # noqa: N818 - says what happened
+    """A batch in a format that came after this release; nothing is wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """A batch, by its place and its content."""
@@ -41,6 +47,24 @@ class Head:
     sequence: int = -1
     hash: str = GENESIS
     """SHA-256 of its bytes as stored."""
+
+    def __str__(self) -> str:
+        """`SEQUENCE:HASH`, or `empty` before the first batch."""
+        return f"{self.sequence}:{self.hash}" if self.sequence >= 0 else "empty"
+
+    @classmethod
+    def parse(cls, text: str) -> "Head":
+        """Return the head that prints as `text`.
+
+        Raises:
+            ValueError: `text` is neither `SEQUENCE:HASH` nor `empty`.
+        """
+        if text == "empty":
+            return cls()
+        found = _HEAD.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is not SEQUENCE:HASH, as `ledger verify` prints it")
+        return cls(int(found[1]), found[2])
 
 
 def encode(batch: Batch) -> bytes:
@@ -84,6 +108,7 @@ def decode(data: bytes) -> Batch:
     """The batch that was stored as `data`.
 
     Raises:
+        NewerBatch: a newer release wrote it.
         MalformedBatch: the checksum does not match, or this is not a batch at all.
     """
     if len(data) > MAX_BATCH:
@@ -97,9 +122,22 @@ def decode(data: bytes) -> Batch:
     try:
         return Batch.model_validate_json(body)
     except ValidationError as error:
+        if (version := _version(body)) > FORMAT:
+            raise NewerBatch(
+                f"written by a newer release (format {version}, this one reads up to {FORMAT}): upgrade"
+            ) from error
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise MalformedBatch(f"{place}: {first['msg']}") from error
+
+
+def _version(body: bytes) -> int:
+    """The format that a batch says it has; 0 where it says none."""
+    with contextlib.suppress(ValueError):
+        match json.loads(body):
+            case {"version": int(version)}:
+                return version
+    return 0
 
 
 def digest(data: bytes) -> str:

@@ -14,6 +14,13 @@ from comptroller_api.money import Currency
 from comptroller_api.study import Resources
 from comptroller_api.trial import End
 
+FORMAT = 2
+"""The format of the batches that this release writes, and the newest that it reads.
+
+It counts up with each release that adds a kind of entry or a field, so that an older release refuses what it
+does not know as newer, and not as damaged. `version` and the checksum at the end are in every format.
+"""
+
 Micro = Annotated[int, Field(ge=0, le=10**15)]
 """Micro-units of the currency."""
 
@@ -205,8 +212,29 @@ class Manifest(_Entry):
         return f"manifest/{self.study}/{self.revision}"
 
 
+class Takeover(_Entry):
+    """An administrator lets an installation continue a journal that is not the one it expected."""
+
+    kind: Literal["Takeover"] = "Takeover"
+    number: int = Field(ge=0, description="Counts the takeovers of this journal from 0.")
+    incarnation: str = Field(max_length=64, description="The installation that continues the journal.")
+    expected: str = Field(
+        default="", max_length=96, description="The head that the cluster had published, as SEQUENCE:HASH."
+    )
+    found: str = Field(max_length=96, description="The head that was accepted, or `empty`.")
+    lost: dict[Currency, Micro] = Field(
+        default_factory=dict,
+        description="Micro-units that were published as spent and are not in the journal.",
+    )
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"takeover/{self.number}"
+
+
 Entry = Annotated[
-    Ceiling | Transfer | Price | Manifest | Reserve | Start | Post | Void | Close | Adjust,
+    Ceiling | Transfer | Price | Manifest | Reserve | Start | Post | Void | Close | Adjust | Takeover,
     Field(discriminator="kind"),
 ]
 
@@ -222,8 +250,11 @@ class State(_Entry):
 class Batch(_Entry):
     """One object of the journal."""
 
-    version: Literal[1] = 1
+    version: int = Field(default=FORMAT, ge=1, le=FORMAT, description="The batch's format.")
     cluster: str = Field(description="The cluster whose journal this is.")
+    incarnation: str = Field(
+        default="", max_length=64, description="The installation that wrote it; empty before format 2."
+    )
     namespace: str
     sequence: int = Field(ge=0)
     previous: str = Field(description="SHA-256 of the batch before, as stored; zeros for the first.")

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 
 from comptroller.ledger import snapshots
 from comptroller.ledger.books import Books
-from comptroller.ledger.chain import BrokenChain, ForeignJournal, JournalError, following
+from comptroller.ledger.chain import (
+    BrokenChain,
+    ForeignJournal,
+    JournalError,
+    NewerRelease,
+    following,
+)
 from comptroller.ledger.encoding import (
     MAX_BATCH,
     MAX_ENTRY,
@@ -25,11 +31,20 @@ from comptroller.ledger.encoding import (
     packed,
     sequence_of,
 )
-from comptroller.ledger.entries import Batch, Entry
+from comptroller.ledger.entries import Batch, Entry, Reserve, Takeover
 from comptroller.ledger.state import VERSION, Recorder, Taken
 from comptroller.ledger.store import Ambiguous, Conflict, Exists, Store, Unavailable
 
-__all__ = ["BrokenChain", "ForeignJournal", "Head", "Journal", "JournalError", "Rejected", "Rejection"]
+__all__ = [
+    "BrokenChain",
+    "ForeignJournal",
+    "Head",
+    "Journal",
+    "JournalError",
+    "NewerRelease",
+    "Rejected",
+    "Rejection",
+]
 
 SNAPSHOT_EVERY = 500
 """Batches from one snapshot to the next: what an operator that starts may have to read."""
@@ -67,6 +82,7 @@ class Journal:
         pause: Callable[[float], None] = time.sleep,
         aside: Callable[[Callable[[], None]], object] = lambda call: call(),
         snapshot_every: int = SNAPSHOT_EVERY,
+        incarnation: str = "",
     ) -> None:
         """A journal that has read nothing yet.
 
@@ -79,9 +95,15 @@ class Journal:
             pause: waits between tries.
             aside: makes the call that stores a snapshot, now or later, here or in a thread.
             snapshot_every: batches from one snapshot to the next.
+            incarnation: of the installation that writes; another one's journal is not written to.
         """
         self.books = Books()
         self.head = Head()
+        self.incarnation = incarnation
+        self.claimed = ""
+        """The incarnation that wrote last; empty where the journal is older than incarnations."""
+        self.leased = (-1, 0)
+        """The last batch with a lease that was folded in: its number, and its time in unix seconds."""
         self.rejections: list[Rejection] = []
         """What others wrote against the rules, as far as it was read. Always empty, unless there is a bug."""
         self._store = store
@@ -104,6 +126,7 @@ class Journal:
         Raises:
             ForeignJournal: a batch is another cluster's or namespace's.
             BrokenChain: a batch is missing, altered or out of place; those before it are folded in.
+            NewerRelease: a newer release wrote a batch; those before it are folded in.
             Unavailable: the store could not be read; those that could are folded in.
         """
         if not self._opened:
@@ -128,8 +151,9 @@ class Journal:
             Rejected: the books would reject an entry, or it is too large; then nothing was written.
             Unavailable: nothing was seen to change. A write whose reply was lost may still surface: call
                 `catch_up` before planning again, as always.
-            ForeignJournal: as in `catch_up`.
-            BrokenChain: as in `catch_up`.
+            ForeignJournal: as in `catch_up`; also where another installation wrote last, unless the first of
+                `entries` takes the journal over.
+            BrokenChain, NewerRelease: as in `catch_up`.
         """
         if not self._opened:
             # Before the first look nobody knows which number is free; a gap must not be filled.
@@ -137,6 +161,11 @@ class Journal:
             self.catch_up()
             if self.head != planned_on:
                 return False
+        if self.foreign and not any(isinstance(entry, Takeover) for entry in entries[:1]):
+            raise ForeignJournal(
+                f"the journal of {self._namespace} is written by installation {self.claimed!r},"
+                f" this is {self.incarnation!r}"
+            )
         if (refused := self.books.refusal(entries)) is not None:
             entry, rule = refused
             raise Rejected(f"{entry.id}: {rule}")
@@ -146,12 +175,27 @@ class Journal:
                 raise Rejected(f"{part[0].id}: {len(encoded[0])} bytes are more than {MAX_ENTRY}")
         return all(self._append(tuple(part), encoded) for part, encoded in batches)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether another installation wrote last."""
+        return self.claimed not in {"", self.incarnation}
+
+    def hash_of(self, sequence: int) -> str | None:
+        """The hash of the batch that is stored at `sequence`, or `None` where there is none.
+
+        Raises:
+            Unavailable: the store could not be read.
+        """
+        data = self._read(sequence)
+        return None if data is None else digest(data)
+
     def _append(self, entries: tuple[Entry, ...], encoded: Sequence[bytes]) -> bool:
         """Append one batch; whether it was this one that took the number."""
         due = self._batches >= self._every or self._entries >= self._every * _ENTRIES_A_BATCH
         taken = self._state() if due else None
         batch = Batch(
             cluster=self._cluster,
+            incarnation=self.incarnation,
             namespace=self._namespace,
             sequence=self.head.sequence + 1,
             previous=self.head.hash,
@@ -244,6 +288,9 @@ class Journal:
                 self.rejections.append(Rejection(batch.sequence, entry.id, rule))
         self._batches += 1
         self._entries += len(batch.entries)
+        self.claimed = batch.incarnation or self.claimed
+        if any(isinstance(entry, Reserve) for entry in batch.entries):
+            self.leased = batch.sequence, batch.time
         self.head = Head(batch.sequence, digest(data))
 
     def _refuse_gap(self) -> None:

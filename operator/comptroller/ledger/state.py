@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from comptroller.ledger.books import Account, Attempt, Books, Lease
 from comptroller.ledger.encoding import Head, canonical
-from comptroller.ledger.entries import Adjust, Manifest, Price, State
+from comptroller.ledger.entries import Adjust, Manifest, Price, State, Takeover
 from comptroller_api.study import Resources
 
 VERSION = 2
@@ -114,6 +114,7 @@ class Recorder:
             "sequence": head.sequence,
             "hash": head.hash,
             "overruns": books.overruns,
+            "takeover": books.takeover and books.takeover.model_dump(mode="json"),
             # Lists, not objects: what is read back stands in the order in which it came.
             "accounts": [{"account": name, **asdict(account)} for name, account in books.accounts.items()],
             "prices": [price.model_dump(mode="json") for price in books.prices.values()],
@@ -177,6 +178,7 @@ def _restored(content: bytes) -> Restored:
         prices={line["node_class"]: Price.model_validate(line) for line in rest["prices"]},
         manifests={line["study"]: Manifest.model_validate(line) for line in rest["manifests"]},
         overruns=rest["overruns"],
+        takeover=rest["takeover"] and Takeover.model_validate(rest["takeover"]),
     )
     prices = {(price.node_class, price.revision): price for price in books.prices.values()}
     commons: list[_Common] = []

@@ -97,6 +97,7 @@ class Process(Store):
             self._look_at_clock,
             trainer_image="trainer",
             blocking=self._blocking,
+            anchor=run.anchor,
         )
         self._pass: Coroutine[Any, Any, bool] | None = None
         self._due = -1

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from comptroller.actions import Action
 from comptroller.cluster.simulated import Simulated, SimulatedJob, Witness
+from comptroller.ledger.anchor import MemoryAnchor
 from comptroller.ledger.stores.memory import MemoryStore
 from comptroller.simulation.convergence import at_rest, unsettled
 from comptroller.simulation.oracle import Oracle, Violation
@@ -64,6 +65,7 @@ class Run(Witness):
         )
         self.cluster.witness = self
         self.store: MemoryStore = _Stored(self)
+        self.anchor = MemoryAnchor()
         self.oracle = Oracle(self.cluster, lag=schedule.lag)
         self.trace = Trace(schedule.start, keep=keep_trace)
         self.skews: dict[str, int] = {}

@@ -53,9 +53,9 @@ def test_a_whole_journal_passes() -> None:
     assert verdict.head.hash == digest(store.objects[journal_key("ns", 11)])
 
 
-def test_an_empty_store_has_no_violation_and_no_books() -> None:
-    assert verify(MemoryStore(), "ns").passed
-    with pytest.raises(Untrusted, match="there is no journal"):
+def test_an_empty_store_is_no_ledger_that_passes() -> None:
+    assert found(MemoryStore()) == [(0, "Missing")]
+    with pytest.raises(Untrusted, match=r"no journal: ledger/ns/journal/000000000000\.json does not exist"):
         trusted(MemoryStore(), "ns")
 
 

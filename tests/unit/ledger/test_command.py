@@ -56,10 +56,10 @@ def test_damage_fails_with_the_batch_and_the_rule(ledger: Path) -> None:
 
 def test_the_head_that_verify_prints_is_the_anchor_it_takes(ledger: Path) -> None:
     head = json.loads(run("verify", ledger, "-n", "team", "-o", "json").output)[0]["head"]
-    assert run("verify", ledger, "-n", "team", "--anchor", head).exit_code == 0
+    assert run("verify", ledger, "-n", "team", "--head", head).exit_code == 0
     (ledger / journal_key("team", 12)).unlink()
     assert run("verify", ledger, "-n", "team").exit_code == 0
-    assert run("verify", ledger, "-n", "team", "--anchor", head).exit_code == 1
+    assert run("verify", ledger, "-n", "team", "--head", head).exit_code == 1
 
 
 def test_a_balance_is_decimal_strings_for_programs_and_a_table_for_people(ledger: Path) -> None:
@@ -132,7 +132,7 @@ def test_an_export_goes_to_the_terminal_to_a_file_or_out_as_json(ledger: Path, t
         (["verify"], 2, "Missing argument"),
         (["verify", "LEDGER", "--anchor", "7:ab", "-n", "team"], 2, "is not SEQUENCE:HASH"),
         (["verify", "LEDGER", "--anchor", f"7:{'a' * 64}"], 2, "give --namespace"),
-        (["verify", "NOWHERE"], 1, "there is no ledger at"),
+        (["verify", "NOWHERE"], 1, "is not a ledger: no object ledger/NAMESPACE"),
         (["verify", "LEDGER", "-n", "nobody"], 1, "it has default, team"),
         (["balance", "LEDGER", "--study", "nobody"], 1, "no trial of a study 'nobody'"),
         (["balance", "LEDGER", "--account", "nobody"], 1, "no account 'nobody' is in the books"),
@@ -144,3 +144,57 @@ def test_what_is_refused_says_why(words: list[str], code: int, message: str, led
     result = run(*(str(places.get(w, w)).replace("NOWHERE", str(ledger.parent / "nowhere")) for w in words))
     assert result.exit_code == code
     assert message in " ".join(result.output.replace("│", " ").split())
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_place_without_a_ledger_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    stray = tmp_path / "stray" / "ledger" / "team" / "notes.txt"
+    stray.parent.mkdir(parents=True)
+    stray.write_text("hello")
+    for command in ("verify", "balance", "export"):
+        for place in (tmp_path / "empty", tmp_path / "none", stray.parents[2], "memory:"):
+            result = run(command, place)
+            assert result.exit_code == 1, (command, place)
+            assert "is not a ledger: no object ledger/NAMESPACE/journal/000000000000.json" in flat(result)
+        assert f"did you mean {tmp_path}/ledger?" in flat(run(command, tmp_path))
+
+
+def flat(result: Result) -> str:
+    """Its output without the breaks that a terminal's width makes."""
+    return " ".join(result.output.split())
+
+
+def test_a_journal_that_was_deleted_under_its_snapshots_does_not_pass(tmp_path: Path) -> None:
+    journal = Journal(DirectoryStore(tmp_path), "c", "team", "w", lambda: 7, snapshot_every=2)
+    journal.catch_up()
+    for _ in range(6):
+        assert journal.append(plausible(journal.books, random.Random(1)))
+    for path in (tmp_path / "ledger/team/journal").iterdir():
+        path.unlink()
+    result = run("verify", tmp_path)
+    assert result.exit_code == 1
+    assert "Missing" in result.output
+
+
+def test_heads_of_several_namespaces_are_compared_at_once(ledger: Path, tmp_path: Path) -> None:
+    heads = tmp_path / "heads.json"
+    heads.write_text(run("verify", ledger, "-o", "json").output)
+    assert run("verify", ledger, "--heads", heads).exit_code == 0
+    (ledger / journal_key("team", 12)).unlink()
+    assert run("verify", ledger).exit_code == 0
+    result = run("verify", ledger, "--heads", heads, "-o", "json")
+    assert result.exit_code == 1
+    assert [v["rule"] for v in json.loads(result.output)[1]["violations"]] == ["Anchor"]
+    for path in (ledger / "ledger/team/journal").iterdir():
+        path.unlink()
+    result = run("verify", ledger, "--heads", heads)
+    assert result.exit_code == 1
+    assert "has no ledger of team" in flat(result)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "[1]", '{"items": []}', '[{"namespace": "team"}]'])
+def test_heads_that_are_none_are_refused(ledger: Path, tmp_path: Path, content: str) -> None:
+    heads = tmp_path / "heads.json"
+    heads.write_text(content)
+    assert run("verify", ledger, "--heads", heads).exit_code == 1
