@@ -160,7 +160,7 @@ class Controller:
             acted = True
             durable, entries = isinstance(actions[0], Append), tuple[Entry, ...]()
             if isinstance(actions[0], Append):
-                entries = await self._vouched(namespace, anchored, actions[0].entries)
+                entries = await self._vouched(anchored, world, actions[0].entries)
                 if not await self._blocking(lambda j=anchored.journal, e=entries: j.append(e)):  # type: ignore[misc]
                     continue  # another writer was first: plan again on what it wrote
                 for entry in entries:
@@ -171,12 +171,14 @@ class Controller:
         return acted
 
     async def _vouched(
-        self, namespace: str, anchored: Anchored, entries: tuple[Entry, ...]
+        self, anchored: Anchored, world: World, entries: tuple[Entry, ...]
     ) -> tuple[Entry, ...]:
         """The entries to append: without leases while the head of the journal cannot be published."""
-        if not any(isinstance(entry, Reserve) for entry in entries) or await anchored.vouch():
+        if not any(isinstance(entry, Reserve) for entry in entries) or await anchored.vouch(world.now):
             return entries
-        log.warning("no lease is granted while the ledger's head cannot be published", namespace=namespace)
+        log.warning(
+            "no lease is granted while the ledger's head cannot be published", namespace=world.namespace
+        )
         return tuple(entry for entry in entries if not isinstance(entry, Reserve))
 
     async def _act(self, namespace: str, actions: list[Action], seen: int) -> bool:
@@ -208,13 +210,12 @@ class Controller:
                 journal,
                 self._anchor,
                 namespace,
-                self._clock,
                 self._blocking,
                 ledger=self._ledger,
                 failed=self._unpublished,
             )
         # After the snapshot, so that no run is seen whose lease is not.
-        await anchored.catch_up()
+        await anchored.catch_up(now)
         journal = anchored.journal
         world = World(
             now=now,

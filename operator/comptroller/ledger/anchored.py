@@ -66,7 +66,6 @@ class Anchored:
         journal: Journal,
         anchor: Anchor | None,
         namespace: str,
-        clock: Callable[[], int],
         blocking: Blocking,
         *,
         ledger: str = "",
@@ -78,7 +77,6 @@ class Anchored:
             journal: of `namespace`.
             anchor: where its head is published; `None`: nowhere, and nothing is compared.
             namespace: whose journal it is.
-            clock: unix seconds.
             blocking: how calls to the journal are made.
             ledger: the bucket's URI, for people.
             failed: called with the namespace when a head could not be published.
@@ -86,7 +84,6 @@ class Anchored:
         self.journal = journal
         self._anchor = anchor
         self._namespace = namespace
-        self._clock = clock
         self._blocking = blocking
         self._ledger = ledger
         self._failed = failed
@@ -96,8 +93,11 @@ class Anchored:
         self._replaces = False
         """What is published was taken over: the next head replaces it, also if that is lower."""
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, now: int) -> None:
         """Fold in every batch after the head, compare where that is due, and publish where that is due.
+
+        Args:
+            now: unix seconds of this operator's clock.
 
         Raises:
             RolledBack: the journal is not the published one.
@@ -116,32 +116,32 @@ class Anchored:
             self._compared = not self.journal.foreign
         if not self._compared:
             await self._compare(self._anchor)
-        if self._compared and self._due():
-            await self._publish(self._anchor)
+        if self._compared and self._due(now):
+            await self._publish(self._anchor, now)
 
-    async def vouch(self) -> bool:
+    async def vouch(self, now: int) -> bool:
         """Return whether a lease may be granted: the head is published, and was so lately."""
-        if self._anchor is None or self.journal.head.sequence < 0 or self._vouched():
+        if self._anchor is None or self.journal.head.sequence < 0 or self._vouched(now):
             return True
-        await self._publish(self._anchor)
-        return self._vouched()
+        await self._publish(self._anchor, now)
+        return self._vouched(now)
 
-    def _vouched(self) -> bool:
+    def _vouched(self, now: int) -> bool:
         seen = self._seen
-        return seen is not None and seen.head.sequence >= 0 and 0 <= self._clock() - seen.time <= VOUCHED
+        return seen is not None and seen.head.sequence >= 0 and 0 <= now - seen.time <= VOUCHED
 
     # -- publish -------------------------------------------------------------------------------------------
 
-    def _due(self) -> bool:
+    def _due(self, now: int) -> bool:
         if self.journal.head.sequence < 0:
             return False
         behind = self._seen is None or self._seen.head.sequence < self.journal.head.sequence
-        rested = self._tried is None or not 0 <= self._clock() - self._tried < PUBLISH_EVERY
+        rested = self._tried is None or not 0 <= now - self._tried < PUBLISH_EVERY
         return self._replaces or (behind and rested)
 
-    async def _publish(self, anchor: Anchor) -> None:
+    async def _publish(self, anchor: Anchor, now: int) -> None:
         """Publish the head, if what is published is still what was seen; failures are only reported."""
-        now = self._tried = self._clock()
+        self._tried = now
         head, spent = self.journal.head, spent_in_all(self.journal.books)
         seen = self._seen
         if seen is not None and seen.head.sequence > head.sequence and not self._replaces:

@@ -40,6 +40,8 @@ def unsettled(run: "Run") -> str:
 def audited(run: "Run") -> Books:
     """The books as `comptroller ledger verify` folds them: it finds damaged snapshots, and nothing else."""
     oracle = run.oracle
+    if not run.batches:
+        return Books()  # nothing was ever written, which `verify` calls no ledger
     verdict = verify(run.store, NAMESPACE)
     found = {v.sequence for v in verdict.violations if v.rule == "Snapshot"}
     for sequence, bad in run.damaged.items():

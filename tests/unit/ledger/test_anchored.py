@@ -46,17 +46,21 @@ class Operator:
     ) -> None:
         self.journal = Journal(store, "c", "ns", writer, clock, pause=lambda _: None, snapshot_every=every)
         self.unpublished: list[str] = []
+        self.clock = clock
         self.anchored = Anchored(
-            self.journal, anchor, "ns", clock, at_once, ledger="s3://b", failed=self.unpublished.append
+            self.journal, anchor, "ns", at_once, ledger="s3://b", failed=self.unpublished.append
         )
+
+    async def catch_up(self) -> None:
+        await self.anchored.catch_up(self.clock())
 
     async def spend(self, amount: int, trial: int) -> None:
         """One attempt, from its lease to its end, each a batch."""
         for entries in ([reserve(amount, trial)], [post(amount, trial), close(trial)]):
-            await self.anchored.catch_up()
-            assert await self.anchored.vouch()
+            await self.catch_up()
+            assert await self.anchored.vouch(self.clock())
             assert self.journal.append(entries)
-        await self.anchored.catch_up()
+        await self.catch_up()
 
 
 class Broken(MemoryAnchor):
@@ -74,13 +78,13 @@ async def used(anchor: MemoryAnchor, clock: Clock, store: MemoryStore | None = N
     """A journal with 0.000003 spent of 0.0001, and its head published."""
     store = store or MemoryStore()
     one = Operator(store, anchor, clock)
-    await one.anchored.catch_up()
+    await one.catch_up()
     assert one.journal.append([ceiling(100)])
     for trial in range(3):
         clock.now += 10
         await one.spend(1, trial)
     clock.now += 10
-    await one.anchored.catch_up()
+    await one.catch_up()
     assert anchor.published["ns"].head == one.journal.head
     assert anchor.published["ns"].spent == {"USD": 3}
     return store
@@ -100,7 +104,7 @@ async def test_a_journal_that_was_deleted_is_refused_and_nothing_is_written() ->
     one = Operator(store, anchor, clock)
     for _ in range(2):
         with pytest.raises(RolledBack) as refused:
-            await one.anchored.catch_up()
+            await one.catch_up()
         message = str(refused.value)
         assert "the ledger of ns in s3://b was deleted" in message
         assert str(found.head) in message
@@ -117,16 +121,16 @@ async def test_a_journal_that_was_cut_off_anywhere_is_refused(left: int, every: 
     anchor, clock = MemoryAnchor(), Clock()
     store = MemoryStore()
     one = Operator(store, anchor, clock, every=every)
-    await one.anchored.catch_up()
+    await one.catch_up()
     assert one.journal.append([ceiling(100)])
     for trial in range(3):
         clock.now += 10
         await one.spend(1, trial)
     clock.now += 10
-    await one.anchored.catch_up()
+    await one.catch_up()
     cut(store, left)
     with pytest.raises(RolledBack, match="was rolled back"):
-        await Operator(store, anchor, clock, every=every).anchored.catch_up()
+        await Operator(store, anchor, clock, every=every).catch_up()
 
 
 async def test_a_journal_that_was_rewritten_or_is_of_another_bucket_is_refused() -> None:
@@ -139,7 +143,7 @@ async def test_a_journal_that_was_rewritten_or_is_of_another_bucket_is_refused()
     for trial in range(3, 6):
         await one.spend(1, trial)
     with pytest.raises(RolledBack, match="has another batch 6"):
-        await Operator(store, anchor, clock).anchored.catch_up()
+        await Operator(store, anchor, clock).catch_up()
 
 
 async def test_an_anchor_that_lags_behind_is_normal() -> None:
@@ -147,11 +151,11 @@ async def test_an_anchor_that_lags_behind_is_normal() -> None:
     store = await used(anchor, clock)
     one = Operator(store, None, clock)
     one.journal.incarnation = "memory"
-    await one.anchored.catch_up()
+    await one.catch_up()
     for trial in range(3, 9):
         await one.spend(1, trial)
     two = Operator(store, anchor, clock)
-    await two.anchored.catch_up()
+    await two.catch_up()
     assert anchor.published["ns"].head == two.journal.head
 
 
@@ -162,7 +166,7 @@ async def test_heads_are_published_after_batches_at_most_every_five_seconds_and_
     for second in range(60):
         clock.now += 1
         for number, operator in enumerate((one, two)):
-            await operator.anchored.catch_up()
+            await operator.catch_up()
             amount = 100 + 2 * second + number
             assert operator.journal.append(
                 [ceiling(amount, operator.journal.books.accounts[ACCOUNT].revision + 1)]
@@ -178,19 +182,19 @@ async def test_an_anchor_that_cannot_be_written_stops_leases_and_not_settlement(
     anchor.broken = False
     store = await used(anchor, clock)
     one = Operator(store, anchor, clock)
-    await one.anchored.catch_up()
-    assert await one.anchored.vouch()
+    await one.catch_up()
+    assert await one.anchored.vouch(clock())
     assert one.journal.append([reserve(1, 5)])
     anchor.broken = True
     clock.now += 120
-    await one.anchored.catch_up()
-    assert not await one.anchored.vouch()
+    await one.catch_up()
+    assert not await one.anchored.vouch(clock())
     assert one.journal.append([post(1, 5), close(5)])
     assert set(one.unpublished) == {"ns"}
     anchor.broken = False
     clock.now += 10
-    await one.anchored.catch_up()
-    assert await one.anchored.vouch()
+    await one.catch_up()
+    assert await one.anchored.vouch(clock())
     assert anchor.published["ns"].head == one.journal.head
 
 
@@ -201,13 +205,13 @@ async def test_an_accepted_journal_goes_on_and_the_ledger_says_so() -> None:
     cut(store, 2)
     one = Operator(store, anchor, clock)
     with pytest.raises(RolledBack):
-        await one.anchored.catch_up()
+        await one.catch_up()
     anchor.published["ns"] = replace(anchor.published["ns"], accepted=str(Head(2, "0" * 64)))
     with pytest.raises(RolledBack):  # another head than the one that is there
-        await one.anchored.catch_up()
+        await one.catch_up()
     found = one.journal.head
     anchor.published["ns"] = replace(anchor.published["ns"], accepted=str(found))
-    await one.anchored.catch_up()
+    await one.catch_up()
     takeover = one.journal.books.takeover
     assert takeover is not None
     assert (takeover.expected, takeover.found, takeover.lost) == (str(expected), str(found), {"USD": 2})
@@ -215,7 +219,7 @@ async def test_an_accepted_journal_goes_on_and_the_ledger_says_so() -> None:
     assert anchor.published["ns"].accepted == ""
     await one.spend(1, 7)
     assert verify(store, "ns").passed
-    await Operator(store, anchor, clock).anchored.catch_up()
+    await Operator(store, anchor, clock).catch_up()
 
 
 async def test_an_operator_that_dies_between_a_takeover_and_its_publication_is_followed_by_another() -> None:
@@ -225,19 +229,19 @@ async def test_an_operator_that_dies_between_a_takeover_and_its_publication_is_f
     cut(store, 2)
     one = Operator(store, anchor, clock)
     with pytest.raises(RolledBack):
-        await one.anchored.catch_up()
+        await one.catch_up()
     anchor.published["ns"] = replace(anchor.published["ns"], accepted=str(one.journal.head))
     anchor.broken = True
-    await one.anchored.catch_up()  # it takes over, and cannot publish
+    await one.catch_up()  # it takes over, and cannot publish
     anchor.broken = False
     two = Operator(store, anchor, clock)
-    await two.anchored.catch_up()
+    await two.catch_up()
     assert two.journal.books.takeover == one.journal.books.takeover
     assert anchor.published["ns"].head == two.journal.head
     cut(store, 3)
     store.objects.pop(journal_key("ns", 3), None)
     with pytest.raises(RolledBack):  # one acceptance is for one loss
-        await Operator(store, anchor, clock).anchored.catch_up()
+        await Operator(store, anchor, clock).catch_up()
 
 
 async def test_two_clusters_with_one_id_find_out_and_the_second_writes_nothing() -> None:
@@ -247,7 +251,7 @@ async def test_two_clusters_with_one_id_find_out_and_the_second_writes_nothing()
     second = Operator(store, theirs, clock)
     for _ in range(2):
         with pytest.raises(ForeignJournal, match="written by installation 'ours', and this is 'theirs'"):
-            await second.anchored.catch_up()
+            await second.catch_up()
     assert len(store.objects) == batches
     await Operator(store, ours, clock).spend(1, 5)
 
@@ -255,12 +259,12 @@ async def test_two_clusters_with_one_id_find_out_and_the_second_writes_nothing()
 async def test_clusters_that_race_for_a_new_journal_leave_it_to_one() -> None:
     store, clock = MemoryStore(), Clock()
     ours, theirs = (Operator(store, MemoryAnchor(name), clock) for name in ("ours", "theirs"))
-    await ours.anchored.catch_up()
-    await theirs.anchored.catch_up()
+    await ours.catch_up()
+    await theirs.catch_up()
     assert ours.journal.append([ceiling(100)])
     assert not theirs.journal.append([ceiling(200)])
     with pytest.raises(ForeignJournal):
-        await theirs.anchored.catch_up()
+        await theirs.catch_up()
     with pytest.raises(ForeignJournal):
         theirs.journal.append([ceiling(200, 1)])
 
@@ -269,14 +273,14 @@ async def test_a_takeover_stops_the_installation_that_was_there() -> None:
     ours, theirs, clock = MemoryAnchor("ours"), MemoryAnchor("theirs"), Clock()
     store = await used(ours, clock)
     first, second = Operator(store, ours, clock), Operator(store, theirs, clock)
-    await first.anchored.catch_up()
+    await first.catch_up()
     with pytest.raises(ForeignJournal) as refused:
-        await second.anchored.catch_up()
+        await second.catch_up()
     assert f"accept {second.journal.head} for ns" in str(refused.value)
     theirs.published["ns"] = replace(theirs.published["ns"], accepted=str(second.journal.head))
     await second.spend(1, 5)
     with pytest.raises(ForeignJournal, match="written by installation 'theirs'"):
-        await first.anchored.catch_up()
+        await first.catch_up()
     with pytest.raises(ForeignJournal):
         first.journal.append([ceiling(200, 1)])
     assert verify(store, "ns").passed
@@ -293,9 +297,9 @@ async def test_a_cluster_restored_from_a_backup_finds_leases_that_it_did_not_gra
     await one.spend(1, 5)
     second = Operator(store, restored, clock)
     with pytest.raises(ForeignJournal, match=r"60 minutes after .* restored from a backup"):
-        await second.anchored.catch_up()
+        await second.catch_up()
     restored.published["ns"] = replace(restored.published["ns"], accepted=str(second.journal.head))
-    await second.anchored.catch_up()
+    await second.catch_up()
     assert restored.published["ns"].head == second.journal.head
 
 
@@ -323,11 +327,11 @@ async def test_an_anchor_in_a_directory_keeps_what_was_published(tmp_path: Path)
     anchor, clock = DirectoryAnchor(tmp_path), Clock()
     store = MemoryStore()
     one = Operator(store, anchor, clock)
-    await one.anchored.catch_up()
+    await one.catch_up()
     assert one.journal.append([ceiling(100)])
     await one.spend(5, 0)
     clock.now += 10
-    await one.anchored.catch_up()
+    await one.catch_up()
     stored = (tmp_path / "ns.json").read_bytes()
     assert published_heads(stored) == {"ns": one.journal.head}
     published = await anchor.read("ns")
@@ -335,9 +339,9 @@ async def test_an_anchor_in_a_directory_keeps_what_was_published(tmp_path: Path)
     assert await anchor.write("ns", replace(published, time=1), None) is None
     store.objects.clear()
     with pytest.raises(RolledBack, match=r'add "accepted": "empty" to .*/ns\.json'):
-        await Operator(store, anchor, clock).anchored.catch_up()
+        await Operator(store, anchor, clock).catch_up()
     (tmp_path / "ns.json").write_text(json.dumps(json.loads(stored) | {"accepted": "empty"}))
-    await Operator(store, anchor, clock).anchored.catch_up()
+    await Operator(store, anchor, clock).catch_up()
 
 
 @pytest.mark.parametrize(
@@ -358,4 +362,4 @@ async def test_an_anchor_that_makes_no_sense_holds_the_namespace(
     (tmp_path / "ns.json").write_text(json.dumps(content))
     one = Operator(MemoryStore(), DirectoryAnchor(tmp_path), Clock())
     with pytest.raises(AnchorUnreadable, match=message):
-        await one.anchored.catch_up()
+        await one.catch_up()
