@@ -10,7 +10,18 @@ from typing import TypeVar
 import structlog
 
 from comptroller import reports
-from comptroller.actions import Action, Append, RecordStudy, Refresh
+from comptroller.actions import (
+    Action,
+    Append,
+    Bury,
+    CreateTrial,
+    Launch,
+    Protect,
+    RecordStudy,
+    RecordTrial,
+    Refresh,
+    Unprotect,
+)
 from comptroller.cluster import Cluster, Snapshot
 from comptroller.ledger.anchor import Anchor
 from comptroller.ledger.anchored import Anchored, Blocking
@@ -102,6 +113,8 @@ class Controller:
         self._unpublished = unpublished
         self._journals: dict[str, Anchored] = {}
         self._failures: Counter[str] = Counter()
+        self._at_fault: dict[str, set[str]] = {}
+        """The studies whose actions made a namespace's last pass fail; absent where all are concerned."""
 
     def books(self, namespace: str) -> Books | None:
         """The books of a namespace as of the last pass."""
@@ -117,6 +130,7 @@ class Controller:
         Raises:
             Exception: whatever the store or the cluster raised; a later call finds out what took effect.
         """
+        self._at_fault.pop(namespace, None)
         try:
             acted = await self._reconcile(namespace)
         except Exception as error:
@@ -137,9 +151,10 @@ class Controller:
             what = f"the operator's passes over {namespace} fail: {type(error).__name__}"
             reason = "LedgerUnavailable" if isinstance(error, StoreError) else "PassFailing"
             message = f"{what}; nothing is launched and no lease is renewed until one succeeds"
+        at_fault = self._at_fault.get(namespace)
         with contextlib.suppress(Exception):  # the cluster may be what fails
             for study in (await self._cluster.observe(namespace)).studies:
-                if not is_final(study):
+                if not is_final(study) and (at_fault is None or study.metadata.uid in at_fault):
                     status = stalled(study, reason, message, self._clock())
                     if status == study.status:
                         continue
@@ -165,7 +180,7 @@ class Controller:
                     continue  # another writer was first: plan again on what it wrote
                 for entry in entries:
                     log.info("appended", namespace=namespace, **entry.model_dump(mode="json"))
-            done = await self._act(namespace, actions[durable:], world.now)
+            done = await self._act(namespace, actions[durable:], world)
             if done and not (durable and entries):
                 return True
         return acted
@@ -181,22 +196,24 @@ class Controller:
         )
         return tuple(entry for entry in entries if not isinstance(entry, Reserve))
 
-    async def _act(self, namespace: str, actions: list[Action], seen: int) -> bool:
+    async def _act(self, namespace: str, actions: list[Action], world: World) -> bool:
         """Carry out all that can be: one study's refused Job does not keep another's from being stopped.
 
         Returns:
-            Whether they are still what the world of `seen` asks for. An operator that stood still must not go
+            Whether they are still what `world` asks for. An operator that stood still must not go
             on where it was: what it would launch may have run, ended and been deleted by hand since (P4).
         """
-        failures, outdated = [], False
+        failures, outdated, at_fault = [], False, set[str]()
         for action in actions:
-            if outdated := self._clock() - seen > _OUTDATED:
+            if outdated := self._clock() - world.now > _OUTDATED:
                 break
             try:
                 await self._cluster.act(namespace, action)
             except Exception as error:  # noqa: BLE001 - raised below, once the others are done
                 failures.append(error)
+                at_fault |= _studies_of(action, world)
         if failures:
+            self._at_fault[namespace] = at_fault
             raise failures[0]
         return not outdated
 
@@ -251,6 +268,19 @@ class Controller:
                     log.warning("report refused", uri=uri, error=report.why)
                 found[attempt.study, attempt.trial, attempt.number] = report
         return found
+
+
+def _studies_of(action: Action, world: World) -> set[str]:
+    """The uid of the study that an action is about; none for one about a budget."""
+    match action:
+        case RecordTrial(trial):
+            return {trial.spec.study_uid}
+        case Bury(key):
+            return {key[0]}
+        case CreateTrial(study) | Launch(study) | RecordStudy(study) | Protect(study) | Unprotect(study):
+            return {study.metadata.uid}
+    name = getattr(action, "name", None)
+    return {key[0] for key, run in world.runs.items() if run.name == name}
 
 
 def _awaited(study: Study, trials: Iterable[Trial], books: Books) -> Iterator[Attempt]:

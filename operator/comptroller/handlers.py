@@ -23,6 +23,7 @@ import structlog
 from comptroller import metrics
 from comptroller.cluster.anchors import KubernetesAnchor
 from comptroller.cluster.api import Api, connect, path
+from comptroller.cluster.bounded import bounded
 from comptroller.cluster.jobs import MANAGED, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
 from comptroller.cluster.pulse import PodPulse
@@ -248,7 +249,7 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
         async def index(body: kopf.Body, namespace: str | None, **_: Any) -> dict[str, dict[str, Any]]:
             kept = dict(body)
             kept["metadata"] = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
-            return {namespace or "": kept}
+            return {namespace or "": bounded(kept)}
 
         async def wake(
             event: Mapping[str, Any],

@@ -43,9 +43,12 @@ def observe(namespace: str, world: World, actions: list[Action]) -> None:
 
 
 def _money(namespace: str, world: World) -> _Series:
+    # The books keep the accounts of all studies that ever were; a series each would be more every day.
+    there = {study.metadata.uid for study in world.studies} | {refused.uid for refused in world.refused}
     return {
         (namespace, name, account.currency, part): micro / MICRO
         for name, account in world.books.accounts.items()
+        if account.held or not name.startswith("study/") or name.removeprefix("study/") in there
         for part, micro in (("ceiling", account.ceiling), ("spent", account.spent), ("held", account.held))
     }
 

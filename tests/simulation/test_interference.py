@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from comptroller import plan as planning
+from comptroller.cluster.simulated import Lost
 from comptroller.ledger.store import Unavailable
 from comptroller.world import Exit, Refused
 from comptroller_api.budget import Budget
@@ -242,6 +243,35 @@ def test_a_trial_of_a_newer_release_runs_on_and_nothing_is_put_in_its_place(
     monkeypatch.undo()
     step(simulation, 5)
     assert simulation.check().attempts("0000-1", 0)[1].open  # the same trial goes on
+
+
+def test_a_job_that_is_refused_is_told_on_its_study_and_on_no_other(simulate, make_study, monkeypatch):
+    simulation = simulate()
+    simulation.cluster.apply(make_study(uid="0000-1"))
+    simulation.cluster.apply(make_study(uid="0000-2"))
+    act, failed = simulation.cluster.act, []
+
+    async def refuse(namespace, action):
+        if type(action).__name__ == "Launch" and action.study.metadata.uid == "0000-1":
+            failed.append(action)
+            raise Lost("the quota does not allow it")
+        await act(namespace, action)
+
+    monkeypatch.setattr(simulation.cluster, "act", refuse)
+    told = {}
+    for _ in range(30):
+        step(simulation, 1)
+        for uid, study in simulation.cluster.studies.items():
+            for condition in study.status.conditions if study.status else []:
+                if condition.type == "Stalled" and condition.status == "True":
+                    told.setdefault(uid, set()).add(condition.reason)
+    assert len(failed) > 3
+    assert told == {"0000-1": {"PassFailing"}}
+    assert any(
+        trial.status.outcome == "Succeeded"
+        for (uid, _), trial in simulation.cluster.trials.items()
+        if uid == "0000-2"
+    )
 
 
 def test_a_lease_is_not_launched_on_terms_that_were_edited_since(simulate, make_study):

@@ -8,13 +8,19 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
 
+from comptroller.cluster.bounded import bounded
 from comptroller_api.meta import API_VERSION
+from comptroller_api.text import plain
 
 Body = dict[str, Any]
 
 _TIMEOUT = 15.0
 _PAGE = 500
-_NOT_FOUND = 404
+_PAGE_OF_OBJECTS = 100
+"""Whole objects, each of which may have more than a MiB, before they are cut to what is kept."""
+_NOT_FOUND, _UNPROCESSABLE = 404, 422
+_NEVER = frozenset({400, 413, _UNPROCESSABLE})
+"""Answers to a write that the same write gets again."""
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _MERGE, _JSON_PATCH = "application/merge-patch+json", "application/json-patch+json"
 
@@ -39,6 +45,10 @@ def path(resource: str, namespace: str | None = None, name: str | None = None, s
     if namespace is not None:
         parts += ["namespaces", namespace]
     return "/".join([*parts, resource, *(part for part in (name, sub) if part)])
+
+
+class WriteRefused(Exception):  # noqa: N818  (a name says what it is)
+    """The API server does not take such an object, however often it is sent."""
 
 
 class Missing(LookupError):  # noqa: N818  (a name says what it is)
@@ -75,7 +85,7 @@ class Api:
     async def objects(self, where: str, selector: str = "") -> tuple[list[Body], int]:
         """All objects of a list as of when it began, and the API server's clock then, in unix seconds."""
         found: list[Body] = []
-        query = {"limit": str(_PAGE), "labelSelector": selector}
+        query = {"limit": str(_PAGE_OF_OBJECTS), "labelSelector": selector}
         at = None
         while True:
             page, answered = await self._exchange("GET", where, query=query)
@@ -84,7 +94,7 @@ class Api:
                 "apiVersion": page.get("apiVersion"),
                 "kind": str(page.get("kind", "")).removesuffix("List"),
             }
-            found += [kind | item for item in page["items"]]
+            found += [bounded(kind | item) for item in page["items"]]
             if not (token := page["metadata"].get("continue")):
                 return found, at
             query["continue"] = token
@@ -106,9 +116,17 @@ class Api:
 
         Raises:
             Missing: it is gone.
+            WriteRefused: what it would become is invalid, or too large.
         """
-        call = self._request("PATCH", where, operations, _JSON_PATCH)
-        return await self._of_one(self._unless(409, self._unless(422, call)))
+        try:
+            call = self._request("PATCH", where, operations, _JSON_PATCH)
+            return await self._of_one(self._unless(409, call))
+        except ApiException as error:
+            if error.status == _UNPROCESSABLE and not _names_an_object(error):
+                return None  # of the patch itself: a `test` that does not hold
+            if error.status in _NEVER or _too_large(error):
+                raise WriteRefused(_sentence(error)) from error
+            raise
 
     @staticmethod
     async def _of_one(call: Any) -> Body | None:
@@ -155,11 +173,27 @@ class Api:
         if not 200 <= answer.status < 300:  # noqa: PLR2004  (HTTP's own numbers)
             raise ApiException(status=answer.status, reason=answer.reason, body=text.decode(errors="replace"))
         stamp = parsedate_to_datetime(answer.getheader("Date"))  # type: ignore[no-untyped-call]
-        return cast("Body", json.loads(text)), int(stamp.timestamp())
+        found = cast("Body", json.loads(text))
+        return bounded(found) if "metadata" in found else found, int(stamp.timestamp())
+
+
+def _too_large(error: ApiException) -> bool:
+    """Whether etcd would not store an object of this size; the API server says so with various codes."""
+    text = str(error.body)
+    return "request is too large" in text or "message larger than max" in text
+
+
+def _sentence(error: ApiException) -> str:
+    """What the API server says of an answer that is an error."""
+    try:
+        text = str(json.loads(error.body or "")["message"])
+    except (ValueError, TypeError, KeyError):
+        text = str(error.reason)
+    return plain(text, 300)
 
 
 def _names_an_object(error: ApiException) -> bool:
-    """Whether a 404 is about an object, and not about a kind that is not served just now."""
+    """Whether an error is about an object, and not about a kind that is not served, or the request itself."""
     try:
         return bool(json.loads(error.body or "")["details"]["name"])
     except (ValueError, TypeError, KeyError):

@@ -10,6 +10,7 @@ from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.meta import API_VERSION, Metadata
 from comptroller_api.study import Study
 from comptroller_api.text import plain
+from comptroller_api.trial import Trial
 
 Body = dict[str, Any]
 
@@ -62,6 +63,11 @@ def refused_event(body: Body, refused: Refused) -> Body:
         about["namespace"] = meta["namespace"]
     reason = "WrittenByNewerRelease" if refused.newer else "Refused"
     return _said(about, "Warning", reason, refused.why)
+
+
+def unwritten_event(namespace: str, one: Study | Trial | Budget, why: str) -> Body:
+    """The event of an object whose status the API server does not take."""
+    return _event(namespace, one.kind, one.metadata, "Warning", "StatusRefused", why)
 
 
 def _event(namespace: str, kind: str, meta: Metadata, level: str, reason: str, message: str) -> Body:

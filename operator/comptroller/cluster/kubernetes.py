@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse
 from typing import Any, Protocol, TypeVar
@@ -12,9 +13,9 @@ from kubernetes.aio.client.exceptions import ApiException
 from comptroller import actions as todo
 from comptroller.actions import Action
 from comptroller.cluster import jobs, runs, unread
-from comptroller.cluster.api import Api, Missing, path
+from comptroller.cluster.api import Api, Missing, WriteRefused, path
 from comptroller.cluster.base import Snapshot
-from comptroller.cluster.events import event_of, refused_event
+from comptroller.cluster.events import event_of, refused_event, unwritten_event
 from comptroller.status import rfc3339
 from comptroller.world import AttemptKey, Refused, Run
 from comptroller_api.budget import Budget
@@ -345,6 +346,22 @@ class Kubernetes:
     async def _record(
         self, resource: str, namespace: str, seen: Study | Trial | Budget, status: Body
     ) -> bool:
+        """Write a status. One that the API server will never take is told of, and ends a trial at rest."""
+        try:
+            return await self._write_status(resource, namespace, seen, status)
+        except WriteRefused as error:
+            why = f"its status is refused by the API server: {error}"
+        log.warning("status refused", resource=resource, name=seen.metadata.name, why=why)
+        await self._tell(unwritten_event(namespace, seen, why))
+        if not isinstance(seen, Trial) or status.get("state") == "Running":
+            return False
+        with suppress(WriteRefused):
+            return await self._write_status(resource, namespace, seen, ended_instead(status, why))
+        return False
+
+    async def _write_status(
+        self, resource: str, namespace: str, seen: Study | Trial | Budget, status: Body
+    ) -> bool:
         meta = seen.metadata
         test: Body = {"op": "test", "path": "/metadata/resourceVersion", "value": meta.resource_version}
         where = path(resource, namespace, meta.name, "status")
@@ -381,6 +398,17 @@ def trial_body(action: todo.CreateTrial) -> Body:
         },
         "spec": trial.spec.to_json(),
     }
+
+
+def ended_instead(status: Body, why: str) -> Body:
+    """Return the least status that ends a trial whose own status the API server does not take.
+
+    Its results cannot be recorded, so an outcome that rests on results is none.
+    """
+    outcome = status.get("outcome")
+    ended = outcome if outcome in {"Failed", "BudgetStopped", "Cancelled"} else "MetricsLost"
+    kept = {"spent": status["spent"]} if "spent" in status else {}
+    return {"state": "Ended", "outcome": ended, "reason": why[:512]} | kept
 
 
 def _version(body: Body) -> int:

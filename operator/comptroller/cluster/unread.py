@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from comptroller.cluster.bounded import TOO_LARGE
 from comptroller.cluster.jobs import STUDY_UID
 from comptroller.world import Refused
 from comptroller_api.text import plain
@@ -19,7 +20,7 @@ _NUMBERED = re.compile(r"-([0-9]{4,9})$")
 def refused(kind: str, body: dict[str, Any], error: Exception) -> Refused:
     """Return what is known of an object of `kind` that cannot be read because of `error`."""
     meta = body["metadata"]
-    why, newer = _why(error)
+    why, newer = (f"the object: {body[TOO_LARGE]}", False) if TOO_LARGE in body else _why(error)
     study, number = _trial(body) if kind == "Trial" else ("", None)
     return Refused(kind, meta["name"], meta["uid"], why, newer, study, number)
 

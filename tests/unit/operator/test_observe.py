@@ -5,9 +5,9 @@ import copy
 import pytest
 
 import manifests
-from comptroller.actions import Extend, Grant, RecordBudget, Release, Stop
+from comptroller.actions import Extend, Grant, RecordBudget, RecordTrial, Release, Stop
 from comptroller.cluster import kubernetes
-from comptroller.cluster.api import Missing
+from comptroller.cluster.api import Missing, WriteRefused
 from comptroller.cluster.jobs import STOP, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
 from comptroller.handlers import Picture
@@ -15,6 +15,7 @@ from comptroller.plan.settle import classify
 from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.contract import GRANT_ANNOTATION
 from comptroller_api.meta import FINALIZER
+from comptroller_api.trial import RungResult, Trial, TrialStatus
 
 LABELS = {
     "app.kubernetes.io/managed-by": "comptroller",
@@ -310,6 +311,52 @@ async def test_a_write_that_takes_the_last_finalizer_leaves_nothing_laid_over(cl
     cluster._wrote("jobs", job())
     cluster._wrote("jobs", job(resourceVersion="2", deletionTimestamp="2026-01-01T00:01:00Z", finalizers=[]))
     assert (await cluster.observe("team")).runs == {}
+
+
+# -- statuses that the API server does not take --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "ends"),
+    [
+        ("Suspended", None, "MetricsLost"),
+        ("Ended", "Succeeded", "MetricsLost"),
+        ("Ended", "Failed", "Failed"),
+        ("Running", None, None),
+    ],
+)
+async def test_a_status_that_is_refused_ends_a_trial_at_rest_with_the_reason(cluster, state, outcome, ends):
+    trial = Trial.model_validate(seen("Trial", "t1"))
+    written = []
+
+    async def patch(_, operations):
+        written.append(operations[1]["value"])
+        if "rungs" in written[-1]:
+            raise WriteRefused("status.rungs: Too long")
+        return seen("Trial", "t1", "2")
+
+    cluster.server.patch = patch
+    rung = RungResult(rung=0, epochs=1, metrics={"loss": 1.0})
+    status = TrialStatus(state=state, outcome=outcome, rungs=[rung], spent="1.00")
+    await cluster.act("team", RecordTrial(trial, status))
+    why = "its status is refused by the API server: status.rungs: Too long"
+    told = [event["message"] for event in cluster.server.created if event["reason"] == "StatusRefused"]
+    assert told == [why]
+    if ends is None:
+        assert len(written) == 1  # it is written again when it has changed
+    else:
+        assert written[1] == {"state": "Ended", "outcome": ends, "reason": why, "spent": "1.00"}
+        TrialStatus.model_validate(written[1])
+
+
+async def test_a_budgets_status_that_is_refused_stops_no_other_action(cluster):
+    async def patch(*_):
+        raise WriteRefused("too large")
+
+    cluster.server.patch = patch
+    budget = Budget.model_validate(seen("Budget", "b1"))
+    await cluster.act("team", RecordBudget(budget, BudgetStatus()))
+    assert [event["reason"] for event in cluster.server.created] == ["StatusRefused"]
 
 
 # -- whose a pod is ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from kubernetes.aio.client.exceptions import ApiException
 
 from comptroller import handlers, metrics
-from comptroller.cluster.api import Api, Missing
+from comptroller.cluster.api import Api, Missing, WriteRefused
 from comptroller.handlers import Operator, watch_ours
 from comptroller.ledger.books import Books
 from comptroller.settings import Settings
@@ -226,6 +226,39 @@ async def test_what_is_gone_and_what_has_changed_are_told_apart(verb):
     with pytest.raises(ApiException):  # the kind is not served just now: nothing is known of the object
         await getattr(Api(Answers(NOT_SERVED)), verb)("/x", change)
     assert await getattr(Api(Answers((409, {}))), verb)("/x", change) is None
+
+
+def invalid(message, **details):
+    return 422, {"reason": "Invalid", "message": message, "details": details}
+
+
+async def test_a_patch_whose_test_does_not_hold_is_none():
+    cause = [
+        {"reason": "UnexpectedServerResponse", "message": "testing path /metadata/resourceVersion failed"}
+    ]
+    answer = invalid("the server rejected our request due to an error in our request", causes=cause)
+    assert await Api(Answers(answer)).patch("/x", []) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        invalid('Trial "t" is invalid: status.rungs: Too long', name="t", kind="Trial"),
+        (413, {"message": "Request entity too large: limit is 3145728"}),
+        (400, {"message": "the object provided is unrecognized"}),
+        (500, {"message": "etcdserver: request is too large"}),
+        (500, {"message": "rpc error: trying to send message larger than max (2097152 vs. 2097152)"}),
+    ],
+)
+async def test_a_write_that_is_never_taken_says_so(answer):
+    with pytest.raises(WriteRefused, match=answer[1]["message"][:20].replace("(", r"\(")):
+        await Api(Answers(answer)).patch("/x", [])
+
+
+@pytest.mark.parametrize("answer", [(500, {"message": "no leader"}), (429, {}), (403, {}), (503, "")])
+async def test_a_write_that_may_be_taken_later_is_an_error_like_any(answer):
+    with pytest.raises(ApiException):
+        await Api(Answers(answer)).patch("/x", [])
 
 
 # -- metrics -----------------------------------------------------------------------------------------------
