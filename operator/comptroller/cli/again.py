@@ -14,6 +14,7 @@ from comptroller.cli.reproduced import COMPARED, Left, digest
 from comptroller.ledger.store import StoreError
 from comptroller.ledger.stores import Objects
 from comptroller_api.contract import ASSIGNMENT_ENV, TRACKING_ENV, Artifact, Assignment, Report, report_key
+from comptroller_api.text import plain
 from comptroller_api.trial import Trial
 
 ASSIGNMENT = "assignment.json"
@@ -127,7 +128,7 @@ def run(work: Assignment, told: Mapping[str, str], command: Sequence[str], direc
         raise AgainError(f"the trainer did not start: {error}") from error
     if code:
         why = said.read_text() if said.exists() else log.read_bytes()[-_SAID:].decode(errors="replace")
-        raise AgainError(f"the trainer ended with exit {code}: {why.strip()}")
+        raise AgainError(f"the trainer ended with exit {code}: {plain(why, 4096)}")
     return left(f"{work.artifacts}/{report_key(work.attempt)}")
 
 

@@ -25,6 +25,7 @@ from comptroller.ledger.encoding import Head
 from comptroller.ledger.store import Store, StoreError
 from comptroller.ledger.stores import open_store
 from comptroller_api.money import to_amount
+from comptroller_api.text import plain
 
 app = typer.Typer(
     name="ledger",
@@ -220,7 +221,7 @@ def _print_verdict(verdict: Verdict) -> None:
     typer.echo(f"ledger {verdict.namespace}: {counts}, {number}: FAIL")
     broken = table("BATCH", "RULE", "WHAT")
     for violation in verdict.violations:
-        broken.add_row(str(violation.sequence), violation.rule, violation.detail)
+        broken.add_row(str(violation.sequence), violation.rule, plain(violation.detail, 1024))
     console().print(broken)
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from comptroller_api.study import Study
+from comptroller_api.text import plain
 from comptroller_api.trial import Trial
 
 _COLOURS = {
@@ -31,7 +32,12 @@ def coloured(word: str) -> Text:
 
 
 def standing(study: Study) -> tuple[str, str]:
-    """Where a study stands, in one word, and why."""
+    """Where a study stands, in one word, and why, fit for a terminal: anybody may have written the status."""
+    word, why = _standing(study)
+    return word, plain(why, 1200)
+
+
+def _standing(study: Study) -> tuple[str, str]:
     on = {c.type: c for c in study.status.conditions if c.status == "True"} if study.status else {}
     for kind in ("Complete", "Failed"):
         if kind in on:
@@ -100,7 +106,7 @@ def trials_table(study: Study, trials: Sequence[Trial]) -> Table:
 def reasons(trials: Iterable[Trial]) -> list[str]:
     """Why trials ended as they did, where that needs saying."""
     ended = ((t, t.status) for t in trials if t.status is not None and t.status.reason)
-    return [f"trial {t.spec.number} {s.outcome or s.state}: {s.reason}" for t, s in ended]
+    return [f"trial {t.spec.number} {s.outcome or s.state}: {plain(s.reason, 512)}" for t, s in ended]
 
 
 def front_table(study: Study) -> Table:
@@ -112,7 +118,7 @@ def front_table(study: Study) -> Table:
     for entry in entries:
         best = study.status is not None and entry.trial == study.status.best_trial
         number = Text(f"{entry.trial} *" if best else str(entry.trial), style="bold" if best else "")
-        table.add_row(number, *(entry.metrics.get(name, "") for name in metrics), entry.artifact)
+        table.add_row(number, *(entry.metrics.get(name, "") for name in metrics), plain(entry.artifact, 1024))
     return table
 
 

@@ -12,6 +12,7 @@ import yaml
 from typer.testing import Result
 
 from comptroller.admission import admit
+from comptroller.cli import tables
 from comptroller.cluster.local import ObjectFiles
 from comptroller_api.meta import Condition, Metadata
 from comptroller_api.study import FrontEntry, Study, StudyStatus
@@ -343,6 +344,15 @@ def test_states_are_words_a_person_knows(
 ) -> None:
     here = a_directory(tmp_path, StudyStatus(conditions=[condition(kind, reason)]))
     assert word in call("status", "naps", *here.words).output
+
+
+def test_words_from_a_pod_do_not_steer_the_terminal() -> None:
+    status = finished()
+    steering = status.conditions[0].model_copy(update={"message": "\x1b[2Jall is well\r\x1b]0;owned\x07"})
+    study = a_study(status.model_copy(update={"conditions": [steering]}))
+    assert tables.standing(study) == ("Complete", "TrialsDone: all is well")
+    trial = a_trial(0, "u", TrialStatus(state="Ended", outcome="Failed", reason="\x1b[31mred\nsecond"))
+    assert tables.reasons([trial]) == ["trial 0 Failed: red second"]
 
 
 def test_the_version_is_printed(call: Call) -> None:
