@@ -39,7 +39,8 @@ def test_a_deleted_trial_lets_go_of_its_money_and_its_number_is_not_given_again(
     simulation.cluster.apply(make_study())
     step(simulation, 4)
     (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 1]
-    before = simulation.cluster.trials.pop(job.key[:2]).spec.parameters
+    before = simulation.cluster.trials[job.key[:2]].spec.parameters
+    simulation.cluster.delete_trial(job.key[:2])
     del simulation.cluster.jobs[job.name]
     simulation.run()
     books = simulation.check()
@@ -56,7 +57,7 @@ def test_the_pod_of_a_deleted_trial_is_stopped(simulate, make_study):
     simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
     step(simulation, 4)
     (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 1]
-    del simulation.cluster.trials[job.key[:2]]
+    simulation.cluster.delete_trial(job.key[:2])
     step(simulation, 3)
     assert job.ended is not None
     assert simulation.check().attempts("0000-1", 1)[-1].spent < 60 * 1000
@@ -66,8 +67,8 @@ def test_a_study_whose_trials_were_deleted_can_be_deleted(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study())
     step(simulation, 4)
-    simulation.cluster.trials.clear()
-    simulation.cluster.jobs.clear()
+    for key in simulation.cluster.trials:
+        simulation.cluster.delete_trial(key)
     simulation.cluster.delete("0000-1")
     step(simulation, 4)
     assert simulation.cluster.studies == {}
@@ -183,7 +184,8 @@ def test_a_run_on_a_lost_node_is_given_up_and_released_once_its_lease_is_surely_
     simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
     step(simulation, 3)
     job = simulation.cluster.jobs["s1-0000-1-0000-0"]
-    simulation.cluster._tick = lambda *_: None  # nothing is heard of anything any more
+    node = simulation.cluster.nodes[0]
+    simulation.cluster.cut(node, off=True)
     simulation.cluster.advance(200)
     step(simulation, 3)
     assert simulation.check().attempts("0000-1", 0)[0].end == "NodeLost"

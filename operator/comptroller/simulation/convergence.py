@@ -10,7 +10,7 @@ from comptroller.pricing import PriceBook, Unpriced
 from comptroller.simulation.fold import Fold
 from comptroller.simulation.process import NAMESPACE
 from comptroller_api import quantity
-from comptroller_api.meta import Condition
+from comptroller_api.meta import FINALIZER, Condition
 from comptroller_api.money import to_micro
 from comptroller_api.study import Study
 
@@ -23,9 +23,10 @@ def unsettled(run: "Run") -> str:
     open_ones = [held.first.name for held in run.oracle.fold.attempts.values() if held.closed is None]
     if open_ones:
         return f"{open_ones[0]} is open in the books"
-    for job in run.cluster.jobs.values():
-        if not job.released:
-            return f"{job.name} is not released"
+    for resource in ("jobs", "pods"):
+        for body in run.cluster.server.objects[resource].values():
+            if FINALIZER in body["metadata"].get("finalizers", ()):
+                return f"{body['metadata']['name']} is not released"
     for study in run.cluster.studies.values():
         if study.metadata.deletion_timestamp:
             return f"{study.metadata.name} is deleted and does not go"

@@ -252,7 +252,7 @@ class _Draw:
         seconds = rng.choice((20, 150, 250, 250, None))
         collected = rng.choice((None, 100, 300)) if seconds is None else None
         # Pods come to the first node with room.
-        yield faults.NodeLost(at, rng.choice((0, 0, 0, 1)), seconds, self._chance(40), collected)
+        yield faults.NodeLost(at, rng.choice((0, 0, 0, 1, 2)), seconds, self._chance(40), collected)
         if self._chance(50):  # so that something runs there
             yield self._study(3, max(0, at - rng.randint(5, 15)))
         if self._chance(20):
@@ -260,7 +260,7 @@ class _Draw:
 
     def node_clock(self) -> Iterator[Event]:
         seconds = self.rng.choice((-3600, -90, -20, 20, 90, 3600))
-        yield faults.NodeClock(self._at(), self.rng.randint(0, 1), seconds)
+        yield faults.NodeClock(self._at(), self.rng.randint(0, 3), seconds)
 
     def pod_fault(self) -> Iterator[Event]:
         kind = self.rng.choice(("error", "oom", "diverged", "preempted", "preempted"))

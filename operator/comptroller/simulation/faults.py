@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comptroller.cluster.simulated import Kind, SimulatedJob
+from comptroller.cluster.simulated import Ending, Kind
 from comptroller.ledger.snapshots import snapshot_prefix
 from comptroller.ledger.stores.faulty import Fault
 from comptroller.simulation.process import NAMESPACE, Process, Stop
-from comptroller.world import Exit
 
 if TYPE_CHECKING:
     from comptroller.simulation.run import Run
@@ -227,18 +226,15 @@ class ApiAway:
         """Take it away."""
         run.watches_last = self.watches_last
         for process in run.processes.values():
-            process.client.freeze(_ALL)
+            process.watches.freeze()
         run.cluster.api_up = False
 
         def back() -> None:
             for process in run.processes.values():
-                process.client.thaw()
+                process.watches.thaw()
             run.cluster.api_up = True
 
         run.cluster.timeline.after(self.seconds, back)
-
-
-_ALL: tuple[Kind, ...] = ("studies", "trials", "jobs", "pods", "budgets", "prices")
 
 
 @dataclass(frozen=True)
@@ -256,10 +252,10 @@ class Stale:
     def happen(self, run: "Run") -> None:
         """Freeze them."""
         for process in _of(run, self.slot):
-            process.client.freeze(self.kinds)
+            process.watches.freeze(self.kinds)
 
             def back(process: Process = process) -> None:
-                process.client.thaw(self.kinds)
+                process.watches.thaw(self.kinds)
                 process.wake()
 
             run.cluster.timeline.after(self.seconds, back)
@@ -342,9 +338,9 @@ class NodeClock:
         return f"the clock of node {self.node} is {self.seconds:+}s off"
 
     def happen(self, run: "Run") -> None:
-        """Set it."""
-        run.cluster.nodes[self.node % len(run.cluster.nodes)].clock = self.seconds
-        run.cluster.witness.changed()
+        """Set it, as if it had always been so."""
+        node = run.cluster.nodes[self.node % len(run.cluster.nodes)]
+        run.cluster.set_clock(node, self.seconds, always=True)
 
 
 @dataclass(frozen=True)
@@ -361,25 +357,21 @@ class PodFault:
 
     def happen(self, run: "Run") -> None:
         """Let it happen to one of those that run."""
-        running = sorted((job for job in run.cluster.jobs.values() if job.container), key=_by_name)
-        running = [job for job in running if job.running and job.signalled is None]
+        running = sorted((pod for pod in run.cluster.live.values() if pod.container), key=lambda p: p.name)
+        running = [pod for pod in running if pod.running and pod.signalled is None and pod.over is None]
         if not running:
             return
-        job = running[self.pick % len(running)]
+        pod = running[self.pick % len(running)]
         if self.kind == "preempted":
-            run.cluster.preempt(job, "PreemptionByScheduler")
+            run.cluster.preempt(pod, "PreemptionByScheduler")
             return
         how = {
-            "error": Exit(code=1, message="a fault"),
-            "oom": Exit(code=137, out_of_memory=True),
-            "diverged": Exit(code=65, message="the loss is not finite"),
+            "error": Ending(1, "a fault"),
+            "oom": Ending(137, out_of_memory=True),
+            "diverged": Ending(65, "the loss is not finite"),
         }[self.kind]
-        job.fault = (run.cluster.now - (job.container or 0), how)
-        run.cluster.touch(job)
-
-
-def _by_name(job: SimulatedJob) -> str:
-    return job.name
+        pod.fault = (run.cluster.now - (pod.container or 0), how)
+        run.cluster.touch(pod)
 
 
 @dataclass(frozen=True)
@@ -395,7 +387,7 @@ class NextJob:
 
     def happen(self, run: "Run") -> None:
         """Arm it."""
-        run.next_jobs.append({self.field: True})
+        run.next_jobs.append(self.field)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The ledger's rules once more, apart from the ledger: the oracle must not share what it looks for."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from comptroller.ledger.entries import Adjust, Ceiling, Close, Entry, Post, Price, Reserve, Transfer, Void
@@ -17,11 +18,11 @@ _UNITS = _HOUR * 1000 * 1024
 
 
 def _parts(rates: dict[str, int], kind: str, resources: Resources) -> int:
-    """What a second costs, in `_UNITS` parts of a micro-unit."""
+    """What a second of one pod costs, in `_UNITS` parts of a micro-unit."""
     cpu = rates.get(f"{kind}.cpu", 0) * quantity.milli(resources.cpu) * 1024
     memory = rates.get(f"{kind}.memoryGiB", 0) * (quantity.whole(resources.memory) // _MEBI) * 1000
     gpu = rates.get(f"{kind}.gpu", 0) * resources.gpu * 1000 * 1024
-    return resources.pods * (cpu + memory + gpu)
+    return cpu + memory + gpu
 
 
 @dataclass
@@ -70,11 +71,14 @@ class Held:
         """Micro-units held or posted for it."""
         return sum(hold.amount if hold.posted is None else hold.posted for hold in self.holds)
 
-    def cost(self, begin: int, end: int) -> int:
-        """Micro-units of the time between: at each moment the last price charged then, rounded up once.
+    def cost(self, spans: Iterable[tuple[int, int]]) -> int:
+        """Micro-units of pods' times: at each moment the last price charged then, rounded up once.
 
         None is charged above the cap that the hold was sized by.
         """
+        return -(-sum(self._parts(begin, end) for begin, end in spans) // _UNITS)
+
+    def _parts(self, begin: int, end: int) -> int:
         resources, capacity = self.first.resources, self.first.capacity
         cap = self.prices[0].rates
         moments = sorted({begin, end, *(p.since for p in self.prices[1:] if begin < p.since < end)})
@@ -87,11 +91,12 @@ class Held:
                 if f"{capacity}.{unit}" in price.rates and f"Cap.{unit}" in cap
             }
             parts += _parts(rates, capacity, resources) * (until - since)
-        return -(-parts // _UNITS)
+        return parts
 
     def worst(self, seconds: int) -> int:
         """Micro-units that so many seconds may cost at most."""
-        return -(-_parts(self.prices[0].rates, "Cap", self.first.resources) * seconds // _UNITS)
+        resources = self.first.resources
+        return -(-_parts(self.prices[0].rates, "Cap", resources) * resources.pods * seconds // _UNITS)
 
 
 @dataclass

@@ -8,11 +8,13 @@ its cost only grows and its hold does not change, so that these moments stand fo
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import cast
 from zoneinfo import ZoneInfo
 
-from comptroller import actions as todo
-from comptroller.actions import Action
-from comptroller.cluster.simulated import Simulated, SimulatedJob
+from comptroller.cluster.jobs import STOP
+from comptroller.cluster.runs import unix
+from comptroller.cluster.simulated import OPERATOR, Change, Pod, Simulated, SimulatedJob
+from comptroller.cluster.simulated.bodies import Body, condition
 from comptroller.ledger.encoding import decode
 from comptroller.ledger.entries import Ceiling, Close, Entry, Post, Price, Reserve
 from comptroller.simulation.fold import Fold, Held
@@ -20,6 +22,8 @@ from comptroller.simulation.process import Looked
 from comptroller.world import AttemptKey
 from comptroller_api import quantity
 from comptroller_api.budget import Budget
+from comptroller_api.contract import GRANT_ANNOTATION
+from comptroller_api.meta import FINALIZER
 from comptroller_api.money import to_micro
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
@@ -69,16 +73,16 @@ class Oracle:
 
     def declare(self) -> None:
         """People changed something."""
-        cluster = self.cluster
-        self.studies |= cluster.studies
-        self.declared.append(Declared(cluster.now, dict(cluster.studies), cluster.budgets, cluster.prices))
+        cluster, studies = self.cluster, self.cluster.studies
+        self.studies |= studies
+        self.declared.append(Declared(cluster.now, studies, cluster.budgets, cluster.prices))
 
     # -- the ledger ----------------------------------------------------------------------------------------
 
     def batch(self, data: bytes, looked: Looked | None) -> list[str]:
         """A batch is durable, planned on what its writer had `looked` at; what it says, for a person."""
         for job in self._running():
-            self._pod(job)
+            self._covered(job)
         batch = decode(data)
         for entry in batch.entries:
             if isinstance(entry, Reserve):
@@ -142,10 +146,11 @@ class Oracle:
         begins = now
         if entry.lease:
             job, attempt = self.launched.get(entry.key), self.fold.attempts.get(entry.key)
-            if job is None or attempt is None or job.started is None:
+            started = unix(job.body.get("status", {}).get("startTime")) if job is not None else None
+            if attempt is None or started is None:
                 self.violated("P2", f"{entry.id} renews what has not begun")
                 return
-            begins = job.started + attempt.granted
+            begins = started + attempt.granted
         until = begins + entry.seconds + self.overhead(entry.study)
         for account in entry.accounts:
             ends = self.ends(account)
@@ -155,9 +160,10 @@ class Oracle:
     def _heard_of(self, entry: Reserve, looked: Looked) -> None:
         """A run that has not answered its operator for long, since its node is lost, is not renewed."""
         job = self.launched.get(entry.key)
-        if job is None or job.node is None or job.reachable or job.name not in looked.asked:
+        pod = job.pods[-1] if job is not None and job.pods else None
+        if pod is None or pod.node is None or pod.reachable or pod.job.name not in looked.asked:
             return
-        silent = looked.at - max(looked.asked[job.name], job.node.cut_at)
+        silent = looked.at - max(looked.asked[pod.job.name], pod.node.cut_at)
         if silent > _SILENT:
             self.violated("P5", f"{entry.id}: nothing was heard of it for {silent}s")
 
@@ -171,27 +177,41 @@ class Oracle:
         job = self.launched.get(entry.key)
         posted = sum(hold.posted or 0 for hold in attempt.holds)
         held = sum(hold.amount for hold in attempt.holds)
-        if job is None or job.scheduled is None:
-            if job is not None and job.ended is None and not (job.started is None and job.deleted):
-                self.violated("P4", f"{entry.id}: it is settled and may still run")
-            elif posted:
+        pods = [pod for pod in job.pods if pod.scheduled is not None] if job is not None else []
+        if running := [pod.name for pod in pods if pod.running]:
+            self.violated("P4", f"{entry.id}: it is settled and {running[0]} still runs")
+        elif job is not None and self._may_run(job):
+            self.violated("P4", f"{entry.id}: it is settled and may still run")
+        elif job is None or not pods:
+            if posted:
                 self.violated("P7", f"{entry.id}: {posted} is posted for what never ran")
-        elif job.ended is None:
-            self.violated("P4", f"{entry.id}: it is settled and still runs")
         else:
-            true = attempt.cost(job.scheduled, job.ended)
-            most = attempt.cost(job.started or 0, job.ended)
+            true = attempt.cost((pod.scheduled or 0, pod.until(0)) for pod in pods)
+            most = attempt.cost((pod.created, pod.until(0)) for pod in pods)
             exact = true <= posted <= most
-            if self._confirmed(job) and not exact:
+            if all(self._confirmed(pod) for pod in pods) and not exact:
                 # Its end may have come to be known while what the writer saw was on its way to the ledger.
-                late = looked is not None and job.reported_at >= looked.at
+                late = looked is not None and any((pod.reported_at or 0) >= looked.at for pod in pods)
                 if not (late and posted == held):
                     self.violated("P1", f"{entry.id}: {posted} is posted, it cost {true}")
-            elif not self._confirmed(job) and posted != held:
+            elif not all(self._confirmed(pod) for pod in pods) and posted != held:
                 self.violated("P1", f"{entry.id}: {posted} is posted of {held}, and nobody saw it end")
 
-    def _confirmed(self, job: SimulatedJob) -> bool:
-        return job.reported and job.collected is None
+    def _may_run(self, job: SimulatedJob) -> bool:
+        """Whether a pod of the Job, or one that is still to be made, may come to a node."""
+        pods = self.cluster.server.objects["pods"]
+        for pod in job.pods:
+            if (
+                pod.scheduled is None
+                and pod.ended is None
+                and "deletionTimestamp" not in pods[pod.uid]["metadata"]
+            ):
+                return True
+        over = any(condition(job.body, kind) for kind in ("Complete", "Failed", "FailureTarget"))
+        return not (job.pods or job.gone or over or "deletionTimestamp" in job.body["metadata"])
+
+    def _confirmed(self, pod: Pod) -> bool:
+        return pod.reported and not pod.given_up
 
     def _was_declared(self, entry: Entry) -> None:
         """Nobody may raise a ceiling or make up a price but people."""
@@ -211,65 +231,88 @@ class Oracle:
 
     def on_launch(self, job: SimulatedJob) -> None:
         """A Job is created."""
-        attempt = self.fold.attempts.get(job.key)
+        if job.key is None:
+            return
+        attempt, deadline = self.fold.attempts.get(job.key), job.body["spec"]["activeDeadlineSeconds"]
         if job.key in self.launched:
             self.violated("P4", f"{job.name} runs twice")
         if attempt is None or attempt.first.name != job.name:
             self.violated("P2", f"{job.name} has no lease in the ledger")
         elif attempt.closed is not None:
             self.violated("P2", f"{job.name} is launched after its books were closed")
-        elif job.deadline > attempt.granted:
-            self.violated("P2", f"{job.name} may run {job.deadline}s and is granted {attempt.granted}s")
-        elif others := [o.name for o in self._running() if o.key[:2] == job.key[:2] and o is not job]:
+        elif deadline > attempt.granted:
+            self.violated("P2", f"{job.name} may run {deadline}s and is granted {attempt.granted}s")
+        elif others := [
+            o.name for o in self._running() if o.key and o.key[:2] == job.key[:2] and o is not job
+        ]:
             self.violated("P4", f"{job.name} is launched while {others[0]} runs")
         self.launched[job.key] = job
 
-    def on_action(self, action: Action) -> None:
-        """An action has taken effect."""
-        match action:
-            case todo.Extend(name) | todo.Grant(name) | todo.Release(name):
-                job = self.cluster.jobs.get(name)
-                attempt = self.fold.attempts.get(job.key) if job is not None else None
-                if job is None or attempt is None:
-                    return
-                if isinstance(action, todo.Release):
-                    if attempt.closed is None:
-                        self.violated("P7", f"{name} is released before its books are closed")
-                elif max(job.deadline, job.granted) > attempt.granted:
-                    self.violated("P2", f"{action} and the ledger grants {attempt.granted}s")
-                elif job.stop is None and job.granted > job.deadline:
-                    self.violated("P2", f"{name} is granted more than its Job's deadline")
+    def on_write(self, change: Change) -> None:
+        """An operator has changed a Job or a pod."""
+        if change.user != OPERATOR or change.old is None:
+            return
+        job = self._job_of(change)
+        attempt = self.fold.attempts.get(job.key) if job is not None and job.key is not None else None
+        if job is None or attempt is None:
+            return
+        if _released(change) and attempt.closed is None:
+            self.violated("P7", f"{job.name} is released before its books are closed")
+        if change.new is None or STOP in job.body["metadata"].get("annotations", {}):
+            return
+        before, after = _allowed(change.old), _allowed(change.new)
+        if after is not None and after != before:
+            if after > attempt.granted:
+                self.violated(
+                    "P2", f"{job.name} is let run for {after}s, the ledger grants {attempt.granted}s"
+                )
+            elif change.resource == "pods" and after > job.body["spec"].get("activeDeadlineSeconds", 0):
+                self.violated("P2", f"{job.name} is granted more than its Job's deadline")
+
+    def _job_of(self, change: Change) -> SimulatedJob | None:
+        if change.resource == "jobs":
+            return self.cluster.all_jobs.get(change.uid)
+        pod = self.cluster.pods.get(change.uid)
+        return None if pod is None else pod.job
 
     def on_rest(self, who: str, clock: int) -> None:
         """An operator that saw all there is found nothing to do, by its `clock`."""
-        for job in self.launched.values():
-            attempt = self.fold.attempts.get(job.key)
-            if job.ended is not None or job.stop is not None or attempt is None or attempt.closed is not None:
+        pods = self.cluster.server.objects["pods"]
+        for key, job in self.launched.items():
+            attempt = self.fold.attempts.get(key)
+            if attempt is None or attempt.closed is not None or job.gone:
                 continue
-            if job.started is None:
+            if STOP in job.body["metadata"].get("annotations", {}) or job.ended is not None:
+                continue
+            if "startTime" not in job.body.get("status", {}):
                 for account in attempt.first.accounts:
                     ends = self.ends(account)
                     if ends is not None and clock + attempt.granted > ends:
                         self.violated("P1", f"{who} lets {job.name} wait for a start past {account}")
-            elif job.name in self.cluster.jobs and min(job.deadline, job.granted) < attempt.granted:
+                continue
+            allowed = [
+                _allowed(job.body),
+                *(_allowed(pods[p.uid]) for p in job.pods if p.ended is None and p.uid in pods),
+            ]
+            if any(seconds is None or seconds < attempt.granted for seconds in allowed):
                 self.violated("P5", f"{who} rests, and {job.name} is not told of its {attempt.granted}s")
 
-    def on_end(self, job: SimulatedJob) -> None:
+    def on_end(self, pod: Pod) -> None:
         """A pod has ended."""
-        if job.scheduled is not None:
-            self._pod(job)
+        self._covered(pod.job)
 
-    def _pod(self, job: SimulatedJob) -> None:
-        """What it has cost and how long it has run are within what the books have for it."""
-        attempt = self.fold.attempts.get(job.key)
-        if attempt is None or job.scheduled is None:
+    def _covered(self, job: SimulatedJob) -> None:
+        """What a Job's pods have cost and how long they have run are within what the books have for it."""
+        attempt = self.fold.attempts.get(job.key) if job.key is not None else None
+        if attempt is None:
             return  # it was told at its launch
-        now = self.cluster.now if job.ended is None else job.ended
-        seconds = now - job.scheduled
-        allowed = attempt.granted + self.overhead(job.key[0])
-        if seconds > allowed:
-            self.violated("P2", f"{job.name} runs for {seconds}s, {allowed}s are covered")
-        if (cost := attempt.cost(job.scheduled, now)) > attempt.covered:
+        now = self.cluster.now
+        spans = [(pod.scheduled, pod.until(now)) for pod in job.pods if pod.scheduled is not None]
+        allowed = attempt.granted + self.overhead(attempt.key[0])
+        for begin, end in spans:
+            if end - begin > allowed:
+                self.violated("P2", f"{job.name} runs for {end - begin}s, {allowed}s are covered")
+        if (cost := attempt.cost(spans)) > attempt.covered:
             self.violated("P1", f"{job.name} has cost {cost}, {attempt.covered} is held")
 
     def ends(self, account: str) -> int | None:
@@ -293,6 +336,23 @@ class Oracle:
         else:
             begin = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
         return int((begin + length).replace(tzinfo=ZoneInfo(zone)).timestamp())
+
+
+def _allowed(body: Body) -> int | None:
+    """Seconds that an object lets an attempt run: a Job its deadline, a pod what the guard is granted."""
+    if "template" in body["spec"]:
+        return cast("int | None", body["spec"].get("activeDeadlineSeconds"))
+    text = body["metadata"].get("annotations", {}).get(GRANT_ANNOTATION, "")
+    return int(text) if text.isdigit() else None
+
+
+def _released(change: Change) -> bool:
+    kept = [] if change.new is None else change.new["metadata"].get("finalizers", [])
+    return (
+        change.old is not None
+        and FINALIZER in change.old["metadata"].get("finalizers", [])
+        and FINALIZER not in kept
+    )
 
 
 def _covering(one: Declared, uid: str) -> set[str]:

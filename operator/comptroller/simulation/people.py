@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from comptroller.cluster.simulated import PERSON
 from comptroller.simulation.convergence import audited
 from comptroller.simulation.process import NAMESPACE
 from comptroller.status import rfc3339
@@ -161,12 +162,7 @@ class DeleteStudy:
         """Delete it, where it is there."""
         study = _study(run, self.number)
         if study is not None and not study.metadata.deletion_timestamp:
-            if self.orphans:
-                run.cluster.orphaning.add(study.metadata.uid)
-            if self.forced:
-                meta = study.metadata.model_copy(update={"finalizers": []})
-                run.cluster.studies[study.metadata.uid] = study.model_copy(update={"metadata": meta})
-            run.cluster.delete(study.metadata.uid)
+            run.cluster.delete(study.metadata.uid, orphans=self.orphans, forced=self.forced)
             run.oracle.declare()
 
 
@@ -201,8 +197,9 @@ class DeleteJob:
         """Delete one, running ones first."""
         jobs = sorted(run.cluster.jobs.values(), key=lambda job: (not job.running, job.name))
         if jobs:
-            run.say("***", f"it is {jobs[self.pick % len(jobs)].name}")
-            run.cluster.delete_job(jobs[self.pick % len(jobs)])
+            name = jobs[self.pick % len(jobs)].name
+            run.say("***", f"it is {name}")
+            run.cluster.server.delete("jobs", name, PERSON)
 
 
 @dataclass(frozen=True)
@@ -243,12 +240,11 @@ class SetBudget:
 
     def happen(self, run: "Run") -> None:
         """Apply it."""
-        old = next((b for b in run.cluster.budgets if b.metadata.name == self.name), None)
-        run.cluster.set_budget(_budget(self, old))
+        run.cluster.put("budgets", _budget(self))
         run.oracle.declare()
 
 
-def _budget(one: SetBudget, old: Budget | None) -> Budget:
+def _budget(one: SetBudget) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "amount": one.amount,
         "currency": "USD",
@@ -259,9 +255,7 @@ def _budget(one: SetBudget, old: Budget | None) -> Budget:
         "capPerStudy": one.cap,
         "whenExhausted": one.exhausted,
     }
-    generation = old.metadata.generation + 1 if old else 1
-    made = Budget.model_validate({"metadata": {"name": one.name, "generation": generation}, "spec": spec})
-    return made.model_copy(update={"status": old.status if old else None})
+    return Budget.model_validate({"metadata": {"name": one.name}, "spec": spec}).to_json()
 
 
 @dataclass(frozen=True)
@@ -276,7 +270,8 @@ class DeleteBudget:
 
     def happen(self, run: "Run") -> None:
         """Delete it, where it is there."""
-        run.cluster.delete_budget(self.name)
+        if run.cluster.server.named("budgets", self.name) is not None:
+            run.cluster.server.delete("budgets", self.name, PERSON)
         run.oracle.declare()
 
 
@@ -297,7 +292,7 @@ class SetPrices:
 
     def happen(self, run: "Run") -> None:
         """Apply it."""
-        run.cluster.set_prices((_prices(self, run.cluster.now),))
+        run.cluster.prices = (_prices(self, run.cluster.now),)
         run.oracle.declare()
 
 
@@ -328,5 +323,5 @@ class DropPrices:
 
     def happen(self, run: "Run") -> None:
         """Delete it."""
-        run.cluster.set_prices(())
+        run.cluster.prices = ()
         run.oracle.declare()

@@ -10,10 +10,12 @@ from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kubernetes.aio.client.exceptions import ApiException
+
 from comptroller import actions as todo
 from comptroller.actions import Action
 from comptroller.cluster import Snapshot
-from comptroller.cluster.simulated import Client, Lost
+from comptroller.cluster.simulated import OPERATOR, Connection, Heartbeats, Lost, Watches
 from comptroller.controller import Controller
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import MAX_OBJECT, Store, StoreError, Unavailable
@@ -28,6 +30,7 @@ NAMESPACE = "team"
 _SOON = 1
 _LONGEST_PAUSE = 30
 """Seconds between passes that fail, at most."""
+_WRITES = frozenset({"create", "merge", "patch"})
 _SNAPSHOT_EVERY = 8
 """Batches; so few that most runs read one."""
 
@@ -80,8 +83,10 @@ class Process(Store):
         self.name = f"{slot}{generation}"
         self.slot = slot
         self.dead = False
-        self.client = Client(run.cluster)
-        self.saw = Looked(0, 0, 0, self.client.asked)
+        self.watches, self.pulse = Watches(run.cluster), Heartbeats(run.cluster)
+        connection = Connection(run.cluster, OPERATOR, self._enter)
+        self._cluster = run.cluster.connect(self.watches, self.pulse, connection)
+        self.saw = Looked(0, 0, 0, self.pulse.asked)
         self.store_faults: list[tuple[str, Fault]] = []
         """What becomes of the next calls: of which kind, and how."""
         self.lost_actions: list[bool] = []
@@ -101,7 +106,9 @@ class Process(Store):
         )
         self._pass: Coroutine[Any, Any, bool] | None = None
         self._due = -1
-        self._again = self._busy = self._acting = False
+        self._again = self._busy = self._acting = self._effect = False
+        self._doing = ""
+        """The action under way."""
         self._pause = 1
         self.idle = False
         """Its last pass found nothing to do, and nothing has changed since."""
@@ -113,7 +120,7 @@ class Process(Store):
 
     def _look_at_clock(self) -> int:
         now = self._run.cluster.now
-        self.saw = Looked(self.clock(), now, self._run.batches, self.client.asked)
+        self.saw = Looked(self.clock(), now, self._run.batches, self.pulse.asked)
         return self.saw.clock
 
     def _journal(self, namespace: str) -> Journal:
@@ -163,7 +170,7 @@ class Process(Store):
             self._passed(acted=bool(stop.value))
         except Crashed:
             self._pass = None
-        except (StoreError, Lost) as error:
+        except (StoreError, Lost, ApiException) as error:
             self._failed(error)
         except Exception as error:  # noqa: BLE001 - the oracle is told
             self._failed(error)
@@ -197,6 +204,7 @@ class Process(Store):
     def kill(self) -> None:
         """Die at the next point, or now where it is between passes."""
         self.dead = True
+        self._run.cluster.disconnect(self.watches)
         if not self._busy and self._pass is not None:
             self._pass.close()
             self._pass = None
@@ -206,7 +214,7 @@ class Process(Store):
         self._stops.clear()
         self.store_faults.clear()
         self.lost_actions.clear()
-        self.client.thaw()
+        self.watches.thaw()
 
     def _point(self, when: str, what: str) -> None:
         if self._stops:
@@ -226,6 +234,7 @@ class Process(Store):
         elif not self.dead:
             self._run.say(self.name, f"dies {where}")
             self.dead = True
+            self._run.cluster.disconnect(self.watches)
             self._run.die(self, stop.down)
 
     def _stand(self, seconds: int) -> None:
@@ -295,31 +304,48 @@ class Process(Store):
 
     async def observe(self, namespace: str, *, fresh: bool = False) -> Snapshot:
         """`Cluster`."""
-        del namespace
         await self._turn()
         self._point("before", "it looks")
         if not self._run.cluster.api_up and (fresh or not self._run.watches_last):
             raise Lost("the API server is away")
-        return self.client.snapshot(fresh=fresh)
+        self.pulse.listen()
+        return await self._cluster.observe(namespace, fresh=fresh)
 
     async def act(self, namespace: str, action: Action) -> None:
         """`Cluster`."""
-        del namespace
+        self._doing, self._effect = told(action), False
+        try:
+            await self._cluster.act(namespace, action)
+        finally:
+            what, self._doing = self._doing, ""
+            if self._effect:
+                self._run.acted(self, action, what)
+        if not self._effect:
+            self._run.say(self.name, f"{what} (without effect)")
+
+    async def _enter(self, what: str, call: Callable[[], Any]) -> Any:
+        """One call to the API server."""
         await self._turn()
-        what = told(action)
-        self._point("before", what)
+        place = self._doing or what
+        self._point("before", place)
         if not self._run.cluster.api_up:
             raise Lost("the API server is away")
-        lost = self.lost_actions.pop(0) if self.lost_actions else None
-        if lost is not False:
-            self._acting = True
-            done = self.client.do(action)
+        writes = what.split(" ", 1)[0] in _WRITES
+        lost = self.lost_actions.pop(0) if writes and self.lost_actions else None
+        if lost is False:
+            self._run.say(self.name, f"{place} is lost")
+            raise Lost(place)
+        self._acting = True
+        try:
+            found = call()
+        finally:
             self._acting = False
-            self._run.acted(self, action, what if done else f"{what} (refused: it has changed)")
-        self._point("after", what)
+        self._effect |= writes and found is not None
+        self._point("after", place)
         if lost is not None:
-            self._run.say(self.name, f"hears nothing of {what}")
-            raise Lost(what)
+            self._run.say(self.name, f"hears nothing of {place}")
+            raise Lost(place)
+        return found
 
 
 class _Straight:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from comptroller.actions import Action
-from comptroller.cluster.simulated import Simulated, SimulatedJob, Witness
+from comptroller.cluster.simulated import Change, Pod, Simulated, SimulatedJob, Witness
 from comptroller.ledger.anchor import MemoryAnchor
 from comptroller.ledger.stores.memory import MemoryStore
 from comptroller.simulation.convergence import at_rest, unsettled
@@ -64,6 +64,7 @@ class Run(Witness):
             now=schedule.start,
         )
         self.cluster.witness = self
+        self.cluster.server.watchers.append(self._written)
         self.store: MemoryStore = _Stored(self)
         self.anchor = MemoryAnchor()
         self.oracle = Oracle(self.cluster, lag=schedule.lag)
@@ -80,8 +81,8 @@ class Run(Witness):
         self.processes: dict[str, Process] = {}
         self.looked: dict[bytes, Looked] = {}
         """By what was to be stored: what its writer had looked at when it planned it."""
-        self.next_jobs: list[dict[str, object]] = []
-        """What is wrong with the next Jobs, as their fields."""
+        self.next_jobs: list[str] = []
+        """What is wrong with the pods of the next Jobs, each a field of `Pod`."""
         self.batches = self.actions = self.passes = 0
         self.is_calm = False
         self._generations: dict[str, int] = {}
@@ -178,7 +179,7 @@ class Run(Witness):
         """Seconds to an operator's next pass."""
         if not self.is_calm:
             return _RESYNC
-        return _RESYNC_CALM if any(job.running for job in self.cluster.jobs.values()) else _RESYNC_IDLE
+        return _RESYNC_CALM if any(pod.running for pod in self.cluster.live.values()) else _RESYNC_IDLE
 
     def start_operator(self, slot: str, delay: int = 1) -> None:
         """Start one that remembers nothing, where none is alive in its place."""
@@ -210,7 +211,7 @@ class Run(Witness):
 
     def rested(self, process: Process) -> None:
         """An operator found nothing to do."""
-        if process.client.up_to_date and self.cluster.api_up and process.saw.batches == self.batches:
+        if process.watches.up_to_date and self.cluster.api_up and process.saw.batches == self.batches:
             self.oracle.on_rest(process.name, process.saw.clock)
         if self.is_calm and not unsettled(self):
             self._rested = process.idle
@@ -223,7 +224,7 @@ class Run(Witness):
         """An action took effect."""
         self.actions += 1
         self.say(process.name, what)
-        self.oracle.on_action(action)
+        del action
 
     # -- what truly happens --------------------------------------------------------------------------------
 
@@ -241,15 +242,19 @@ class Run(Witness):
 
     def launched(self, job: SimulatedJob) -> None:
         """`Witness`."""
-        for name, value in (self.next_jobs.pop(0) if self.next_jobs else {}).items():
-            setattr(job, name, value)
+        if self.next_jobs:
+            job.faults.append(self.next_jobs.pop(0))
         self.oracle.on_launch(job)
 
-    def ended(self, job: SimulatedJob) -> None:
+    def ended(self, pod: Pod) -> None:
         """`Witness`."""
-        ran = self.cluster.now - job.scheduled if job.scheduled is not None else 0
-        self.say("pod", f"{job.name} ends after {ran}s: {_how(job)}")
-        self.oracle.on_end(job)
+        ran = self.cluster.now - pod.scheduled if pod.scheduled is not None else 0
+        self.say("pod", f"{pod.name} ends after {ran}s: {_how(pod)}")
+        self.oracle.on_end(pod)
+
+    def _written(self, change: Change) -> None:
+        if change.resource in {"jobs", "pods"}:
+            self.oracle.on_write(change)
 
     def changed(self) -> None:
         """`Witness`."""
@@ -268,12 +273,10 @@ class Run(Witness):
             self.reports[uri] = data
 
 
-def _how(job: SimulatedJob) -> str:
-    how = job.exit
+def _how(pod: Pod) -> str:
     parts: Iterable[str] = (
-        "" if how.code is None else f"exit {how.code}",
-        "deadline" if how.deadline else "",
-        how.disruption,
-        "" if job.reported else "nobody hears of it",
+        "" if pod.exit is None else f"exit {pod.exit.code}",
+        "its own deadline" if pod.by_deadline else "",
+        "" if pod.reported_at is not None or pod.reachable else "nobody hears of it",
     )
     return ", ".join(part for part in parts if part) or "no word"

@@ -1,203 +1,218 @@
-"""One operator's connection to the API server: its watches may stand still, and its writes may be refused."""
+"""One operator's connection to the API server: its watches may stand still, and its calls may fail."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from comptroller import actions as todo
-from comptroller.actions import Action
-from comptroller.cluster.base import Snapshot
-from comptroller.cluster.simulated import job as of_jobs
-from comptroller.cluster.simulated.cluster import Simulated
-from comptroller.cluster.simulated.job import JobView, PodView, SimulatedJob
-from comptroller.world import AttemptKey, Run
-from comptroller_api.budget import Budget
-from comptroller_api.pricelist import PriceList
-from comptroller_api.study import Study
-from comptroller_api.trial import Trial
+from kubernetes.aio.client.exceptions import ApiException
 
-Kind: TypeAlias = Literal["studies", "trials", "jobs", "pods", "budgets", "prices"]
-KINDS: tuple[Kind, ...] = ("studies", "trials", "jobs", "pods", "budgets", "prices")
+from comptroller.cluster.api import Api, Missing
+from comptroller.cluster.jobs import MANAGED
+from comptroller.cluster.simulated.bodies import Body
+from comptroller.cluster.simulated.server import RESOURCES, Change
+from comptroller_api.contract import Heartbeat
 
+if TYPE_CHECKING:
+    from comptroller.cluster.simulated.cluster import Simulated
 
-@dataclass
-class _Picture:
-    """What the watches of some kinds had brought when they stopped."""
-
-    studies: dict[str, Study] | None = None
-    trials: dict[tuple[str, int], Trial] | None = None
-    jobs: dict[str, JobView] | None = None
-    pods: dict[AttemptKey, PodView | None] | None = None
-    budgets: tuple[Budget, ...] | None = None
-    prices: tuple[PriceList, ...] | None = None
+Kind: TypeAlias = str
+KINDS: tuple[Kind, ...] = RESOURCES
+_SELECTED = frozenset({"jobs", "pods"})
+"""Watched by label."""
+_LABELS = MANAGED.items()
+_NOT_FOUND = 404
 
 
-@dataclass
-class Client:
-    """What an operator sees and may do.
+class Lost(Exception):  # noqa: N818 - says what happened
+    """A call raised; whether it took effect is not known to the caller."""
 
-    As with the real one: what it wrote itself is laid over what its watches brought, a status is written
-    only over the version that was seen, and a Job is changed only as it was seen. Such a write is no error
-    where it is refused; the next pass finds out.
-    """
 
-    cluster: Simulated
-    _old: _Picture = field(default_factory=_Picture)
-    asked: dict[str, int] = field(default_factory=dict)
-    """When a pod was first asked for a heartbeat, by the pod's name."""
-    _heard: dict[str, int] = field(default_factory=dict)
-    """When one last came, or when it was first asked."""
-    _versions: dict[str, int] = field(default_factory=dict)
-    """Of each Job as it was last observed, or written since."""
+class Watches:
+    """`Watched`: what an operator's watches brought. Those of some kinds may stand still."""
+
+    def __init__(self, cluster: "Simulated") -> None:
+        """Watch a cluster."""
+        self._objects = cluster.server.objects
+        self._old: dict[str, dict[str, Body]] = {}
+        self._went: dict[str, list[str]] = {}
+        self.gone: Callable[[str, str], None] = lambda _resource, _uid: None
+        """Hears of every object that a watch says is gone."""
 
     @property
     def up_to_date(self) -> bool:
-        """All its watches bring what is."""
-        return self._old == _Picture()
+        """Whether all of them bring what is."""
+        return not self._old
 
-    def freeze(self, kinds: Iterable[Kind]) -> None:
+    def freeze(self, kinds: Iterable[Kind] = KINDS) -> None:
         """Let the watches of `kinds` bring nothing more."""
         for kind in kinds:
-            if getattr(self._old, kind) is None:
-                setattr(self._old, kind, _NOW[kind](self.cluster))
+            if kind not in self._old:
+                self._old[kind] = {body["metadata"]["uid"]: body for body in self._now(kind)}
 
     def thaw(self, kinds: Iterable[Kind] = KINDS) -> None:
         """Let them catch up."""
         for kind in kinds:
-            setattr(self._old, kind, None)
+            if self._old.pop(kind, None) is not None:
+                for uid in self._went.pop(kind, ()):
+                    self.gone(kind, uid)
 
-    def snapshot(self, *, fresh: bool = False) -> Snapshot:
-        """The namespace as this operator sees it; `fresh`: as it is."""
-        old, cluster = self._old, self.cluster
-        self._listen()
-        there: Mapping[str, SimulatedJob | JobView] = cluster.jobs if fresh or old.jobs is None else old.jobs
-        self._versions = {name: job.version for name, job in there.items()}
-        if fresh:
-            return replace(self._with_silence(cluster.snapshot()), now=cluster.now)
-        if self.up_to_date:
-            return self._with_silence(cluster.snapshot())
-        known = cluster.trials if old.trials is None else old.trials
-        trials: dict[str, list[Trial]] = {}
-        for (uid, _), trial in sorted(known.items()):
-            trials.setdefault(uid, []).append(trial)
-        studies = cluster.studies if old.studies is None else old.studies
-        jobs: Mapping[str, JobView] = _jobs(cluster) if old.jobs is None else old.jobs
-        pods: Mapping[AttemptKey, PodView | None] = _pods(cluster) if old.pods is None else old.pods
-        seen = Snapshot(
-            studies=tuple(studies.values()),
-            trials={uid: tuple(own) for uid, own in trials.items()},
-            runs={job.key: of_jobs.run(job, pods.get(job.key)) for job in jobs.values()},
-            budgets=cluster.budgets if old.budgets is None else old.budgets,
-            prices=cluster.prices if old.prices is None else old.prices,
-        )
-        return self._with_silence(seen)
+    def saw(self, change: Change) -> None:
+        """Hear of a change, where the watch goes on."""
+        if change.new is not None and (change.resource not in _SELECTED or _is_selected(change.new)):
+            return
+        if change.resource in self._old:
+            self._went.setdefault(change.resource, []).append(change.uid)
+        else:
+            self.gone(change.resource, change.uid)
 
-    def _listen(self) -> None:
+    def objects(self, resource: str, namespace: str | None) -> Iterable[Body]:
+        """Return what was brought."""
+        del namespace
+        old = self._old.get(resource)
+        return self._now(resource) if old is None else list(old.values())
+
+    def _now(self, resource: str) -> list[Body]:
+        found = self._objects.get(resource, {}).values()
+        return [body for body in found if _is_selected(body)] if resource in _SELECTED else list(found)
+
+    def hide(self, resource: str, uids: Iterable[str]) -> None:
+        """Leave out objects that are gone, whatever the watch has."""
+        if resource in self._old:
+            for uid in uids:
+                self._old[resource].pop(uid, None)
+
+
+def _is_selected(body: Body) -> bool:
+    labels = body["metadata"].get("labels", {})
+    return all(labels.get(name) == value for name, value in _LABELS)
+
+
+class Heartbeats:
+    """`Pulse`: what an operator hears of the pods that run."""
+
+    def __init__(self, cluster: "Simulated") -> None:
+        """Nothing has been heard."""
+        self._cluster = cluster
+        self.asked: dict[str, int] = {}
+        """When an attempt was first asked, by its Job's name."""
+        self._heard: dict[str, int] = {}
+        """When one last answered, or when it was first asked, by its Job's uid."""
+
+    def listen(self) -> None:
         """Ask every pod that runs, as far as the API server knows; those within reach answer."""
-        for job in self.cluster.jobs.values():
-            if job.container is not None and not job.reported and job.collected is None:
-                self.asked.setdefault(job.name, self.cluster.now)
-                if job.ended is None and job.reachable:
-                    self._heard[job.name] = self.cluster.now
-                else:
-                    self._heard.setdefault(job.name, self.cluster.now)
+        now = self._cluster.now
+        for pod in self._cluster.live.values():
+            if pod.container is None or pod.given_up:
+                continue
+            self.asked.setdefault(pod.job.name, now)
+            if pod.ended is None and pod.reachable:
+                self._heard[pod.job.uid] = now
+            else:
+                self._heard.setdefault(pod.job.uid, now)
 
-    def _with_silence(self, seen: Snapshot) -> Snapshot:
-        """Add for how long nothing was heard of those whose node is lost."""
-        if all(node.reachable for node in self.cluster.nodes):
-            return seen
-        return replace(seen, runs={key: self._silent(run) for key, run in seen.runs.items()})
+    def heartbeat(self, job: str) -> Heartbeat | None:
+        """Return none, since nobody here needs what it says."""
+        del job
+        return None
 
-    def _silent(self, run: Run) -> Run:
-        job = self.cluster.jobs.get(run.name)
-        if job is None or job.reachable or run.ended is not None or run.name not in self._heard:
-            return run
-        return replace(run, silent_seconds=self.cluster.now - self._heard[run.name])
+    def silent_seconds(self, job: str) -> int:
+        """Return for how long a Job's pod has not answered."""
+        heard = self._heard.get(job)
+        return 0 if heard is None else self._cluster.now - heard
 
-    def do(self, action: Action) -> bool:
-        """Let an action take effect where the API server takes it; whether it did."""
-        if self._outdated(action):
-            return False
-        self.cluster.do(action)
-        self._lay_over(action)
-        return True
-
-    def _outdated(self, action: Action) -> bool:
-        """Whether the object has changed since this operator saw it."""
-        match action:
-            case todo.Extend(name) | todo.Stop(name) | todo.Release(name):
-                return self._job_outdated(name)
-            case todo.Grant(name):
-                return self._pod_unseen(name)
-        return self._status_outdated(action)
-
-    def _status_outdated(self, action: Action) -> bool:
-        cluster = self.cluster
-        match action:
-            case todo.RecordTrial(trial, _):
-                known = cluster.trials.get((trial.spec.study_uid, trial.spec.number))
-                return known is None or known.metadata.resource_version != trial.metadata.resource_version
-            case todo.RecordStudy(study, _) | todo.Protect(study) | todo.Unprotect(study):
-                found = cluster.studies.get(study.metadata.uid)
-                return found is None or found.metadata.resource_version != study.metadata.resource_version
-            case todo.RecordBudget(budget, _):
-                return all(b.metadata != budget.metadata for b in cluster.budgets)
-        return False
-
-    def _job_outdated(self, name: str) -> bool:
-        job = self.cluster.jobs.get(name)
-        return job is None or self._versions.get(name) != job.version
-
-    def _pod_unseen(self, name: str) -> bool:
-        # A pod is found by its Job's labels, so both must have been seen.
-        pods, jobs, there = self._old.pods, self._old.jobs, self.cluster.jobs.get(name)
-        unseen = pods is not None and there is not None and pods.get(there.key) is None
-        return there is None or unseen or (jobs is not None and name not in jobs)
-
-    def _lay_over(self, action: Action) -> None:  # noqa: C901, PLR0912  (one row a kind of object)
-        old, cluster = self._old, self.cluster
-        match action:
-            case todo.CreateTrial(_, trial) | todo.RecordTrial(trial, _):
-                key = (trial.spec.study_uid, trial.spec.number)
-                if old.trials is not None and key in cluster.trials:
-                    old.trials[key] = cluster.trials[key]
-            case todo.RecordStudy(study, _) | todo.Protect(study) | todo.Unprotect(study):
-                uid = study.metadata.uid
-                if old.studies is not None and uid in cluster.studies:
-                    old.studies[uid] = cluster.studies[uid]
-                elif old.studies is not None:
-                    old.studies.pop(uid, None)
-            case todo.RecordBudget():
-                if old.budgets is not None:
-                    now = {b.metadata.name: b for b in cluster.budgets}
-                    old.budgets = tuple(now.get(b.metadata.name, b) for b in old.budgets)
-            case todo.Launch() | todo.Bury() | todo.Extend() | todo.Stop() | todo.Release() | todo.Grant():
-                name = action.assignment.name if isinstance(action, todo.Launch) else action.name
-                job = cluster.jobs.get(name)
-                if job is not None and not isinstance(action, todo.Grant):
-                    self._versions[name] = job.version
-                if old.jobs is not None and not isinstance(action, todo.Grant):
-                    if job is not None:
-                        old.jobs[name] = JobView.of(job)
-                    else:
-                        old.jobs.pop(name, None)
-                if old.pods is not None and job is not None and isinstance(action, todo.Grant | todo.Release):
-                    old.pods[job.key] = PodView.of(job)
+    def idle_seconds(self, job: str, threshold: int) -> int:
+        """Return for how long a Job's pod has done nothing."""
+        del threshold
+        idle = [p for p in self._cluster.live.values() if p.job.uid == job and self._cluster.is_idle(p)]
+        return max((self._cluster.now - p.scheduled for p in idle if p.scheduled is not None), default=0)
 
 
-def _jobs(cluster: Simulated) -> dict[str, JobView]:
-    return {name: JobView.of(job) for name, job in cluster.jobs.items()}
+Enter: TypeAlias = Callable[[str, Callable[[], Any]], Awaitable[Any]]
+"""Makes a call: what it is, and the call."""
 
 
-def _pods(cluster: Simulated) -> dict[AttemptKey, PodView | None]:
-    return {job.key: PodView.of(job) for job in cluster.jobs.values()}
+async def _at_once(what: str, call: Callable[[], Any]) -> Any:
+    del what
+    return call()
 
 
-_NOW: dict[Kind, Callable[[Simulated], object]] = {
-    "studies": lambda cluster: dict(cluster.studies),
-    "trials": lambda cluster: dict(cluster.trials),
-    "jobs": _jobs,
-    "pods": _pods,
-    "budgets": lambda cluster: cluster.budgets,
-    "prices": lambda cluster: cluster.prices,
-}
+class Connection(Api):
+    """`Api` without a network: every call passes through `enter`, which may let the world go on, or fail."""
+
+    def __init__(self, cluster: "Simulated", user: str, enter: Enter = _at_once) -> None:
+        """Connect as `user`."""
+        self._cluster, self._server = cluster, cluster.server
+        self._user, self._enter = user, enter
+        self.events: list[Body] = []
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+    async def get(self, where: str, **query: str) -> Body | None:
+        """`Api`."""
+        del query
+        resource, name, _ = parts(where)
+        found: Body | None = await self._enter(f"get {name}", lambda: self._server.named(resource, name))
+        return found
+
+    async def uids(self, where: str, selector: str = "") -> set[str]:
+        """`Api`."""
+        return {body["metadata"]["uid"] for body in (await self.objects(where, selector))[0]}
+
+    async def objects(self, where: str, selector: str = "") -> tuple[list[Body], int]:
+        """`Api`."""
+        resource, _, _ = parts(where)
+        labels = [
+            (name, value) for name, _, value in (one.partition("=") for one in selector.split(",") if one)
+        ]
+
+        def listed() -> tuple[list[Body], int]:
+            return list(self._server.selected(resource, labels).values()), self._cluster.now
+
+        found: tuple[list[Body], int] = await self._enter(f"list {resource}", listed)
+        return found
+
+    async def create(self, where: str, body: Body) -> Body | None:
+        """`Api`."""
+        resource, _, _ = parts(where)
+        if resource == "events":
+            return body
+        name = body["metadata"]["name"]
+        made: Body | None = await self._enter(
+            f"create {name}", lambda: self._server.create(resource, body, self._user)
+        )
+        return made
+
+    async def merge(self, where: str, body: Body) -> Body | None:
+        """`Api`."""
+        resource, name, sub = parts(where)
+        return await self._one(
+            f"merge {name}", lambda: self._server.merge(resource, name, body, self._user, sub)
+        )
+
+    async def patch(self, where: str, operations: list[Body]) -> Body | None:
+        """`Api`."""
+        resource, name, sub = parts(where)
+        return await self._one(
+            f"patch {name}", lambda: self._server.patch(resource, name, operations, self._user, sub)
+        )
+
+    async def _one(self, what: str, call: Callable[[], Body | None]) -> Body | None:
+        try:
+            found: Body | None = await self._enter(what, call)
+        except ApiException as error:
+            if error.status == _NOT_FOUND:
+                raise Missing(error.body) from error
+            raise
+        return found
+
+
+@lru_cache(maxsize=65536)
+def parts(where: str) -> tuple[str, str, str | None]:
+    """Return the resource, the name and the subresource of a path."""
+    steps = where.strip("/").split("/")
+    steps = steps[2 if steps[0] == "api" else 3 :]
+    if steps[0] == "namespaces" and len(steps) > 2:  # noqa: PLR2004  (namespaces/<name>/<resource>)
+        steps = steps[2:]
+    resource, name, sub, *_ = [*steps, "", "", ""]
+    return resource, name, sub or None

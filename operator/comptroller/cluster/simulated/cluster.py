@@ -1,39 +1,41 @@
-"""The API server of a simulation: its objects, what people do to them, and the actions of operators."""
+"""A cluster in virtual time: the API server, what people do to its objects, and all that works by itself."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
-from comptroller import actions as todo
 from comptroller.actions import Action
+from comptroller.cluster import runs
 from comptroller.cluster.base import Snapshot
-from comptroller.cluster.simulated import job as of_jobs
-from comptroller.cluster.simulated.job import JobView, PodView, SimulatedJob
+from comptroller.cluster.jobs import PodSettings
+from comptroller.cluster.kubernetes import Kubernetes
+from comptroller.cluster.simulated.bodies import Body, is_over, with_meta
+from comptroller.cluster.simulated.client import Connection, Heartbeats, Lost, Watches
+from comptroller.cluster.simulated.collectors import Collectors
+from comptroller.cluster.simulated.controllers import JobController, job_of
 from comptroller.cluster.simulated.machines import Faults, Machines
+from comptroller.cluster.simulated.pods import Node, Pod, SimulatedJob
+from comptroller.cluster.simulated.server import Change
 from comptroller.cluster.simulated.trainer import Work, seconds_of_work
-from comptroller.status import rfc3339
-from comptroller.world import Run
-from comptroller_api import quantity
 from comptroller_api.budget import Budget
-from comptroller_api.meta import FINALIZER, Metadata
+from comptroller_api.contract import ASSIGNMENT_ENV, Assignment
+from comptroller_api.meta import Model
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
 from comptroller_api.trial import Trial
 
-_COLLECTED_AFTER = 2
-"""Seconds that the garbage collector takes to find out that an owner does not exist."""
+PERSON = "person"
+"""Whoever has `kubectl`."""
+OPERATOR = "operator"
+_NODE = frozenset({"kubelet", "scheduler"})
+"""Who writes what the machines know already."""
+_START = 1
+"""Seconds until the Job controller has seen a new Job."""
 
-
-class Lost(Exception):  # noqa: N818 - says what happened
-    """A call raised; whether it took effect is not known to the caller."""
+M = TypeVar("M", Study, Trial, Budget, PriceList)
 
 
 class Simulated(Machines):
-    """`Cluster` in virtual time. What goes wrong, `Faults` and whoever holds it say."""
-
-    budgets: tuple[Budget, ...] = ()
-    prices: tuple[PriceList, ...] = ()
-    _version = 0
-    _history: tuple[Snapshot, ...] = ()
+    """`Cluster` in virtual time. What goes wrong is for `Faults` and for those who hold it to say."""
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class Simulated(Machines):
         work: Work = seconds_of_work,
         now: int = 1_800_000_000,
     ) -> None:
-        """A cluster without objects.
+        """Make a cluster without objects.
 
         Args:
             seed: decides what `faults` do.
@@ -60,241 +62,239 @@ class Simulated(Machines):
         super().__init__(
             seed, put_report, milli_cores=milli_cores, nodes=nodes, faults=faults, work=work, now=now
         )
-        self.studies: dict[str, Study] = {}
-        self.trials: dict[tuple[str, int], Trial] = {}
-        self.orphaning: set[str] = set()
-        """Studies, by uid, that leave what they own behind when they go."""
-
-    # -- what a user does ----------------------------------------------------------------------------------
-
-    def apply(self, study: Study) -> None:
-        """Create or change a study."""
-        old = self.studies.get(study.metadata.uid)
-        update = {
-            "creation_timestamp": old.metadata.creation_timestamp if old else rfc3339(self.now),
-            "generation": (old.metadata.generation if old else 0) + 1,
-            "finalizers": old.metadata.finalizers if old else study.metadata.finalizers,
-        }
-        meta = self._stamped(study.metadata.model_copy(update=update))
-        self.studies[study.metadata.uid] = study.model_copy(
-            update={"metadata": meta, "status": old.status if old else None}
-        )
-        self.witness.changed()
-
-    def delete(self, uid: str) -> None:
-        """Delete a study; its finalizer holds it."""
-        study = self.studies[uid]
-        meta = study.metadata.model_copy(update={"deletion_timestamp": rfc3339(self.now)})
-        self.studies[uid] = study.model_copy(update={"metadata": self._stamped(meta)})
-        if not meta.finalizers:
-            self._remove(uid)
-        self.witness.changed()
-
-    def delete_trial(self, key: tuple[str, int]) -> None:
-        """Delete a trial by hand; the garbage collector deletes its Jobs."""
-        self._collect(self.trials.pop(key).metadata.uid)
-        self.witness.changed()
-
-    def _collect(self, owner: str) -> None:
-        """The garbage collector: an owner is gone, and what it owns goes too."""
-        for job in [job for job in self.jobs.values() if job.owner == owner]:
-            self.delete_job(job)
-
-    def delete_job(self, job: SimulatedJob) -> None:
-        """Delete a Job; ours stay until their finalizer is taken away."""
-        job.deleted, job.version = True, job.version + 1
-        if job.released:
-            self.forget(job)
-        else:
-            self.touch(job)
-        self.witness.changed()
-
-    def set_budget(self, budget: Budget) -> None:
-        """Create or change a budget."""
-        kept = [b for b in self.budgets if b.metadata.name != budget.metadata.name]
-        self.budgets = (*kept, budget.model_copy(update={"metadata": self._stamped(budget.metadata)}))
-        self.witness.changed()
-
-    def delete_budget(self, name: str) -> None:
-        """Delete a budget."""
-        self.budgets = tuple(b for b in self.budgets if b.metadata.name != name)
-        self.witness.changed()
-
-    def set_prices(self, prices: tuple[PriceList, ...]) -> None:
-        """Replace the price lists."""
-        self.prices = prices
-        self.witness.changed()
-
-    def _remove(self, uid: str) -> None:
-        del self.studies[uid]
-        if uid in self.orphaning:
-            return
-        for key in [key for key in self.trials if key[0] == uid]:
-            self.delete_trial(key)
-        self._collect(uid)
-
-    def _own(self, job: SimulatedJob) -> None:
-        """Collect what was created for an owner that is gone already."""
-        owners = {trial.metadata.uid for trial in self.trials.values()} | self.studies.keys()
-        if job.owner and job.owner not in owners:
-            self.timeline.after(_COLLECTED_AFTER, lambda: self._collect(job.owner))
-
-    def _stamped(self, meta: Metadata) -> Metadata:
-        self._version += 1
-        return meta.model_copy(update={"resource_version": str(self._version)})
+        self.controller = JobController(self, seed)
+        self.collectors = Collectors(self)
+        self.all_jobs: dict[str, SimulatedJob] = {}
+        """Every Job there ever was, by uid."""
+        self.launches: list[str] = []
+        self.watches: list[Watches] = []
+        self.server.watchers.append(self._saw)
+        self._parsed: dict[tuple[str, str], Any] = {}
+        self._history: tuple[Snapshot, ...] = ()
+        self._own: tuple[Kubernetes, Heartbeats] | None = None
 
     # -- Cluster -------------------------------------------------------------------------------------------
 
+    def connect(self, watches: Watches, pulse: Heartbeats, api: Connection) -> Kubernetes:
+        """Return what an operator has of the cluster: the real adapter on these parts."""
+        adapter = Kubernetes(api, watches, pulse, PodSettings({}))
+        watches.gone = adapter.forget
+        self.watches.append(watches)
+        return adapter
+
+    def disconnect(self, watches: Watches) -> None:
+        """Let an operator hear nothing any more."""
+        if watches in self.watches:
+            self.watches.remove(watches)
+
     async def observe(self, namespace: str, *, fresh: bool = False) -> Snapshot:
         """The namespace now, or as it was."""
-        del namespace
-        latest = self.snapshot()
-        if fresh:
-            return replace(latest, now=self.now)
-        if not self.faults.stale:
+        adapter, pulse = self._adapter()
+        pulse.listen()
+        latest = await adapter.observe(namespace, fresh=fresh)
+        if fresh or not self.faults.stale:
             return latest
         self._history = (*self._history[-8:], latest)
         return self._rng.choice(self._history) if self._rng.random() < self.faults.stale else latest
 
-    def snapshot(self) -> Snapshot:
-        """What the API server has."""
-        trials: dict[str, list[Trial]] = {}
-        for (uid, _), trial in sorted(self.trials.items()):
-            trials.setdefault(uid, []).append(trial)
-        return Snapshot(
-            studies=tuple(self.studies.values()),
-            trials={uid: tuple(own) for uid, own in trials.items()},
-            runs={job.key: self._run(job) for job in self.jobs.values()},
-            budgets=self.budgets,
-            prices=self.prices,
-        )
-
-    def _run(self, job: SimulatedJob) -> Run:
-        idle = self.now - job.scheduled if job.scheduled and self._idle(job) else 0
-        return of_jobs.run(JobView.of(job), PodView.of(job), idle)
-
     async def act(self, namespace: str, action: Action) -> None:
         """Carry out one action, unless a fault says otherwise."""
-        del namespace
         if self._rng.random() < self.faults.lost_before:
             raise Lost("before")
-        self.do(action)
+        await self._adapter()[0].act(namespace, action)
         if self._rng.random() < self.faults.lost_after:
             raise Lost("after")
 
-    def do(self, action: Action) -> None:
-        """Let an action take effect."""
-        match action:
-            case todo.CreateTrial(study, trial):
-                self._create_trial(study, trial)
-            case todo.Launch():
-                self._launch(action)
-            case todo.Bury():
-                self._bury(action)
-            case todo.Extend() | todo.Grant() | todo.Stop() | todo.Release():
-                if (job := self.jobs.get(action.name)) is not None:
-                    self._steer(job, action)
-            case todo.RecordTrial() | todo.RecordStudy() | todo.RecordBudget():
-                self._record(action)
-            case todo.Protect(study) | todo.Unprotect(study):
-                self._protect(study, keep=isinstance(action, todo.Protect))
-            case todo.Append() | todo.Refresh():
-                raise TypeError(f"{type(action).__name__} is for the controller")
+    def _adapter(self) -> tuple[Kubernetes, Heartbeats]:
+        if self._own is None:
+            pulse = Heartbeats(self)
+            self._own = self.connect(Watches(self), pulse, Connection(self, OPERATOR)), pulse
+        return self._own
+
+    # -- objects -------------------------------------------------------------------------------------------
+
+    def _typed(self, model: type[M], resource: str) -> list[M]:
+        found = []
+        for body in self.server.objects[resource].values():
+            key = (body["metadata"]["uid"], body["metadata"]["resourceVersion"])
+            if key not in self._parsed:
+                self._parsed[key] = model.model_validate(body)
+            found.append(self._parsed[key])
+        return found
+
+    @property
+    def studies(self) -> dict[str, Study]:
+        """The studies there are, by uid."""
+        return {study.metadata.uid: study for study in self._typed(Study, "studies")}
+
+    @property
+    def trials(self) -> dict[tuple[str, int], Trial]:
+        """The trials there are, by their study's uid and their number."""
+        return {(trial.spec.study_uid, trial.spec.number): trial for trial in self._typed(Trial, "trials")}
+
+    @property
+    def jobs(self) -> dict[str, SimulatedJob]:
+        """The Jobs that the API server has, by name."""
+        return {
+            body["metadata"]["name"]: self.all_jobs[uid] for uid, body in self.server.objects["jobs"].items()
+        }
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets there are."""
+        return tuple(self._typed(Budget, "budgets"))
+
+    @budgets.setter
+    def budgets(self, budgets: Iterable[Budget]) -> None:
+        self._only("budgets", budgets)
+
+    @property
+    def prices(self) -> tuple[PriceList, ...]:
+        """The price lists there are."""
+        return tuple(self._typed(PriceList, "pricelists"))
+
+    @prices.setter
+    def prices(self, prices: Iterable[PriceList]) -> None:
+        self._only("pricelists", prices)
+
+    def _only(self, resource: str, wanted: Iterable[Model]) -> None:
+        """Apply these objects, and delete all others of their kind."""
+        bodies = [one.to_json() for one in wanted]
+        names = {body["metadata"]["name"] for body in bodies}
+        for body in list(self.server.objects[resource].values()):
+            if body["metadata"]["name"] not in names:
+                self.server.delete(resource, body["metadata"]["name"], PERSON)
+        for body in bodies:
+            self.put(resource, body)
+
+    # -- what people do ------------------------------------------------------------------------------------
+
+    def put(self, resource: str, body: Body, uid: str | None = None) -> None:
+        """Apply an object: create it, or replace its labels, annotations and spec."""
+        old = self.server.named(resource, body["metadata"]["name"])
+        if old is None:
+            self.server.create(resource, body, PERSON, uid)
+            return
+        meta = body["metadata"]
+        changes = {name: meta.get(name) or None for name in ("labels", "annotations")}
+        self.server.replace(resource, {**with_meta(old, **changes), "spec": body["spec"]}, PERSON)
+
+    def apply(self, study: Study) -> None:
+        """Create or change a study."""
+        self.put("studies", study.to_json(), study.metadata.uid)
+
+    def delete(self, uid: str, *, orphans: bool = False, forced: bool = False) -> None:
+        """Delete a study; its finalizer holds it, unless it is taken away by hand (`forced`)."""
+        body = self.server.objects["studies"][uid]
+        if forced:
+            body = self.server.replace("studies", with_meta(body, finalizers=None), PERSON) or body
+        self.server.delete("studies", body["metadata"]["name"], PERSON, "Orphan" if orphans else "Background")
+
+    def delete_trial(self, key: tuple[str, int]) -> None:
+        """Delete a trial by hand; the garbage collector deletes its Jobs."""
+        self.server.delete("trials", self.trials[key].metadata.name, PERSON)
+
+    def edit(self, resource: str, name: str, patch: Mapping[str, Any]) -> None:
+        """Let a person patch an object."""
+        self.server.merge(resource, name, dict(patch), PERSON)
+
+    # -- what works by itself ------------------------------------------------------------------------------
+
+    @property
+    def controllers_alive(self) -> bool:
+        """Whether Job controller, scheduler and garbage collectors work."""
+        return self._controllers_alive
+
+    @controllers_alive.setter
+    def controllers_alive(self, alive: bool) -> None:
+        self._controllers_alive = alive
+        self._go_on()
+
+    @property
+    def api_up(self) -> bool:
+        """Whether the API server answers; without it nobody hears of anybody, and pods run on."""
+        return self._api_up
+
+    @api_up.setter
+    def api_up(self, up: bool) -> None:
+        self._api_up = up
+        self.meet()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self.controlled:
+            self.controller.sync_all()
+            self.collectors.look_at_all()
+        for pod in list(self.live.values()):
+            self.touch(pod)
+
+    def make_pod(self, body: Body) -> None:
+        """Create a pod for a Job."""
+        self.server.create("pods", body, "job-controller")
+
+    def evict(self, node: Node) -> None:
+        """Delete the pods of a node that nobody hears of."""
+        self.collectors.evict(node)
+
+    def collect(self, node: Node) -> None:
+        """Take a node's object away."""
+        self.collectors.collect(node)
+
+    def preempt(self, pod: Pod, reason: str) -> None:
+        """Let somebody evict a pod, properly."""
+        if (body := self.server.objects["pods"].get(pod.uid)) is not None and self._api_up:
+            self.collectors.disrupt(body, reason)
+
+    # -- what the API server tells -------------------------------------------------------------------------
+
+    def _saw(self, change: Change) -> None:
+        match change.resource:
+            case "jobs":
+                self._saw_job(change)
+            case "pods":
+                self._saw_pod(change)
+        self.collectors.saw(change)
+        for watches in self.watches:
+            watches.saw(change)
         self.witness.changed()
 
-    def _create_trial(self, study: Study, trial: Trial) -> None:
-        key = (study.metadata.uid, trial.spec.number)
-        if any(one.metadata.name == trial.metadata.name for one in self.trials.values()):
+    def _saw_job(self, change: Change) -> None:
+        if change.old is None and change.new is not None:
+            self._new_job(change.user, change.new)
+        job = self.all_jobs[change.uid]
+        if change.new is None:
+            job.gone, job.body = True, with_meta(job.body, finalizers=None)
             return
-        uid = f"{study.metadata.uid}-{trial.spec.number}-{self._version}"
-        meta = self._stamped(trial.metadata.model_copy(update={"uid": uid}))
-        self.trials[key] = trial.model_copy(update={"metadata": meta})
-        if study.metadata.uid not in self.studies:
+        job.body = change.new
+        self.controller.soon(job.uid, _START if change.old is None else 0)
 
-            def collect() -> None:
-                if key in self.trials:
-                    self.delete_trial(key)
-
-            self.timeline.after(_COLLECTED_AFTER, collect)
-
-    def _launch(self, launch: todo.Launch) -> None:
-        work = launch.assignment
-        if work.name in self.jobs:
-            return
-        lease = launch.study.spec.runtime.lease
-        longest = quantity.seconds(lease.longest_attempt) if lease.renewal == "Renew" else work.lease_seconds
+    def _new_job(self, user: str, body: Body) -> None:
+        meta, template = body["metadata"], body["spec"]["template"]
+        env = template["spec"]["containers"][0].get("env", ())
+        work = next((one["value"] for one in env if one["name"] == ASSIGNMENT_ENV), None)
+        ours = user == OPERATOR
         job = SimulatedJob(
-            key=(launch.study.metadata.uid, work.trial, work.attempt),
-            name=work.name,
-            assignment=work,
-            deadline=work.lease_seconds,
-            granted=work.lease_seconds,
+            name=meta["name"],
+            uid=meta["uid"],
             created=self.now,
-            cpu=quantity.milli(launch.resources.cpu),
-            longest=longest,
-            owner=launch.trial.metadata.uid,
-            hostile=bool(self.faults.hostile) and self._rng.random() < self.faults.hostile,
+            key=runs.key_of(meta.get("labels", {})) if ours else None,
+            assignment=Assignment.model_validate_json(work) if ours and work else None,
+            body=body,
         )
-        self.start(job)
-        self._own(job)
+        self.all_jobs[job.uid] = job
+        if job.assignment is not None:
+            self.launches.append(job.name)
+            self.witness.launched(job)
 
-    def _bury(self, bury: todo.Bury) -> None:
-        if bury.name in self.jobs:
-            return
-        job = SimulatedJob(bury.key, bury.name, None, 1, 0, self.now, 0, 1, ended=self.now)
-        job.owner = bury.owner.metadata.uid if bury.owner else ""
-        job.stop, job.stop_reason, job.released, job.reported = "Suspended", bury.reason, True, True
-        self.start(job)
-        self._own(job)
-
-    def _steer(self, job: SimulatedJob, action: todo.Extend | todo.Grant | todo.Stop | todo.Release) -> None:
-        match action:
-            case todo.Extend(_, seconds):
-                if job.stop is None:
-                    job.deadline = seconds
-            case todo.Grant(_, seconds):
-                if job.started is None:
-                    return  # there is no pod yet
-                job.granted = seconds
-                if self._reachable(job):
-                    job.heard = max(job.heard, seconds)
-            case todo.Stop(_, end, reason):
-                job.deadline, job.stop, job.stop_reason = 1, end, reason
-            case todo.Release():
-                job.released = True
-        job.version += 1
-        if job.released and job.deleted:
-            self.forget(job)
-        else:
-            self.touch(job)
-
-    def _record(self, action: todo.RecordTrial | todo.RecordStudy | todo.RecordBudget) -> None:
-        match action:
-            case todo.RecordTrial(trial, status):
-                key = (trial.spec.study_uid, trial.spec.number)
-                if (known := self.trials.get(key)) is not None:
-                    update = {"metadata": self._stamped(known.metadata), "status": status}
-                    self.trials[key] = known.model_copy(update=update)
-            case todo.RecordStudy(study, status):
-                uid = study.metadata.uid
-                if (found := self.studies.get(uid)) is not None:
-                    update = {"metadata": self._stamped(found.metadata), "status": status}
-                    self.studies[uid] = found.model_copy(update=update)
-            case todo.RecordBudget(budget, status):
-                self.budgets = tuple(
-                    b.model_copy(update={"metadata": self._stamped(b.metadata), "status": status})
-                    if b.metadata.name == budget.metadata.name
-                    else b
-                    for b in self.budgets
-                )
-
-    def _protect(self, study: Study, *, keep: bool) -> None:
-        uid = study.metadata.uid
-        known = self.studies.get(uid)
-        if known is None:
-            return
-        if not keep and known.metadata.deletion_timestamp:
-            self._remove(uid)
-            return
-        meta = known.metadata.model_copy(update={"finalizers": [FINALIZER] if keep else []})
-        self.studies[uid] = known.model_copy(update={"metadata": self._stamped(meta)})
+    def _saw_pod(self, change: Change) -> None:
+        if change.old is None and change.new is not None:
+            self.take(change.new, self.all_jobs[job_of(change.new) or ""])
+        elif (pod := self.pods.get(change.uid)) is not None:
+            pod.body = change.new or with_meta(pod.body, finalizers=None)
+            if change.user not in _NODE or change.new is None:
+                self.changed(pod, change.new)
+        body = change.new or change.old or {}
+        uid = job_of(body)
+        news = change.user not in _NODE or change.new is None or is_over(change.new)
+        if uid is not None and news and change.user != "job-controller":
+            self.controller.soon(uid)

@@ -1,7 +1,8 @@
-"""What works without an operator: Job controller, scheduler, kubelets, guards and trainers, on a few nodes.
+"""Nodes and what runs on them: scheduler, kubelets, guards and trainers.
 
-Every Job says when it next changes by itself, and time is asked for then; so a simulation costs what happens
-in it and not the seconds that pass.
+Every pod says when it next changes by itself, and time is asked for then; so a simulation costs what happens
+in it and not the seconds that pass. Kubelets write what they know into the pods' bodies as soon as the API
+server hears them, with their own node's clock.
 """
 
 import math
@@ -9,16 +10,15 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from comptroller.cluster.simulated.job import Cause, Node, SimulatedJob
+from comptroller.cluster.simulated.bodies import Body, is_over, stamp, with_condition
+from comptroller.cluster.simulated.pods import Cause, Ending, Node, Pod, SimulatedJob
+from comptroller.cluster.simulated.server import Server
 from comptroller.cluster.simulated.timeline import Timeline
 from comptroller.cluster.simulated.trainer import Work, report, seconds_of_work
-from comptroller.world import Exit
-from comptroller_api import contract
-from comptroller_api.contract import Assignment, report_key
+from comptroller_api import contract, quantity
+from comptroller_api.contract import GRANT_ANNOTATION, LEASE_OVER, Assignment, report_key
 
-_START = 1
-"""Seconds until the Job controller has seen a new Job."""
-_KILLED, _FAILED = 137, 1
+_KILLED, _FAILED, _UNKNOWN = 137, 1, 255
 
 
 @dataclass
@@ -43,9 +43,12 @@ class Witness:
     """Sees what truly happens; does nothing about it."""
 
     def launched(self, job: SimulatedJob) -> None:
-        """A Job that will run a pod was created."""
+        """A Job that will run a pod was created by an operator."""
 
-    def ended(self, job: SimulatedJob) -> None:
+    def made(self, pod: Pod) -> None:
+        """A pod was created."""
+
+    def ended(self, pod: Pod) -> None:
         """A pod has truly ended, whoever may know."""
 
     def changed(self) -> None:
@@ -56,7 +59,7 @@ class Witness:
 
 
 class Machines:
-    """The Jobs of a cluster and whatever makes them run and end. Times are the control plane's."""
+    """The pods of a cluster and the nodes that they run on. Times are the control plane's."""
 
     def __init__(
         self,
@@ -71,12 +74,15 @@ class Machines:
     ) -> None:
         """Nothing runs yet."""
         self.timeline = Timeline(now)
+        self.server = Server(lambda: self.timeline.now)
         self.witness = Witness()
-        self.jobs: dict[str, SimulatedJob] = {}
-        self.orphans: list[SimulatedJob] = []
-        """Their Jobs are gone from the API server and their pods may run."""
-        self.launches: list[str] = []
+        self.pods: dict[str, Pod] = {}
+        """Every pod there ever was, by uid."""
+        self.live: dict[str, Pod] = {}
+        """Those of them that have not ended, or whose end the API server may yet hear of."""
         self.nodes = [Node(f"node-{number}") for number in range(nodes)]
+        spot = {"capacity": "spot"}
+        self.nodes += [Node(f"spot-{number}", spot, capacity="Spot") for number in range(nodes)]
         self.idle_attempts: dict[int, int] = {}
         """By trial number: how many of its first attempts do nothing at all."""
         self.faults = faults or Faults()
@@ -105,233 +111,370 @@ class Machines:
         self.timeline.run(self.now + seconds)
 
     @property
-    def controllers_alive(self) -> bool:
-        """The Job controller and the scheduler work."""
-        return self._controllers_alive
-
-    @controllers_alive.setter
-    def controllers_alive(self, alive: bool) -> None:
-        self._controllers_alive = alive
-        self._touch_all()
-
-    @property
-    def api_up(self) -> bool:
-        """The API server answers; without it nobody hears of anybody, and pods run on."""
-        return self._api_up
-
-    @api_up.setter
-    def api_up(self, up: bool) -> None:
-        self._api_up = up
-        self._meet()
+    def controlled(self) -> bool:
+        """Whether Job controller, scheduler and garbage collectors work."""
+        return self._controllers_alive and self._api_up
 
     def cut(self, node: Node, *, off: bool) -> None:
         """Take a node's network away, or give it back."""
         if off and node.reachable:
             node.cut_at = self.now
         node.silent = off
-        self._meet()
+        self.meet()
 
     def kill(self, node: Node) -> None:
         """Let a node die with all that runs on it; nobody is told."""
         if node.reachable:
             node.cut_at = self.now
         node.dead = True
-        for job in self._pods_on(node):
-            self._end(job, Exit())
+        for pod in self.pods_on(node):
+            self._end(pod)
+        for pod in list(self.live.values()):
+            self.touch(pod)
 
-    def collect(self, node: Node) -> None:
-        """Take a node's object away: the pods that nobody heard the end of are marked as failed."""
-        for job in self._pods_of(node):
-            if not job.reported and job.collected is None:
-                job.collected, job.disruption = self.now, "DeletionByPodGC"
-        self.witness.changed()
+    def set_clock(self, node: Node, ahead: int, *, always: bool = False) -> None:
+        """Step a node's clock, so that it is `ahead` of the control plane's by so many seconds.
 
-    def evict(self, node: Node) -> None:
-        """Delete the pods of a node that nobody hears of; it will know once it is back."""
-        if node.reachable or not self._controlled():
-            return
-        for job in self._pods_of(node):
-            if not job.reported and job.collected is None:
-                self.preempt(job, "DeletionByTaintManager")
-        self.witness.changed()
+        `always`: what was stamped before is off by the same, as if the clock had never been right.
+        """
+        step, node.clock = ahead - node.clock, ahead
+        for pod in self.pods_on(node):
+            if always and pod.acknowledged is not None:
+                pod.acknowledged += step
+                pod.container_stamp += step
+                self._report(pod)
+            self.touch(pod)
 
-    def _pods_of(self, node: Node) -> Iterator[SimulatedJob]:
-        return (job for job in [*self.jobs.values(), *self.orphans] if job.node is node)
+    def pods_on(self, node: Node) -> list[Pod]:
+        """Return the pods that run on a node."""
+        return [pod for pod in self.live.values() if pod.node is node and pod.running]
 
-    def _pods_on(self, node: Node) -> list[SimulatedJob]:
-        return [job for job in self._pods_of(node) if job.running]
+    def hears(self, pod: Pod) -> bool:
+        """Return whether the API server and a pod's kubelet hear of each other."""
+        return self._api_up and pod.reachable
 
-    def _reachable(self, job: SimulatedJob) -> bool:
-        return self._api_up and job.reachable
-
-    def _controlled(self) -> bool:
-        return self._controllers_alive and self._api_up
-
-    def _meet(self) -> None:
+    def meet(self) -> None:
         """Those who can hear of each other again exchange what they missed."""
-        for job in [*self.jobs.values(), *self.orphans]:
-            if self._reachable(job):
-                job.heard = max(job.heard, job.granted)
-                if not job.reported and job.ended is not None and job.collected is None:
-                    job.reported, job.reported_at = True, self.now
-        self._touch_all()
+        for pod in list(self.live.values()):
+            if pod.node is not None and self.hears(pod):
+                self._listen(pod)
+                self._report(pod)
+        for pod in list(self.live.values()):
+            self.touch(pod)
         self.witness.changed()
 
-    # -- what becomes of a Job -----------------------------------------------------------------------------
+    # -- pods come and change ------------------------------------------------------------------------------
 
-    def start(self, job: SimulatedJob) -> None:
-        """Take in a new Job."""
-        self.jobs[job.name] = job
-        if job.assignment is None:
-            return
-        self.launches.append(job.name)
-        job.heard = job.granted
-        if job.fault is None and self.faults.error:
+    def take(self, body: Body, job: SimulatedJob) -> Pod:
+        """Take in a new pod."""
+        meta, spec = body["metadata"], body["spec"]
+        container = spec["containers"][0]
+        requests = container.get("resources", {}).get("requests", {})
+        pod = Pod(
+            uid=meta["uid"],
+            name=meta["name"],
+            job=job,
+            cpu=quantity.milli(requests.get("cpu", "0")),
+            work=job.assignment,
+            created=self.now,
+            grace=spec.get("terminationGracePeriodSeconds", 30),
+            longest=spec.get("activeDeadlineSeconds"),
+            heard=_granted(body),
+            sidecar=len(spec["containers"]) > 1,
+            ip=f"10.0.0.{len(self.pods) + 1}",
+            body=body,
+        )
+        for name in job.faults:
+            setattr(pod, name, True)
+        if self.faults.hostile and self._rng.random() < self.faults.hostile:
+            pod.hostile = True
+        if self.faults.error:
             seconds = math.ceil(math.log(1 - self._rng.random()) / math.log1p(-self.faults.error / 100))
-            job.fault = (max(1, seconds), Exit(code=_FAILED, message="a fault"))
-        self.witness.launched(job)
-        self.touch(job)
+            pod.fault = (max(1, seconds), Ending(_FAILED, "a fault"))
+        self.pods[pod.uid] = self.live[pod.uid] = pod
+        job.pods.append(pod)
+        self.witness.made(pod)
+        self.touch(pod)
+        return pod
 
-    def forget(self, job: SimulatedJob) -> None:
-        """Its object is gone from the API server, and its pod goes with it."""
-        del self.jobs[job.name]
-        if job.running:
-            self.orphans.append(job)
-            job.to_end = True
-            self.touch(job)
-
-    def preempt(self, job: SimulatedJob, reason: str) -> None:
-        """Let somebody evict its pod, properly."""
-        job.disruption, job.to_end = reason, True
-        self.touch(job)
-
-    def touch(self, job: SimulatedJob) -> None:
-        """See to it that what happens next to the Job happens."""
-        if job.ended is not None or job.assignment is None:
+    def changed(self, pod: Pod, body: Body | None) -> None:
+        """The API server has another version of a pod, or none any more."""
+        if pod.ended is not None:
+            if body is None:
+                self.live.pop(pod.uid, None)
             return
-        due = self._due(job, job.assignment)
-        job.turn += 1
-        if due is not None:
-            self._at(job, job.assignment, due[0])
+        if pod.scheduled is None and (body is None or is_over(body)):
+            self._end(pod)
+            return
+        if self.hears(pod):
+            self._listen(pod)
+        self.touch(pod)
 
-    def _at(self, job: SimulatedJob, work: Assignment, when: int) -> None:
-        turn = job.turn
+    def _listen(self, pod: Pod) -> None:
+        """Let the kubelet and the guard hear what the API server has."""
+        body = self.server.objects["pods"].get(pod.uid)
+        if body is None:
+            pod.deleting = True
+            return
+        pod.heard = max(pod.heard, _granted(body)) if _granted(body) else pod.heard
+        pod.longest = body["spec"].get("activeDeadlineSeconds")
+        pod.deleting = pod.deleting or "deletionTimestamp" in body["metadata"]
+        if is_over(body):
+            pod.deleting = True  # the control plane gave it up
+
+    def touch(self, pod: Pod) -> None:
+        """See to it that what happens next to the pod happens."""
+        if pod.ended is not None:
+            return
+        due = min(self._possible(pod), key=lambda one: one[0], default=None)
+        pod.turn += 1
+        if due is None:
+            return
+        turn = pod.turn
 
         def happen() -> None:
-            if job.turn == turn:
-                self._tick(job, work)
+            if pod.turn == turn:
+                self._tick(pod)
 
-        self.timeline.at(when, happen)
+        self.timeline.at(due[0], happen)
 
-    def _touch_all(self) -> None:
-        for job in [*self.jobs.values(), *self.orphans]:
-            self.touch(job)
+    def _tick(self, pod: Pod) -> None:
+        """Let everything that is due happen to one pod."""
+        while pod.ended is None:
+            due = min(self._possible(pod), key=lambda one: one[0], default=None)
+            if due is None or due[0] > self.now:
+                break
+            self._happen(pod, due[1])
+        self.touch(pod)
 
-    def _tick(self, job: SimulatedJob, work: Assignment) -> None:
-        """Let everything that is due happen to one Job."""
-        while job.ended is None and (due := self._due(job, work)) is not None:
-            when, cause = due
-            if when > self.now:
-                self.touch(job)
-                return
-            self._happen(job, work, cause)
-
-    def _due(self, job: SimulatedJob, work: Assignment) -> tuple[int, Cause] | None:
-        """What happens next and when; of one moment, the first in this order."""
-        return min(self._possible(job, work), key=lambda due: due[0], default=None)
-
-    def _possible(self, job: SimulatedJob, work: Assignment) -> Iterator[tuple[int, Cause]]:
-        if job.signalled is not None:
-            yield job.signalled + job.grace, "End"
-            return
-        if job.started is None:
-            if self._controlled() and not job.deleted and job.name in self.jobs:
-                yield job.created + _START, "Start"
-            return
-        if not job.to_end and self._controlled():
-            yield job.started + job.deadline, "Deadline"
-        if job.scheduled is None:
-            if self._controlled() and self._room(job) is not None:
+    def _possible(self, pod: Pod) -> Iterator[tuple[int, Cause]]:
+        if pod.scheduled is None:
+            if self.controlled and self.room(pod) is not None:
                 yield self.now, "Bind"
+        elif pod.began is None:
+            if self.hears(pod):
+                yield self.now, "Acknowledge"
+        elif pod.signalled is not None:
+            yield pod.signalled + pod.dying, "End"
         else:
-            yield from self._on_node(job, work, job.scheduled)
+            yield from self._on_node(pod, pod.began)
 
-    def _on_node(self, job: SimulatedJob, work: Assignment, scheduled: int) -> Iterator[tuple[int, Cause]]:
-        if job.to_end and self._reachable(job):
+    def _on_node(self, pod: Pod, began: int) -> Iterator[tuple[int, Cause]]:
+        if pod.deleting:
             yield self.now, "Signal"
-        yield scheduled + job.longest, "Kubelet"
-        if job.container is None:
-            yield scheduled + job.pull, "Container"
+        if pod.longest is not None and pod.acknowledged is not None and pod.node is not None:
+            # The kubelet compares its own clock with what it stamped; a step of the clock counts.
+            yield max(self.now, pod.acknowledged + pod.longest - pod.node.clock), "Deadline"
+        if pod.over is not None:
+            if not pod.sidecar:
+                yield pod.over, "Sidecar"
             return
-        if not job.hostile:
+        if pod.container is None:
+            yield began + pod.pull, "Container"
+            return
+        if pod.guarded is not None:
+            yield pod.guarded + pod.dying, "Guarded"
+            return
+        if pod.work is not None and not pod.hostile:
             # It counts from when the kubelet set up the pod's volumes, which is before the image is pulled.
-            yield scheduled + job.heard, "Guard"
-        if job.fault is not None:
-            yield job.container + job.fault[0], "Fault"
-        cut = job.node is not None and job.node.silent
-        if not self._idle(job) and not cut:
-            yield job.container + max(1, self._work(work) - job.work_before), "Done"
+            yield began + pod.heard, "Guard"
+        if pod.fault is not None:
+            yield pod.container + pod.fault[0], "Fault"
+        cut = pod.node is not None and pod.node.silent
+        if pod.work is not None and not self.is_idle(pod) and not cut:
+            yield pod.container + max(1, self._work(pod.work) - pod.work_before), "Done"
 
-    def _happen(self, job: SimulatedJob, work: Assignment, cause: Cause) -> None:  # noqa: C901  (one row a cause)
+    def _happen(self, pod: Pod, cause: Cause) -> None:  # noqa: C901, PLR0912  (one row a cause)
         match cause:
-            case "Start":
-                job.started = self.now
-                self.witness.changed()
             case "Bind":
-                job.scheduled, job.node = self.now, self._room(job)
-                job.pull = self.pulls.pop(0) if self.pulls else 0
-                self.witness.changed()
+                self._bind(pod)
+            case "Acknowledge":
+                pod.began, pod.acknowledged = self.now, self._by_node(pod)
+                self._listen(pod)
+                self._report(pod)
             case "Container":
-                job.container = self.now
-                job.work_before = self._done.get(job.key[:2], 0)
-            case "Deadline":
-                job.to_end, job.by_deadline = True, True
-                if job.scheduled is None:
-                    self._end(job, Exit(deadline=True))
+                pod.container, pod.container_stamp = self.now, self._by_node(pod)
+                if pod.key is not None:
+                    pod.work_before = self._done.get(pod.key[:2], 0)
+                self._report(pod)
             case "Signal":
-                job.signalled = self.now
-            case "Guard" | "Kubelet":
-                job.signalled, job.by_deadline, job.by_guard = self.now, True, cause == "Guard"
+                pod.signalled = self.now
+            case "Deadline":
+                pod.signalled, pod.by_deadline = self.now, True
+            case "Guard":
+                pod.guarded = self.now
+            case "Guarded":
+                # The guard ends the trainer's container only; the pod goes on while a sidecar does.
+                self._trainer_ends(pod, self._killed(pod))
             case "End":
-                self._end(job, self._exit(job))
+                if pod.container is not None and pod.over is None:
+                    self._trainer_ends(pod, self._killed(pod))
+                if pod.ended is None:
+                    self._end(pod)
             case "Fault":
-                self._end(job, job.fault[1] if job.fault else Exit())
+                self._trainer_ends(pod, pod.fault[1] if pod.fault else Ending(_FAILED))
             case "Done":
-                left = report(work)
-                if self._rng.random() >= self.faults.no_report:
-                    self._put(f"{work.artifacts}/{report_key(work.attempt)}", left)
-                digest = contract.report_digest(contract.digest_line(left))
-                self._end(job, Exit(code=contract.EXIT_FINISHED, report=digest))
+                self._trainer_ends(pod, self._finished(pod.work))
+            case "Sidecar":
+                self._end(pod)
 
-    def _room(self, job: SimulatedJob) -> Node | None:
+    def _trainer_ends(self, pod: Pod, how: Ending) -> None:
+        pod.exit = how
+        pod.over, pod.over_stamp = self.now, self._by_node(pod)
+        if pod.sidecar and pod.signalled is None:
+            self._report(pod)
+        else:
+            self._end(pod)
+
+    def _finished(self, work: Assignment | None) -> Ending:
+        """Leave the report, and its digest as the container's last message."""
+        if work is None:
+            return Ending(contract.EXIT_FINISHED)
+        left = report(work)
+        if self._rng.random() >= self.faults.no_report:
+            self._put(f"{work.artifacts}/{report_key(work.attempt)}", left)
+        return Ending(contract.EXIT_FINISHED, contract.digest_line(left))
+
+    def _killed(self, pod: Pod) -> Ending:
+        """Return how a trainer that has to stop ends."""
+        if pod.hostile or pod.work is None or (pod.stubborn and pod.guarded is None):
+            return Ending(_KILLED)
+        if pod.stubborn:
+            return Ending(_FAILED)
+        return Ending(contract.EXIT_SUSPENDED, LEASE_OVER if pod.guarded is not None else "")
+
+    def _by_node(self, pod: Pod) -> int:
+        return self.now + (pod.node.clock if pod.node else 0)
+
+    # -- scheduling ----------------------------------------------------------------------------------------
+
+    def room(self, pod: Pod) -> Node | None:
+        """Return a node that a pod may be bound to."""
+        body = self.server.objects["pods"].get(pod.uid)
+        if body is None or "deletionTimestamp" in body["metadata"] or is_over(body):
+            return None
+        selector = (body["spec"].get("nodeSelector") or {}).items()
         for node in self.nodes:
-            if node.silent or node.dead:
+            # Spot nodes are tainted: they take what selects them, and nothing else.
+            fits = selector <= node.labels.items() and (node.capacity == "OnDemand" or bool(selector))
+            if node.silent or node.dead or not fits:
                 continue
-            busy = sum(other.cpu for other in self._pods_on(node))
-            if busy + job.cpu <= self._milli_cores:
+            if sum(other.cpu for other in self.pods_on(node)) + pod.cpu <= self._milli_cores:
                 return node
         return None
 
-    def _exit(self, job: SimulatedJob) -> Exit:
-        code: int | None = contract.EXIT_SUSPENDED
-        if job.container is None:
-            code = None
-        elif job.hostile or (job.stubborn and not job.by_guard):
-            code = _KILLED
-        elif job.stubborn:
-            code = _FAILED
-        return Exit(code=code, deadline=job.by_deadline, disruption=job.disruption)
+    def _bind(self, pod: Pod) -> None:
+        node, body = self.room(pod), self.server.objects["pods"][pod.uid]
+        if node is None:
+            return
+        pod.scheduled, pod.node = self.now, node
+        pod.pull = self.pulls.pop(0) if self.pulls else 0
+        status = body["status"]
+        conditions = with_condition(status.get("conditions", ()), "PodScheduled", "True", self.now)
+        spec = {**body["spec"], "nodeName": node.name}
+        bound = {**body, "spec": spec}
+        self.server.replace("pods", bound, "scheduler")
+        self.server.replace(
+            "pods", {**bound, "status": {**status, "conditions": conditions}}, "scheduler", "status"
+        )
 
-    def _idle(self, job: SimulatedJob) -> bool:
-        return job.key[2] < self.idle_attempts.get(job.key[1], 0)
+    # -- what a kubelet says -------------------------------------------------------------------------------
 
-    def _end(self, job: SimulatedJob, how: Exit) -> None:
-        job.ended, job.exit, job.reported, job.reported_at = self.now, how, self._reachable(job), self.now
-        if job.container is not None and not self._idle(job) and job.reachable:
-            self._done[job.key[:2]] = job.work_before + self.now - job.container
-        self.witness.ended(job)
-        if job.reported:
-            self.witness.changed()
-        for other in list(self.jobs.values()):
-            if other.started is not None and other.scheduled is None:
+    def _end(self, pod: Pod) -> None:
+        if pod.ended is not None:
+            return
+        pod.ended, pod.ended_stamp = self.now, self._by_node(pod)
+        if pod.container is not None and pod.over is None:
+            pod.over, pod.over_stamp = pod.ended, pod.ended_stamp
+        if pod.container is not None and not self.is_idle(pod) and pod.reachable and pod.key is not None:
+            ran = (self.now if pod.over is None else pod.over) - pod.container
+            self._done[pod.key[:2]] = max(self._done.get(pod.key[:2], 0), pod.work_before + ran)
+        self.witness.ended(pod)
+        if pod.scheduled is None:
+            self.live.pop(pod.uid, None)
+        elif self.hears(pod):
+            self._report(pod)
+        for other in list(self.live.values()):
+            if other.scheduled is None:
                 self.touch(other)
+
+    def _report(self, pod: Pod) -> None:
+        """Write a pod's status, where the API server hears its kubelet and has the pod."""
+        if not self.hears(pod) or pod.began is None:
+            return
+        body = self.server.objects["pods"].get(pod.uid)
+        if pod.ended is not None:
+            self.live.pop(pod.uid, None)
+        if body is None or is_over(body):
+            return
+        if pod.ended is not None and not pod.given_up:
+            pod.reported_at = self.now
+        status = _status(pod, body["status"])
+        if status != body["status"]:
+            self.server.replace("pods", {**body, "status": status}, "kubelet", "status")
+            self.witness.changed()
+        if pod.ended is not None and "deletionTimestamp" in body["metadata"]:
+            self.server.delete("pods", pod.name, "kubelet", grace=0)
+
+    def is_idle(self, pod: Pod) -> bool:
+        """Return whether an attempt does nothing at all."""
+        return pod.key is not None and pod.key[2] < self.idle_attempts.get(pod.key[1], 0)
+
+
+def _status(pod: Pod, old: Body) -> Body:
+    """Return a pod's status as its kubelet has it. Its times are of the node's clock."""
+    began = stamp(pod.acknowledged or 0)
+    names = ("trainer", "sidecar") if pod.sidecar else ("trainer",)
+    containers = [{"name": name, "state": _state(pod, name)} for name in names]
+    phase, ready = "Pending", "False"
+    if pod.ended is not None:
+        clean = pod.exit is not None and pod.exit.code == 0 and not pod.by_deadline
+        phase = "Succeeded" if clean else "Failed"
+    elif pod.container is not None:
+        phase, ready = "Running", "True" if pod.over is None else "False"
+    at = pod.ended_stamp if pod.ended is not None else pod.container_stamp or pod.acknowledged or 0
+    conditions = with_condition(old.get("conditions", ()), "Ready", ready, at)
+    found: Body = {
+        **old,
+        "phase": phase,
+        "startTime": began,
+        "podIP": pod.ip,
+        "conditions": conditions,
+        "containerStatuses": containers,
+    }
+    if pod.by_deadline and pod.ended is not None:
+        found |= {
+            "reason": "DeadlineExceeded",
+            "message": "Pod was active on the node longer than the specified deadline",
+        }
+    return found
+
+
+def _state(pod: Pod, name: str) -> Body:
+    begun = stamp(pod.container_stamp)
+    if pod.container is None:
+        return {"waiting": {"reason": "ContainerCreating"}}
+    if name == "sidecar":
+        if pod.ended is None:
+            return {"running": {"startedAt": begun}}
+        return {
+            "terminated": {
+                "exitCode": 0,
+                "reason": "Completed",
+                "startedAt": begun,
+                "finishedAt": stamp(pod.ended_stamp),
+            }
+        }
+    if pod.over is None:
+        return {"running": {"startedAt": begun}}
+    # A container that went down with its node has no exit code of its own.
+    how = pod.exit or Ending(_UNKNOWN)
+    reasons = {0: "Completed", _UNKNOWN: "Unknown"}
+    reason = "OOMKilled" if how.out_of_memory else reasons.get(how.code, "Error")
+    found = {"exitCode": how.code, "reason": reason, "startedAt": begun, "finishedAt": stamp(pod.over_stamp)}
+    return {"terminated": found | ({"message": how.message} if how.message else {})}
+
+
+def _granted(body: Body) -> int:
+    text = body["metadata"].get("annotations", {}).get(GRANT_ANNOTATION, "")
+    return int(text) if text.isdigit() else 0
