@@ -72,13 +72,13 @@ TAMPERINGS = {
         "PATCH",
         at(CORE, "configmaps", "comptroller-anchor"),
         {"data": {"head": "9"}},
-        "guards the ledger",
+        "it holds the head of a namespace's ledger",
     ),
     "the head of the ledger is deleted": (
         "DELETE",
         at(CORE, "configmaps", "comptroller-anchor"),
         None,
-        "guards the ledger",
+        "it holds the head of a namespace's ledger",
     ),
     "another head is made": (
         "POST",

@@ -138,7 +138,7 @@ def test_what_is_governed_needs_the_label_to_be_protected() -> None:
 
 def test_with_namespaces_given_the_policies_hold_there() -> None:
     documents = rendered("--set", LEDGER, "--set", "watchNamespaces={team-a}")
-    where = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["team-a"]}
+    where = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["team-a", "comptroller"]}
     everywhere = {"comptroller-approval", "comptroller-operator"}
     for one in documents:
         if one["kind"] == "ValidatingAdmissionPolicyBinding" and one["metadata"]["name"] not in everywhere:

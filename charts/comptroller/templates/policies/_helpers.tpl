@@ -55,14 +55,15 @@ labels:
 {{- end }}
 
 {{- /*
-The binding of a policy, in the namespaces that the operator watches unless `everywhere`. Takes a dict: `root`, `policy`, `suffix`
+The binding of a policy, in the namespaces that the operator watches and its own unless `everywhere`. Takes a dict: `root`, `policy`, `suffix`
 of the binding's name, and perhaps `namespaces` (requirements of a namespace's labels), `rules` (fewer resources than the
 policy's) and `action`.
 */ -}}
 {{- define "comptroller.policyBinding" -}}
 {{- $expressions := .namespaces | default list }}
 {{- if and .root.Values.watchNamespaces (not .everywhere) }}
-{{- $name := dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" .root.Values.watchNamespaces }}
+{{- $names := append .root.Values.watchNamespaces .root.Release.Namespace | uniq }}
+{{- $name := dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" $names }}
 {{- $expressions = append $expressions $name }}
 {{- end -}}
 apiVersion: admissionregistration.k8s.io/v1
