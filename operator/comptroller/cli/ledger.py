@@ -38,7 +38,9 @@ _LOOKED_AT = 1_000
 """Keys that are looked at for a ledger elsewhere."""
 _SHORT = 12
 """Digits of a hash in a table; JSON has them all."""
-_NUMBERS = frozenset({"CEILING", "SPENT", "HELD", "ROOM", "SECONDS", "BOOKED", "INVOICED", "DIFFERENCE"})
+_NUMBERS = frozenset(
+    {"CEILING", "SPENT", "HELD", "ROOM", "SECONDS", "BOOKED", "INVOICED", "DIFFERENCE", "CREDITS"}
+)
 """Columns to align at the right."""
 
 Uri = Annotated[str, typer.Argument(metavar="URI", help="s3://bucket/prefix, file:///directory, or a path.")]
@@ -147,29 +149,32 @@ def export(
         Path | None,
         typer.Option(metavar="FILE", help="A file to write; .parquet needs comptroller[parquet]."),
     ] = None,
+    version: Annotated[
+        focus.Version, typer.Option("--focus", help="The version of FOCUS to write.")
+    ] = focus.Version.V1_2,
     output: Annotated[Form | None, typer.Option("--output", "-o", help="json: rows as JSON.")] = None,
 ) -> None:
     """What was spent, as FOCUS rows: CSV to the terminal or a file, JSON, or Parquet to a file."""
     with opened(uri, namespace) as (store, names):
         rows = list(chain.from_iterable(focus.rows(store, name) for name in names))
     if output is Form.JSON:
-        print_json([{name: focus.text(value) for name, value in row.items()} for row in rows])
+        print_json([{name: focus.text(row[name]) for name in version.columns} for row in rows])
     elif to is None:
-        focus.write_csv(rows, sys.stdout)
+        focus.write_csv(rows, sys.stdout, version)
     else:
         try:
-            _write(rows, to)
+            _write(rows, to, version)
         except (OSError, focus.NoParquet) as error:
             refuse(str(error))
         typer.echo(f"{len(rows)} rows in {to}", err=True)
 
 
-def _write(rows: Iterable[focus.Row], to: Path) -> None:
+def _write(rows: Iterable[focus.Row], to: Path, version: focus.Version) -> None:
     if to.suffix == ".parquet":
-        focus.write_parquet(rows, to)
+        focus.write_parquet(rows, to, version)
         return
     with to.open("w", encoding="utf-8", newline="") as file:
-        focus.write_csv(rows, file)
+        focus.write_csv(rows, file, version)
 
 
 @contextmanager

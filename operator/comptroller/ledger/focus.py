@@ -1,11 +1,11 @@
-"""The books as FOCUS 1.2 rows (FinOps Open Cost and Usage Specification), one for each closed attempt.
+"""The books as FOCUS 1.2 or 1.3 rows (FinOps Open Cost and Usage Specification), one for each closed attempt.
 
 An expense that was found after its attempt was closed is a row of its own, a correction.
 
 The ledger is the provider here: what it bills is what a team owes inside its organisation, and `BilledCost`,
 `EffectiveCost`, `ListCost` and `ContractedCost` are the same amount, for it knows no discounts. Columns that
-FOCUS asks for only of providers that publish SKUs, negotiate prices or sell commitments are left out. Columns
-of our own begin with `x_`, as FOCUS wants.
+FOCUS asks for only of providers that publish SKUs, negotiate prices, sell commitments or split costs are left
+out. Columns of our own begin with `x_`, as FOCUS wants. An invoice is what one namespace owes for one month.
 """
 
 import csv
@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -49,6 +50,7 @@ COLUMNS: dict[str, Kind] = {
     "ConsumedUnit": "String",
     "ContractedCost": "Decimal",
     "EffectiveCost": "Decimal",
+    "InvoiceId": "String",
     "InvoiceIssuerName": "String",
     "ListCost": "Decimal",
     "PricingCategory": "String",
@@ -73,7 +75,25 @@ COLUMNS: dict[str, Kind] = {
     "x_Sequence": "Integer",
     "x_Trial": "Integer",
 }
-"""In the order of FOCUS, which is alphabetical; then our own."""
+"""Of FOCUS 1.2, in its order, which is alphabetical; then our own."""
+
+_ADDED: dict[str, Kind] = {"HostProviderName": "String", "ServiceProviderName": "String"}
+"""By FOCUS 1.3, which still has the columns that they replace."""
+
+
+class Version(StrEnum):
+    """The versions of FOCUS that can be exported."""
+
+    V1_2 = "1.2"
+    V1_3 = "1.3"
+
+    @property
+    def columns(self) -> dict[str, Kind]:
+        """The columns and their types, in order."""
+        if self is Version.V1_2:
+            return COLUMNS
+        every = COLUMNS | _ADDED
+        return {name: every[name] for name in sorted(every, key=lambda name: (name.startswith("x_"), name))}
 
 
 class NoParquet(RuntimeError):  # noqa: N818 - says what is missing
@@ -98,18 +118,20 @@ def rows(store: Store, namespace: str) -> Iterator[Row]:
         attempt = books.trials[entry.study, entry.trial][entry.attempt]
         currency = books.accounts[attempt.accounts[0]].currency
         if isinstance(entry, Adjust):
-            yield _adjusted(_row(batch, attempt, currency), attempt, entry, currency)
+            yield _adjusted(_row(batch, attempt, currency), batch, attempt, entry, currency)
         elif attempt.spent or attempt.seconds:
             yield _row(batch, attempt, currency)
 
 
-def _adjusted(row: Row, attempt: Attempt, entry: Adjust, currency: str) -> Row:
+def _adjusted(row: Row, batch: Batch, attempt: Attempt, entry: Adjust, currency: str) -> Row:
     """Return `row` as the correction that `entry` makes to it."""
     cost = Decimal(entry.amount) / MICRO
+    # In the month of the charge itself it is no correction yet, but part of the invoice.
+    late = _month(batch.time)[0] != row["BillingPeriodStart"]
     what = f"{attempt.name}: {entry.seconds} s more, {to_amount(entry.amount)} {currency}: {entry.reason}"
     return row | {
         **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost),
-        "ChargeClass": "Correction",
+        "ChargeClass": "Correction" if late else None,
         "ChargeDescription": what,
         "ConsumedQuantity": Decimal(entry.seconds),
         "PricingQuantity": (Decimal(entry.seconds) / _HOUR).quantize(_PLACES),
@@ -142,6 +164,8 @@ def _row(batch: Batch, attempt: Attempt, currency: str) -> Row:
         "ConsumedUnit": "Seconds",
         "ContractedCost": cost,
         "EffectiveCost": cost,
+        "HostProviderName": PROVIDER,  # the service's own name, where its customers cannot see the host
+        "InvoiceId": f"{batch.cluster}/{batch.namespace}/{first:%Y-%m}",
         "InvoiceIssuerName": PROVIDER,
         "ListCost": cost,
         "PricingCategory": "Dynamic" if attempt.capacity == "Spot" else "Standard",
@@ -154,6 +178,7 @@ def _row(batch: Batch, attempt: Attempt, currency: str) -> Row:
         "ResourceType": "Attempt",
         "ServiceCategory": "AI and Machine Learning",
         "ServiceName": "Training",
+        "ServiceProviderName": PROVIDER,
         "ServiceSubcategory": "Machine Learning",
         "SubAccountId": attempt.study,
         "SubAccountName": named_study(attempt),
@@ -191,17 +216,18 @@ def _moment(unix: int) -> datetime:
     return datetime.fromtimestamp(unix, UTC)
 
 
-def write_csv(table: Iterable[Row], file: IO[str]) -> int:
-    """Write CSV with a header.
+def write_csv(table: Iterable[Row], file: IO[str], version: Version = Version.V1_2) -> int:
+    """Write CSV with a header, with the columns of `version`.
 
     Returns:
         The number of rows.
     """
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    columns = version.columns
+    writer.writerow(columns)
     count = 0
     for row in table:
-        writer.writerow([text(row[name]) for name in COLUMNS])
+        writer.writerow([text(row[name]) for name in columns])
         count += 1
     return count
 
@@ -219,8 +245,8 @@ def text(value: Value) -> str:
             return str(value)
 
 
-def write_parquet(table: Iterable[Row], path: Path) -> int:
-    """Write Parquet with exact decimals and UTC timestamps.
+def write_parquet(table: Iterable[Row], path: Path, version: Version = Version.V1_2) -> int:
+    """Write Parquet with exact decimals and UTC timestamps, with the columns of `version`.
 
     Returns:
         The number of rows.
@@ -235,9 +261,11 @@ def write_parquet(table: Iterable[Row], path: Path) -> int:
         "DateTime": arrow.timestamp("s", tz="UTC"),
         "Integer": arrow.int64(),
     }
-    schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    schema = arrow.schema([(name, kinds[kind]) for name, kind in version.columns.items()])
     found = list(table)
-    columns = [arrow.array([row[name] for row in found], kinds[kind]) for name, kind in COLUMNS.items()]
+    columns = [
+        arrow.array([row[name] for row in found], kinds[kind]) for name, kind in version.columns.items()
+    ]
     parquet.write_table(arrow.Table.from_arrays(columns, schema=schema), path)
     return len(found)
 

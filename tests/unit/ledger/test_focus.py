@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import random
+import subprocess
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from comptroller.ledger import focus
 from comptroller.ledger.audit import trusted
 from comptroller.ledger.balance import balance
+from comptroller.ledger.entries import Adjust
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.stores import MemoryStore
 from comptroller.ledger.testing import ACCOUNT, STUDY, ceiling, close, plausible, post, price, reserve, void
@@ -36,9 +39,9 @@ def journal(*batches: list[object], store: MemoryStore | None = None) -> MemoryS
     return store
 
 
-def exported(store: MemoryStore) -> list[dict[str, str]]:
+def exported(store: MemoryStore, version: focus.Version = focus.Version.V1_2) -> list[dict[str, str]]:
     file = io.StringIO()
-    count = focus.write_csv(focus.rows(store, "team"), file)
+    count = focus.write_csv(focus.rows(store, "team"), file, version)
     file.seek(0)
     table = list(csv.DictReader(file))
     assert len(table) == count
@@ -218,3 +221,72 @@ def test_a_balance_of_one_study_has_the_accounts_it_draws_on() -> None:
         assert [(line.account, line.held) for line in found.accounts] == [("budget/b", 7)]
         assert [line.study for line in found.trials] == ["other"]
     assert balance(store, "team", study="none").trials == []
+
+
+def test_an_invoice_is_what_a_namespace_owes_for_a_month() -> None:
+    (row,) = exported(spent_once())
+    assert row["InvoiceId"] == "cluster-uid/team/2026-09"
+
+
+def test_a_late_expense_is_a_correction_once_its_month_is_over() -> None:
+    store = spent_once()
+    for number, later in enumerate((5_000, 40 * 86_400)):
+        writer = Journal(store, "cluster-uid", "team", "w", lambda now=STARTED + later: now)  # type: ignore[misc]
+        late = Adjust(study=STUDY, trial=0, attempt=0, number=number, amount=5, seconds=1, reason="seen late")
+        writer.catch_up()
+        assert writer.append([late])
+    assert [row["ChargeClass"] for row in exported(store)] == ["", "", "Correction"]
+
+
+def test_focus_1_3_names_the_service_and_its_host() -> None:
+    (old,), (new,) = exported(spent_once()), exported(spent_once(), focus.Version.V1_3)
+    assert set(new) - set(old) == {"HostProviderName", "ServiceProviderName"}
+    assert new["HostProviderName"] == new["ServiceProviderName"] == "Comptroller"
+    assert {name: new[name] for name in old} == old
+    names = [name for name in new if not name.startswith("x_")]
+    assert names == sorted(names)
+
+
+VALIDATOR = "COMPTROLLER_FOCUS_VALIDATOR"
+EITHER = {"InvoiceId-C-004-C", "InvoiceId-C-005-C"}
+"""That an invoice's id is null, and that it is not: the rule above them wants one of the two."""
+
+
+@pytest.mark.skipif(
+    VALIDATOR not in os.environ, reason=f"{VALIDATOR} does not name a Python with focus_validator"
+)
+@pytest.mark.parametrize("version", list(focus.Version))
+def test_the_foundations_own_validator_finds_no_fault(tmp_path: Path, version: focus.Version) -> None:
+    with (tmp_path / "export.csv").open("w", newline="") as file:
+        assert focus.write_csv(focus.rows(of_every_kind(), "team"), file, version) == 10
+    words = ["-m", "focus_validator.main", "--data-file", str(tmp_path / "export.csv")]
+    words += ["--validate-version", "1.2", "--block-download"]  # the newest that it has rules for
+    run = subprocess.run([os.environ[VALIDATOR], *words], capture_output=True, text=True, check=False)
+    failed = {line.split()[1].rstrip(":") for line in run.stdout.splitlines() if line.startswith("\u274c")}
+    assert "Pass: 136" in run.stdout, run.stdout[-2000:] + run.stderr[-2000:]
+    assert failed < EITHER
+
+
+def of_every_kind() -> MemoryStore:
+    """Attempts of every end and capacity, paid from a budget's period and from a credit; late expenses."""
+    store, now = MemoryStore(), STARTED
+    writer = Journal(store, "cluster-uid", "team", "w", lambda: now)
+    period, credit = "budget/team/2026-09", "budget/team/credit/2026-12-31"
+    room = [ceiling(10**9), ceiling(10**9, account=period), ceiling(10**9, account=credit), price()]
+    assert writer.append(room)
+    for trial, (end, amount, capacity, account) in enumerate(
+        [
+            ("Preempted", 1_000_000, "Spot", period), ("Finished", 2_500_000, "Spot", credit),
+            ("Error", 70_000, "OnDemand", period), ("OutOfMemory", 3, "OnDemand", period),
+            ("Finished", 9_000_000, "OnDemand", credit), ("LeaseExpired", 0, "OnDemand", period),
+            ("NodeLost", 5_000_001, "OnDemand", period), ("Suspended", 12, "Spot", period),
+        ]
+    ):  # fmt: skip
+        lease = reserve(amount, trial, accounts=(ACCOUNT, account)).model_copy(update={"capacity": capacity})
+        closed = close(trial, seconds=300, started=now - 400).model_copy(update={"end": end})
+        assert writer.append([lease, post(amount, trial), closed])
+    for number in range(2):
+        late = Adjust(study=STUDY, trial=0, attempt=0, number=number, amount=5, seconds=1, reason="seen late")
+        assert writer.append([late])
+        now += 40 * 86_400
+    return store
