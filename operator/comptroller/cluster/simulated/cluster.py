@@ -223,6 +223,8 @@ class Simulated(Machines):
 
     def _go_on(self) -> None:
         if self.controlled:
+            for node in self.nodes:
+                self._look_after(node)
             self.controller.sync_all()
             self.collectors.look_at_all()
         for pod in list(self.live.values()):
@@ -256,7 +258,8 @@ class Simulated(Machines):
         self.collectors.saw(change)
         for watches in self.watches:
             watches.saw(change)
-        self.witness.changed()
+        if change.resource != "nodes":
+            self.witness.changed()
 
     def _saw_job(self, change: Change) -> None:
         if change.old is None and change.new is not None:

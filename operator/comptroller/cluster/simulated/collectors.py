@@ -116,6 +116,8 @@ class Collectors:
             self._cluster.pods[body["metadata"]["uid"]].given_up = True
             self._fail(body, "DeletionByPodGC")
             self._server_delete(body)
+        if self._server.named("nodes", node.name) is not None:
+            self._server.delete("nodes", node.name, "node-controller")
 
     def disrupt(self, body: Body, reason: str) -> None:
         """Evict a pod, properly."""

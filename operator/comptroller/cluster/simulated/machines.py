@@ -19,6 +19,8 @@ from comptroller_api import contract, quantity
 from comptroller_api.contract import GRANT_ANNOTATION, LEASE_OVER, Assignment, report_key
 
 _KILLED, _FAILED, _UNKNOWN = 137, 1, 255
+_NODE_GRACE = 40
+"""Seconds without a word from a kubelet after which its node counts as lost."""
 
 
 @dataclass
@@ -83,6 +85,8 @@ class Machines:
         self.nodes = [Node(f"node-{number}") for number in range(nodes)]
         spot = {"capacity": "spot"}
         self.nodes += [Node(f"spot-{number}", spot, capacity="Spot") for number in range(nodes)]
+        for node in self.nodes:
+            self.server.create("nodes", node.body(now), "kubelet")
         self.idle_attempts: dict[int, int] = {}
         """By trial number: how many of its first attempts do nothing at all."""
         self.faults = faults or Faults()
@@ -117,15 +121,31 @@ class Machines:
 
     def cut(self, node: Node, *, off: bool) -> None:
         """Take a node's network away, or give it back."""
-        if off and node.reachable:
-            node.cut_at = self.now
+        if off:
+            self._lose(node)
         node.silent = off
         self.meet()
 
-    def kill(self, node: Node) -> None:
-        """Let a node die with all that runs on it; nobody is told."""
+    def _lose(self, node: Node) -> None:
+        """Note when a node was last heard of; the node controller finds out a while later."""
         if node.reachable:
             node.cut_at = self.now
+            self.timeline.after(_NODE_GRACE, lambda: self._look_after(node))
+
+    def _look_after(self, node: Node) -> None:
+        """Say in a node's conditions whether its kubelet reports, as the node controller does."""
+        lost = not node.reachable and self.now >= node.cut_at + _NODE_GRACE
+        body = self.server.named("nodes", node.name)
+        if body is None or not self.controlled:
+            return
+        status = "Unknown" if lost else "True"
+        conditions = with_condition(body["status"]["conditions"], "Ready", status, self.now)
+        if conditions != body["status"]["conditions"]:
+            self.server.replace("nodes", {**body, "status": {"conditions": conditions}}, "node-controller")
+
+    def kill(self, node: Node) -> None:
+        """Let a node die with all that runs on it; nobody is told."""
+        self._lose(node)
         node.dead = True
         for pod in self.pods_on(node):
             self._end(pod)
@@ -155,6 +175,8 @@ class Machines:
 
     def meet(self) -> None:
         """Those who can hear of each other again exchange what they missed."""
+        for node in self.nodes:
+            self._look_after(node)
         for pod in list(self.live.values()):
             if pod.node is not None and self.hears(pod):
                 self._listen(pod)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
 
 from comptroller.cluster.jobs import STOP
-from comptroller.cluster.simulated.bodies import Body
+from comptroller.cluster.simulated.bodies import Body, stamp
 from comptroller.world import AttemptKey
 from comptroller_api.contract import Assignment
 from comptroller_api.meta import FINALIZER
@@ -52,6 +52,11 @@ class Node:
     def reachable(self) -> bool:
         """Whether the API server and its kubelet hear of each other."""
         return not (self.silent or self.dead)
+
+    def body(self, now: int) -> Body:
+        """Return the node as its kubelet registers it."""
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": stamp(now)}
+        return {"metadata": {"name": self.name, "labels": self.labels}, "status": {"conditions": [ready]}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from comptroller.cluster.simulated.bodies import (
 )
 
 Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
-RESOURCES = ("studies", "trials", "jobs", "pods", "budgets", "pricelists")
+RESOURCES = ("studies", "trials", "jobs", "pods", "budgets", "pricelists", "nodes")
+_CLUSTER_WIDE = frozenset({"pricelists", "nodes"})
 NAMESPACE = "team"
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 _KINDS = {
@@ -28,6 +29,7 @@ _KINDS = {
     "pods": "Pod",
     "budgets": "Budget",
     "pricelists": "PriceList",
+    "nodes": "Node",
 }
 _JOB_MAY = {"activeDeadlineSeconds", "parallelism", "suspend", "backoffLimit", "ttlSecondsAfterFinished"}
 """Fields of a Job's spec that may be patched."""
@@ -91,7 +93,7 @@ class Server:
         meta: Body = {"generation": 1, **body["metadata"]}
         meta["uid"] = uid or f"{resource}-{self._made}"
         meta["creationTimestamp"] = stamp(self._clock())
-        if resource != "pricelists":
+        if resource not in _CLUSTER_WIDE:
             meta["namespace"] = NAMESPACE
         body = {"kind": _KINDS[resource], **body, "metadata": meta}
         if resource == "jobs":
