@@ -1,5 +1,6 @@
 """Clusters for the tests: an API server alone, which is enough for what only it decides."""
 
+import contextlib
 import fcntl
 import sys
 from collections.abc import Iterator
@@ -43,9 +44,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterato
         if not (run / "cluster.prepared").exists():
             realcluster.prepare()
             (run / "cluster.prepared").touch()
-    found = realcluster.connect()
-    yield found
-    realcluster.remove_namespaces(found)
+    with contextlib.closing(realcluster.connect()) as found:
+        yield found
+        realcluster.remove_namespaces(found)
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def refusal(api_server: ApiServer, study: str) -> str:
         answer = ask(api_server, "study-editor", "PATCH", study, approval(f"{next(amounts)}.00"))
         return str(answer.json()["message"]) if answer.status_code == httpx.codes.FORBIDDEN else None
 
-    return str(eventually(refused, 30, "the policy is in force"))
+    return str(eventually(refused, 180, "the policy is in force"))
 
 
 @pytest.fixture

@@ -267,7 +267,7 @@ def test_the_operator_launches_under_its_roles_and_policies(
         program = Path(sys.executable).with_name("comptroller")
         process = subprocess.Popen([program, "operator"], env=environment, stdout=file, stderr=file)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not (jobs := jobs_of(api_server, "team-a")) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert jobs, log.read_text()[-3000:]

@@ -49,7 +49,7 @@ def test_a_killed_operator_changes_nothing(cluster, operator):
     """Ten kills at random moments, one of them for longer than a lease."""
     namespace, rng = operator.namespace, random.Random(7)
     lease = {"duration": "30s", "gracePeriod": "15s", "slack": "15s"}
-    search = {"trials": 3, "rungs": {"epochs": [2000]}}
+    search = {"trials": 3, "rungs": {"epochs": [600]}}
     cluster.apply(study("hardy", namespace, search=search, runtime={"lease": lease}))
     for kill in range(10):
         time.sleep(rng.uniform(0, STEP_S))  # a moment that nobody chose

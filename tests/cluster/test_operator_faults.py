@@ -130,7 +130,7 @@ def test_without_s3_pods_end_at_their_lease_nothing_is_launched_and_all_resumes(
     assert cluster.books(namespace).open == {}
 
 
-@pytest.mark.timeout(CHAOS + 600)
+@pytest.mark.timeout(CHAOS + 900)
 def test_two_operators_and_somebody_who_kills_them(cluster: RealCluster, tmp_path: Path) -> None:
     namespace = cluster.namespace("test-two-operators")
     logs = [tmp_path / f"operator-{i}.log" for i in range(2)]
@@ -153,7 +153,7 @@ def test_two_operators_and_somebody_who_kills_them(cluster: RealCluster, tmp_pat
     killer = threading.Thread(target=kill)
     for one in operators:
         one.start()
-    cluster.apply(study("contested", namespace, ceiling="0.50", search=search, runtime=small))
+    cluster.apply(study("contested", namespace, ceiling="0.35", search=search, runtime=small))
     killer.start()
     try:
         deadline, prefixes = time.monotonic() + CHAOS, 0
@@ -164,7 +164,7 @@ def test_two_operators_and_somebody_who_kills_them(cluster: RealCluster, tmp_pat
         over.set()
         killer.join()
     try:
-        eventually(lambda: cluster.complete("contested", namespace), 240, "the study completes")
+        eventually(lambda: cluster.complete("contested", namespace), 400, "the study completes")
     finally:
         for one in operators:
             one.kill()

@@ -26,7 +26,7 @@ def guarded(cluster: RealCluster, operator: OperatorProcess) -> Iterator[str]:
         cluster.kubectl("-n", namespace, *edit)
         probe = ("create", "configmap", "probe", "--dry-run=server")
         eventually(
-            lambda: "created" in tenant(cluster, namespace, *probe), 30, "the tenant's role is in force"
+            lambda: "created" in tenant(cluster, namespace, *probe), 180, "the tenant's role is in force"
         )
         yield namespace
     finally:
@@ -69,7 +69,7 @@ def test_under_the_policies_a_tenant_cannot_tamper_and_the_cluster_works_on(
     lease = {"duration": "30s", "gracePeriod": "10s", "slack": "10s"}
     search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [2000]}}
     cluster.apply(study("guarded", guarded, search=search, runtime={"lease": lease}))
-    (pod,) = eventually(lambda: started_pods(cluster, guarded), 90, "a pod runs")
+    (pod,) = eventually(lambda: started_pods(cluster, guarded), 180, "a pod runs")
     [job] = [one["metadata"]["name"] for one in cluster.get("jobs", guarded)["items"]]
     for what, words in tamperings(job, pod).items():
         answer = tenant(cluster, guarded, *words)
@@ -83,7 +83,7 @@ def test_under_the_policies_a_tenant_cannot_tamper_and_the_cluster_works_on(
 
     # A study is its author's to delete; the garbage collector and the operator do the rest.
     assert "deleted" in tenant(cluster, guarded, "delete", "study/guarded", "--timeout=150s")
-    eventually(lambda: not cluster.get("jobs,pods,trials", guarded)["items"], 90, "nothing is left")
+    eventually(lambda: not cluster.get("jobs,pods,trials", guarded)["items"], 180, "nothing is left")
     assert cluster.books(guarded).open == {}
 
 
@@ -104,6 +104,6 @@ def test_in_a_governed_namespace_no_controller_makes_a_pod_with_a_gpu(
         return [e["message"] for e in events if "needs a lease: run this work as a Study" in e["message"]]
 
     assert (
-        "nvidia.com/gpu in the governed namespace" in eventually(refusals, 60, "the Job's event says so")[0]
+        "nvidia.com/gpu in the governed namespace" in eventually(refusals, 180, "the Job's event says so")[0]
     )
     assert cluster.get("pods", guarded)["items"] == []
