@@ -109,6 +109,11 @@ $(LEVELS:%=test-%): test-%: install
 test-mutants: install  ## plants mistakes, one after another; the fault simulation must find each
 	$(RUN) python tests/mutants/run.py
 
+MINUTES ?= 5
+.PHONY: chaos
+chaos: cluster  ## MINUTES=n of faults and tampering on the real cluster (SEED=n: those of an earlier run)
+	$(RUN) python tests/chaos/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 # -- a cluster -----------------------------------------------------------------------------------------
 
 .PHONY: cluster demo demo-down

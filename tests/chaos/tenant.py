@@ -1,0 +1,148 @@
+"""A tenant who is bound to Kubernetes' own role `edit`, and tampers with what the operator made."""
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from realcluster import RealCluster
+
+USER = "chaos-tenant"
+INTRUDER = "intruder"
+"""The container's name in Jobs that the tenant makes."""
+_AS = (f"--as={USER}", "--as-group=system:authenticated")
+_OURS = "app.kubernetes.io/managed-by=comptroller"
+_LONG = 6 * 3600
+_GONE = re.compile(
+    "not ?found|refused|timeout|timed out|EOF|no resources|unable to|container not", re.IGNORECASE
+)
+_REFUSAL = re.compile("(denied request|forbidden): .*")
+REFUSED = "refused"
+
+Body = dict[str, Any]
+Words = tuple[str, ...]
+FREE = json.dumps({"metadata": {"finalizers": None}})
+MERGE = ("--type=merge", "-p")
+PODS = ("pod", "-l", "job-name={job}")
+NOW = ("--wait=false", "--grace-period=0", "--force")
+
+
+def _job(change: Body) -> list[Words]:
+    return [("patch", "job/{job}", *MERGE, json.dumps(change))]
+
+
+MANAGED: dict[str, list[Words]] = {
+    "raise the deadline": _job({"spec": {"activeDeadlineSeconds": _LONG}}),
+    "suspend": _job({"spec": {"suspend": True}}),
+    "unsuspend": _job({"spec": {"suspend": False}}),
+    "no parallelism": _job({"spec": {"parallelism": 0}}),
+    "more parallelism": _job({"spec": {"parallelism": 3}}),
+    "call it stopped": _job({"metadata": {"annotations": {"comptroller.dev/stop": "Suspended"}}}),
+    "strip the Job's finalizers": _job({"metadata": {"finalizers": None}}),
+    "disown the Job": _job({"metadata": {"ownerReferences": None}}),
+    "unlabel the Job": [("label", "job/{job}", "app.kubernetes.io/managed-by-")],
+    "delete the Job": [("delete", "job/{job}", "--wait=false")],
+    "orphan its pods": [("delete", "job/{job}", "--wait=false", "--cascade=orphan")],
+    "raise the grant": [("annotate", *PODS, "--overwrite", f"comptroller.dev/lease-seconds={_LONG}")],
+    "unlabel the pods": [("label", *PODS, "app.kubernetes.io/managed-by-")],
+    "strip the pods' finalizers": [("patch", "pod/{pod}", *MERGE, FREE)],
+    "delete the pods": [("delete", *PODS, *NOW)],
+    "delete all of it": [
+        ("patch", "job/{job}", *MERGE, FREE),
+        ("patch", "pod/{pod}", *MERGE, FREE),
+        ("delete", "job/{job}", "--wait=false"),
+        ("delete", "pod/{pod}", *NOW),
+    ],
+}
+"""What the chart's policies refuse: commands on an attempt's Job and its pods."""
+
+OTHERS: dict[str, list[Words]] = {
+    "relabel the study": [("label", "study/{study}", "--overwrite", "team={random}")],
+    "terminate the trainer": [("exec", "{pod}", "--", "python", "-c", "import os; os.kill(1, 15)")],
+    "take the next attempt's name": [("create", "-f", "-")],
+}
+"""What a tenant may do with policies or without."""
+
+
+@dataclass
+class Tenant:
+    """Tampers at random; counts for each kind how often it was accepted, refused, or found nothing."""
+
+    cluster: RealCluster
+    image: str
+    rng: random.Random
+    record: Callable[[str], None]
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def tamper(self, namespace: str) -> None:
+        """Do one thing to one attempt, where there is one."""
+        jobs = self._items(namespace, "jobs", "-l", _OURS)
+        if not jobs:
+            return
+        job = self.rng.choice(jobs)
+        name = job["metadata"]["name"]
+        pods = self._items(namespace, "pods", "-l", f"job-name={name}")
+        names = {
+            "{job}": name,
+            "{pod}": pods[0]["metadata"]["name"] if pods else "none",
+            "{study}": name.rsplit("-", 3)[0],
+            "{random}": str(self.rng.random()),
+        }
+        kind = self.rng.choice([*MANAGED, *OTHERS])
+        for command in (MANAGED | OTHERS)[kind]:
+            words = [_filled(word, names) for word in command]
+            stdin = json.dumps(intruder(name, self.image)) if words[0] == "create" else None
+            outcome, message = self._do(namespace, words, stdin)
+            self.counts[kind, outcome] += 1
+            self.record(f"tenant, {kind}, {namespace}/{name}: {outcome} {message[:200]}".rstrip())
+
+    def is_refused(self, namespace: str) -> bool:
+        """Whether a policy refuses what looks as if the operator had made it."""
+        body = intruder("probe-0", self.image)
+        body["metadata"]["labels"] = dict([_OURS.split("=")])
+        return self._do(namespace, ["create", "--dry-run=server", "-f", "-"], json.dumps(body))[0] == REFUSED
+
+    def _items(self, namespace: str, *words: str) -> list[Body]:
+        found = self.cluster.kubectl(*_AS, "-n", namespace, "get", *words, "-o", "json", check=False)
+        return json.loads(found)["items"] if found else []
+
+    def _do(self, namespace: str, words: list[str], stdin: str | None) -> tuple[str, str]:
+        """The outcome, and what the API server answered where it refused."""
+        try:
+            answer = self.cluster.kubectl(*_AS, "-n", namespace, "--request-timeout=10s", *words, stdin=stdin)
+        except AssertionError as error:
+            message = str(error).replace("\n", " ")
+            if refusal := _REFUSAL.search(message):
+                return REFUSED, refusal[0]
+            return ("missed", "") if _GONE.search(message) else ("invalid", message)
+        return ("accepted", "") if answer.strip() else ("missed", "")
+
+
+def _filled(word: str, names: dict[str, str]) -> str:
+    for name, value in names.items():
+        word = word.replace(name, value)
+    return word
+
+
+def intruder(job: str, image: str) -> Body:
+    """A Job under the name of the attempt that comes after `job`'s, as if it were an attempt."""
+    front, _, number = job.rpartition("-")
+    resources = {"cpu": "100m", "memory": "64Mi"}
+    container = {
+        "name": INTRUDER,
+        "image": image,
+        "command": ["python", "-c", "import time; time.sleep(20)"],
+        "resources": {"requests": resources, "limits": resources},
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"{front}-{int(number) + 1}"},
+        "spec": {
+            "backoffLimit": 0,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
+        },
+    }
