@@ -99,7 +99,7 @@ KINDS = (
             Column("Source", ".spec.source", "Where the prices come from."),
             Column("Currency", ".spec.currency", "Of the prices."),
             Column("As of", ".spec.asOf", "When the prices were true.", "date"),
-            _condition("Stalled", wide=True),
+            _condition("Ready"),
             _AGE,
         ),
     ),

@@ -333,7 +333,9 @@ class PriceListStatus(Model):
     """The observed prices."""
 
     observed_generation: int = Field(default=0, ge=0, description="The generation that this is about.")
-    conditions: Conditions = Field(default_factory=list, description="Conditions, by type.")
+    conditions: Conditions = Field(
+        default_factory=list, description="Ready: each capacity of each node class has a price, or why not."
+    )
 
 
 class PriceList(Model):

@@ -1,21 +1,24 @@
 """Reads prices where price lists say: AWS through boto3, OpenCost over HTTP. It blocks; keep it off the loop.
 
+Whatever a source does, `Feeds.refresh` returns: each answer is a price or the reason why there is none.
+
 What a source says is kept until it says something else: when a source falls silent, its prices grow old, and
 the list's `maxAge` holds launches (P6).
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from json import JSONDecoder
 from types import MappingProxyType
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar
 
 import boto3
 import httpx
 import structlog
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from comptroller.pricing import Fed, Feed, Unfed, aws, opencost
 from comptroller.pricing.fed import FeedError, Fresh, split
@@ -28,12 +31,20 @@ log = structlog.get_logger()
 _PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 _MOST_ITEMS = 20_000
 """Of one history or one list of offers; more is refused, not cut."""
-_MOST_BYTES = 64 * 2**20
-"""Of one answer."""
+_MOST_BYTES = 16 * 2**20
+"""Of one answer: the nodes of a cluster of some thousands."""
+_MOST_SECONDS = 60
+"""That one answer may take from its first byte to its last."""
+_NEVER = Fed(0, None, None)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_JSON = JSONDecoder(parse_float=Decimal, parse_int=Decimal)
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number")
+
+
+_JSON = JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number)
 
 
 class AwsApi(Protocol):
@@ -89,23 +100,26 @@ def _at_most(items: Iterable[Any]) -> Iterator[Any]:
 
 
 Fetch = Callable[[str, Mapping[str, str]], bytes]
-"""The body of a GET of a URL with a query; any failure is an `OSError` or an `httpx.HTTPError`."""
+"""The body of a GET of a URL with a query; any failure is an exception."""
 
 
 def http_get(url: str, query: Mapping[str, str]) -> bytes:
-    """The body at `url`.
+    """Return the body at `url`. Redirects are not followed.
 
     Raises:
         httpx.HTTPError: it cannot be had.
-        FeedError: it is too long.
+        httpx.InvalidURL: `url` is none.
+        FeedError: it is too long, or takes too long.
     """
-    body = bytearray()
-    with httpx.stream("GET", url, params=dict(query), timeout=30) as reply:
+    body, until = bytearray(), time.monotonic() + _MOST_SECONDS
+    with httpx.stream("GET", url, params=dict(query), timeout=30, follow_redirects=False) as reply:
         reply.raise_for_status()
         for part in reply.iter_bytes():
             body += part
             if len(body) > _MOST_BYTES:
                 raise FeedError(f"it answers more than {_MOST_BYTES} bytes")
+            if time.monotonic() > until:
+                raise FeedError(f"its answer takes more than {_MOST_SECONDS} s")
     return bytes(body)
 
 
@@ -141,8 +155,8 @@ class Feeds:
                 known = answer
                 if isinstance(answer, Unfed):
                     log.warning("price not read", list=key[0], node_class=key[1], error=answer.why)
-                    before, last = self._kept.get(key, (None, answer))
-                    known = last if before == terms else answer
+                    before, last = self._kept.get(key, (None, _NEVER))
+                    known = replace(last, failure=answer.why) if before == terms else answer
                 if isinstance(known, Fed):
                     kept[key] = (terms, known)
                 feed[key] = known
@@ -185,14 +199,15 @@ def _told(ask: Callable[P, T], *terms: P.args, **more: P.kwargs) -> T | Unfed:
         return ask(*terms, **more)
     except FeedError as error:
         return Unfed(str(error))
-    except (ClientError, BotoCoreError, httpx.HTTPError, OSError) as error:
-        return Unfed(f"it cannot be asked: {type(error).__name__}: {error}"[:512])
+    except Exception as error:  # noqa: BLE001 - what a source can do has no end; the list's condition says it
+        lines = str(error).strip().splitlines() or [""]
+        return Unfed(f"it cannot be asked: {type(error).__name__}: {lines[0]}"[:512])
 
 
 def _decoded(body: bytes) -> Any:
     try:
         return _JSON.decode(body.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FeedError(f"its answer is not JSON: {error}") from error
 
 

@@ -26,6 +26,7 @@ from comptroller.cluster.api import Api, connect, path
 from comptroller.cluster.bounded import bounded
 from comptroller.cluster.jobs import MANAGED, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
+from comptroller.cluster.pricelists import PriceKeeper
 from comptroller.cluster.pulse import PodPulse
 from comptroller.controller import Controller
 from comptroller.feeds import Feeds
@@ -34,7 +35,6 @@ from comptroller.ledger.stores import Objects, open_store
 from comptroller.settings import Settings
 from comptroller_api.contract import TRACKING_ENV
 from comptroller_api.meta import GROUP, VERSION
-from comptroller_api.pricelist import PriceList
 
 log = structlog.get_logger()
 
@@ -94,6 +94,7 @@ class Operator:
         self._settings, self._api = settings, api
         self._pulse = PodPulse()
         self._feeds = Feeds(_now)
+        self._prices = PriceKeeper(api, self._feeds, _now, every=settings.feed_seconds)
         self.picture = Picture()
         pods = {"AWS_REGION": settings.pod_s3_region}
         if settings.pod_s3_endpoint:
@@ -119,8 +120,6 @@ class Operator:
         )
         self._awake: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._priced: tuple[tuple[str, ...], float] = ((), 0.0)
-        """The versions of the price lists whose sources were last asked, and when."""
 
     def wake(self, namespace: str | None) -> None:
         """Let a namespace's worker make a pass; `None` wakes all."""
@@ -135,7 +134,7 @@ class Operator:
         often = self._settings.scrape_seconds
         for name, seconds, look in (
             ("heartbeats", often, self._scrape),
-            ("price feeds", often, self._read_prices),
+            ("price feeds", often, self._keep_prices),
             ("sweep", _SWEEP_SECONDS, self._sweep),
         ):
             self._tasks[f" {name}"] = asyncio.create_task(_again(name, seconds, look), name=name)
@@ -170,14 +169,9 @@ class Operator:
     async def _scrape(self) -> None:
         self._pulse.begin(self.picture.everywhere("pods"))
 
-    async def _read_prices(self) -> None:
-        """Ask the sources of the price lists there are; at once for lists that are new or changed."""
-        asked, last = self._priced
-        lists = [found for body in self.picture.everywhere("pricelists") if (found := _price_list(body))]
-        versions = tuple(sorted(f"{one.metadata.uid}/{one.metadata.generation}" for one in lists))
-        if versions != asked or time.monotonic() - last > self._settings.feed_seconds:
-            self._priced = versions, time.monotonic()  # also where it fails: it is not asked all the time
-            await asyncio.to_thread(self._feeds.refresh, lists)
+    async def _keep_prices(self) -> None:
+        """Read the sources of the price lists that there are, and publish the lists' conditions."""
+        if await self._prices.round(self.picture.everywhere("pricelists")):
             self.wake(None)
 
     async def _sweep(self) -> None:
@@ -224,13 +218,6 @@ async def _again(name: str, seconds: float, look: Callable[[], Awaitable[None]])
 def _own_namespace() -> str:
     """The namespace that this process runs in; `default` outside of a cluster."""
     return _OWN_NAMESPACE.read_text().strip() if _OWN_NAMESPACE.exists() else "default"
-
-
-def _price_list(body: dict[str, Any]) -> PriceList | None:
-    try:
-        return PriceList.model_validate(body)
-    except Exception:  # noqa: BLE001 - it is refused, with its reason, where a namespace is observed
-        return None
 
 
 def _labelled(labels: Mapping[str, str]) -> str:

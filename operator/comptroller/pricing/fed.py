@@ -42,6 +42,8 @@ class Fed:
     """Unix seconds of when it was asked; its age counts from here."""
     on_demand: Fresh | None
     spot: Fresh | None
+    failure: str = ""
+    """Why the source had no price when it was last asked, after `as_of`."""
 
 
 @dataclass(frozen=True, slots=True)

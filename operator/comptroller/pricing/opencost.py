@@ -77,7 +77,7 @@ def _number(asset: Mapping[str, Any], name: str, most: int = _MOST) -> Decimal:
         FeedError: it is negative, infinite, larger than anything real, or not a number.
     """
     value = asset.get(name, 0) if name in _OPTIONAL else asset[name]
-    number = Decimal(value)
+    number = Decimal("NaN") if isinstance(value, bool) and name not in _OPTIONAL else Decimal(value)
     if not number.is_finite() or not 0 <= number <= most:
         raise FeedError(f"{name} of a node is {str(value)[:_SHOWN]}")
     return number

@@ -1,5 +1,6 @@
 """Asking AWS and OpenCost: with which words, how much at most, and what is kept when they fail."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,6 +135,7 @@ def test_a_list_that_is_gone_leaves_nothing_behind() -> None:
         (DENIED, "it cannot be asked: ClientError: An error occurred (AccessDeniedException)"),
         (FeedError("there is no offer in USD"), "there is no offer in USD"),
         (httpx.ConnectError("refused"), "it cannot be asked: ConnectError: refused"),
+        (RuntimeError("anything\nat all"), "it cannot be asked: RuntimeError: anything"),
     ],
 )
 def test_why_nothing_is_known_is_told(failure: Exception, says: str) -> None:
@@ -169,6 +171,12 @@ def test_opencost_is_asked_once_for_all_classes_of_a_list() -> None:
         (lambda _: httpx.Response(200, content=b"\xff"), "its answer is not JSON"),
         (lambda _: httpx.Response(200, json={"code": 400, "message": "bad window"}), "it answers 400: bad"),
         (lambda _: httpx.Response(200, content=b" " * 2000), "it answers more than 1000 bytes"),
+        (lambda _: httpx.Response(302, headers={"Location": "http://evil"}), "HTTPStatusError: Redirect"),
+        (lambda _: httpx.Response(200, content=b"[" * 900), "its answer is not JSON"),
+        (
+            lambda _: httpx.Response(200, content=b'{"code": NaN}'),
+            "its answer is not JSON: NaN is not a number",
+        ),
     ],
 )
 def test_an_answer_that_is_none_prices_nothing(
@@ -183,6 +191,44 @@ def test_an_answer_that_is_none_prices_nothing(
         told = found.feed["opencost", name]
         assert isinstance(told, Unfed)
         assert says in told.why
+
+
+@pytest.mark.parametrize("url", ["http://opencost..svc:9003", "http://:9003", "http://", "http://[", "x://y"])
+def test_a_url_that_is_none_is_told_and_stops_nothing(url: str) -> None:
+    broken = from_opencost()
+    terms = broken.spec.open_cost.model_copy(update={"url": url})  # type: ignore[union-attr]
+    broken = broken.model_copy(update={"spec": broken.spec.model_copy(update={"open_cost": terms})})
+    found = Feeds(lambda: NOW, Aws())
+    found.refresh([broken, from_aws()])
+    told = found.feed["opencost", "a10g"]
+    assert isinstance(told, Unfed)
+    assert "it cannot be asked" in told.why
+    assert isinstance(found.feed["aws", "p5"], Fed)
+
+
+@pytest.mark.parametrize(
+    "name", ["gpuCost", "GPUHours", "cpuCost", "cpuCoreHours", "ramCost", "ramByteHours"]
+)
+@pytest.mark.parametrize("value", ['"NaN"', '"Infinity"', "-1", "1e400", '"x"', "null", "[]", "true"])
+def test_a_number_that_is_none_is_no_price(name: str, value: str) -> None:
+    answer = re.sub(rb'("%s"): [^,}]+' % name.encode(), rb"\1: " + value.encode(), ASSETS)
+    found = Feeds(lambda: NOW, Aws(), lambda *_: answer)
+    found.refresh([from_opencost()])
+    told = found.feed["opencost", "a10g"]
+    assert isinstance(told, Unfed)
+    assert name in told.why or "not of the known form" in told.why
+
+
+def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip() -> Iterator[bytes]:
+        while True:
+            yield b" "
+
+    client = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=drip())))
+    monkeypatch.setattr(httpx, "stream", client.stream)
+    monkeypatch.setattr(feeds, "_MOST_SECONDS", 0)
+    with pytest.raises(FeedError, match="its answer takes more than 0 s"):
+        feeds.http_get("http://opencost", {})
 
 
 # -- boto3 -------------------------------------------------------------------------------------------------
