@@ -48,6 +48,7 @@ _RESOURCES: dict[str, tuple[tuple[str, str, str], dict[str, str]]] = {
     **{plural: ((GROUP, VERSION, plural), {}) for plural in _OURS},
     "jobs": (("batch", "v1", "jobs"), MANAGED),
     "pods": (("", "v1", "pods"), MANAGED),
+    "nodes": (("", "v1", "nodes"), {}),
 }
 
 
@@ -188,7 +189,7 @@ class Operator:
             b["metadata"]["uid"]: b["metadata"].get("namespace") for b in self.picture.everywhere(resource)
         }
         known |= self.cluster.overlaid(resource)
-        everywhere = resource == "pricelists" or not self._settings.watched
+        everywhere = resource in {"pricelists", "nodes"} or not self._settings.watched
         watched: list[str | None] = [None] if everywhere else [*self._settings.watched]
         there: set[str] = set()
         for namespace in watched:
@@ -233,7 +234,12 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     found = kopf.OperatorRegistry()
     for resource, (selector, labels) in _RESOURCES.items():
 
-        async def index(body: kopf.Body, namespace: str | None, **_: Any) -> dict[str, dict[str, Any]]:
+        async def index(
+            body: kopf.Body, namespace: str | None, resource: kopf.Resource, **_: Any
+        ) -> dict[str, dict[str, Any]]:
+            if resource.plural == "nodes":  # of which only the labels are read, and there may be thousands
+                meta = body["metadata"]
+                return {"": {"metadata": {k: meta.get(k) for k in ("name", "uid", "labels")}}}
             kept = dict(body)
             kept["metadata"] = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
             return {namespace or "": bounded(kept)}
@@ -249,7 +255,8 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
             operator.picture.show(resource.plural, uid)
             if event["type"] == "DELETED":
                 operator.cluster.forget(resource.plural, uid)
-            operator.wake(namespace)
+            if resource.plural != "nodes":  # whose kubelets write to them all the time
+                operator.wake(namespace)
 
         kopf.index(*selector, id=resource, registry=found, labels=labels or None)(index)
         kopf.on.event(*selector, id=f"wake-{resource}", registry=found, labels=labels or None)(wake)

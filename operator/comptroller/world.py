@@ -70,6 +70,8 @@ class Run:
     """Nothing of ours keeps the Job from being deleted."""
     deleted: bool = False
     """Somebody deleted the Job; only our finalizer keeps it."""
+    nodes: tuple[Mapping[str, str], ...] = ()
+    """The labels of the nodes that its pods are bound to, of those that are known."""
     unseen: bool = False
     """The Job had a pod that was not seen: that it reached a node, and when, is a guess from the Job."""
 

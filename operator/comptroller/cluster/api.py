@@ -39,7 +39,7 @@ async def connect(context: str | None = None) -> "Api":
 
 def path(resource: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
     """The path of `studies`, `jobs`, `pods`, ... in `namespace`."""
-    core = dict.fromkeys(("pods", "events", "namespaces", "configmaps"), "/api/v1")
+    core = dict.fromkeys(("pods", "events", "namespaces", "configmaps", "nodes"), "/api/v1")
     group = {"jobs": "/apis/batch/v1", **core}
     parts = [group.get(resource, f"/apis/{API_VERSION}")]
     if namespace is not None:

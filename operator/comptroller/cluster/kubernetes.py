@@ -16,6 +16,7 @@ from comptroller.cluster import jobs, runs, unread
 from comptroller.cluster.api import Api, Missing, WriteRefused, path
 from comptroller.cluster.base import Snapshot
 from comptroller.cluster.events import event_of, refused_event, unwritten_event
+from comptroller.cluster.nodes import Nodes
 from comptroller.status import rfc3339
 from comptroller.world import AttemptKey, Refused, Run
 from comptroller_api.budget import Budget
@@ -193,6 +194,7 @@ class Kubernetes:
     def _runs(self, namespace: str, thresholds: Mapping[str, int]) -> dict[AttemptKey, Run]:
         pods = runs.by_owner(self._objects("pods", namespace))
         there = self._objects("jobs", namespace)
+        nodes = Nodes(self._objects("nodes", None) if pods else ())
         taken = {body["metadata"]["uid"] for body in there}
         left = [body for uid, own in pods.items() if uid not in taken and (body := runs.stand_in(own))]
         found, attempts = {}, {}
@@ -206,6 +208,7 @@ class Kubernetes:
             threshold = thresholds.get(run.key[0])
             found[run.key] = replace(
                 run,
+                nodes=nodes.of(pods.get(uid, ())),
                 heartbeat=self._pulse.heartbeat(uid),
                 silent_seconds=self._pulse.silent_seconds(uid),
                 idle_seconds=self._pulse.idle_seconds(uid, threshold) if threshold is not None else 0,

@@ -15,6 +15,7 @@ from comptroller.ledger.entries import (
     Close,
     Entry,
     Manifest,
+    Place,
     Post,
     Price,
     Reserve,
@@ -107,6 +108,8 @@ class Attempt:
     ended: int = 0
     changes: tuple[Price, ...] = ()
     """Prices since then, while it is open; each is charged from its own moment on."""
+    places: tuple[Place, ...] = ()
+    """Where else its pods ran, while it is open; each is charged from its own moment on, before any price."""
     report: str | None = None
     """The SHA-256 of its report, as its `Close` has it."""
     job: str = ""
@@ -232,7 +235,7 @@ class Books:
             case Adjust():
                 closed = self._closed(entry)
                 return closed.accounts if closed else ()
-            case Price() | Manifest() | Start() | Close() | Takeover():
+            case Price() | Manifest() | Start() | Place() | Close() | Takeover():
                 return ()
 
     def _closed(self, entry: Adjust) -> Attempt | None:
@@ -294,6 +297,8 @@ class Books:
                 return self._reserve(entry)
             case Start():
                 return self._start(entry)
+            case Place():
+                return self._place(entry)
             case Post() | Void():
                 return self._settle(entry)
             case Close():
@@ -452,7 +457,7 @@ class Books:
         attempt.end, attempt.reason, attempt.seconds = entry.end, entry.reason, entry.seconds
         attempt.report = entry.report
         attempt.started, attempt.ended, attempt.changes = entry.started, entry.ended, ()
-        attempt.job, attempt.bound = "", 0
+        attempt.job, attempt.bound, attempt.places = "", 0, ()
         del self.open[entry.key]
         del self._open_of[entry.study][entry.trial]
         if not self._open_of[entry.study]:
@@ -467,6 +472,17 @@ class Books:
         if attempt.bound:
             return f"attempt {entry.attempt} of trial {entry.trial} has started already"
         attempt.job, attempt.bound = entry.job, entry.at
+        return None
+
+    def _place(self, entry: Place) -> str | None:
+        attempt = self.open.get(entry.key)
+        if attempt is None:
+            return f"attempt {entry.attempt} of trial {entry.trial} is not open"
+        if entry.number != len(attempt.places):
+            return f"place {entry.number} does not follow {len(attempt.places)} others"
+        if attempt.places and entry.since < attempt.places[-1].since:
+            return f"{entry.since} is before {attempt.places[-1].since}, from when it has its last place"
+        attempt.places = (*attempt.places, entry)
         return None
 
     def _adjust(self, entry: Adjust) -> str | None:

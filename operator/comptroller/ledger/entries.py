@@ -126,6 +126,24 @@ class Start(_OfAttempt):
         return f"start/{self.study}/{self.trial}/{self.attempt}"
 
 
+class Place(_OfAttempt):
+    """The attempt's pods run on nodes that cost something else than the capacity it was launched for."""
+
+    kind: Literal["Place"] = "Place"
+    number: int = Field(ge=0, description="Counts the places of this attempt from 0.")
+    node_class: str = Field(max_length=63, description="Of the node; empty: no price list knows the node.")
+    capacity: Literal["OnDemand", "Spot", "Cap"]
+    rates: dict[str, Micro] = Field(
+        max_length=8, description="Micro-units per hour, by `<capacity>.<resource>`."
+    )
+    since: int = Field(ge=0, description="Unix seconds from which they are charged; 0: from its start.")
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"place/{self.study}/{self.trial}/{self.attempt}/{self.number}"
+
+
 class Post(_OfAttempt):
     """A reservation becomes an expense of `amount`; what it held beyond that is released."""
 
@@ -234,7 +252,7 @@ class Takeover(_Entry):
 
 
 Entry = Annotated[
-    Ceiling | Transfer | Price | Manifest | Reserve | Start | Post | Void | Close | Adjust | Takeover,
+    Ceiling | Transfer | Price | Manifest | Reserve | Start | Place | Post | Void | Close | Adjust | Takeover,
     Field(discriminator="kind"),
 ]
 

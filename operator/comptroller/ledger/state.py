@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from comptroller.ledger.books import Account, Attempt, Books, Lease
 from comptroller.ledger.encoding import Head, canonical
-from comptroller.ledger.entries import Adjust, Manifest, Price, State, Takeover
+from comptroller.ledger.entries import Adjust, Manifest, Place, Price, State, Takeover
 from comptroller_api.study import Resources
 
 VERSION = 2
@@ -125,6 +125,7 @@ class Recorder:
                     _own(attempt),
                     [price.model_dump(mode="json") for price in attempt.changes],
                     [attempt.job, attempt.bound],
+                    [place.model_dump(mode="json") for place in attempt.places],
                 ]
                 for attempt in books.open.values()
             ],
@@ -186,10 +187,11 @@ def _restored(content: bytes) -> Restored:
     kinds = {common.kind: number for number, common in enumerate(commons)}
     recorder = Recorder(rest["cluster"], rest["namespace"])
     recorder.resume(content[:closed], books, kinds)
-    for common, own, changes, (job, bound) in rest["open"]:
+    for common, own, changes, (job, bound), places in rest["open"]:
         attempt = _Common(common, books, prices).attempt(own)
         attempt.changes = tuple(Price.model_validate(price) for price in changes)
         attempt.job, attempt.bound = job, bound
+        attempt.places = tuple(Place.model_validate(place) for place in places)
         books.admit(attempt)
     for line in rest["adjustments"]:
         entry = Adjust.model_validate(line)

@@ -10,6 +10,7 @@ from comptroller.ledger.entries import (
     Close,
     Entry,
     Manifest,
+    Place,
     Post,
     Price,
     Reserve,
@@ -24,8 +25,9 @@ _BUDGET, _NEXT_BUDGET = "budget/team/2026-11", "budget/team/2026-12"
 STUDY = "11111111-2222-4333-8444-555555555555"
 ACCOUNT = f"study/{STUDY}"
 _RESOURCES = Resources()
-_MOVE, _RENEW, _VOID, _AMEND = 0.2, 0.4, 0.2, 0.1
-"""How often a ceiling moves, an attempt is renewed, a lease is voided, something else changes."""
+_MOVE, _RENEW, _VOID, _AMEND, _STRAY = 0.2, 0.4, 0.2, 0.1, 0.1
+"""How often a ceiling moves, an attempt is renewed, a lease is voided, something else changes, a node is not
+the one that was asked for."""
 
 
 def ceiling(amount: int, revision: int = 0, account: str = ACCOUNT, currency: str = "USD") -> Ceiling:
@@ -108,6 +110,20 @@ def start(trial: int = 0, attempt: int = 0, at: int = 1_700_000_000) -> Start:
     return Start(study=STUDY, trial=trial, attempt=attempt, job=f"job-{trial}-{attempt}", at=at)
 
 
+def place(trial: int = 0, attempt: int = 0, number: int = 0, since: int = 0) -> Place:
+    """The attempt runs on a node of another class."""
+    return Place(
+        study=STUDY,
+        trial=trial,
+        attempt=attempt,
+        number=number,
+        node_class="large",
+        capacity="OnDemand",
+        rates={"OnDemand.cpu": 90_000, "OnDemand.memoryGiB": 5_000},
+        since=since,
+    )
+
+
 def adjust(amount: int, trial: int = 0, attempt: int = 0, number: int = 0, seconds: int = 30) -> Adjust:
     """The closed attempt cost `amount` more."""
     return Adjust(
@@ -165,14 +181,16 @@ def _amendments(books: Books, rng: random.Random) -> list[Entry]:
 
 
 def _on(attempt: Attempt, rng: random.Random, accounts: tuple[str, ...]) -> list[Entry]:
-    place = (attempt.trial, attempt.number)
+    key = (attempt.trial, attempt.number)
     if not attempt.bound:
-        return [start(*place)]
+        return [start(*key)]
+    if rng.random() < _STRAY:
+        return [place(*key, len(attempt.places), since=len(attempt.places))]
     if rng.random() < _RENEW:
-        return [reserve(rng.randint(1, 900), *place, len(attempt.leases), accounts=accounts)]
+        return [reserve(rng.randint(1, 900), *key, len(attempt.leases), accounts=accounts)]
     settled: list[Entry] = [
-        void(*place, number) if rng.random() < _VOID else post(rng.randint(1, lease.amount), *place, number)
+        void(*key, number) if rng.random() < _VOID else post(rng.randint(1, lease.amount), *key, number)
         for number, lease in enumerate(attempt.leases)
         if lease.posted is None
     ]
-    return [*settled, close(*place, seconds=rng.randint(0, 600))]
+    return [*settled, close(*key, seconds=rng.randint(0, 600))]

@@ -14,6 +14,7 @@ from comptroller.plan import accounts
 from comptroller.plan.budgets import record_budgets
 from comptroller.plan.ended import ORPHANS_OVERHEAD, Closing
 from comptroller.plan.governance import missing_manifests
+from comptroller.plan.places import missing_places
 from comptroller.plan.shedding import shed
 from comptroller.plan.study import StudyPass
 from comptroller.pricing import PriceBook
@@ -31,6 +32,8 @@ def plan(world: World) -> list[Action]:
     if declared:
         return [Append(tuple(declared))]
     prices = PriceBook(world.prices, world.now, world.feed)
+    if places := tuple(missing_places(world, prices)):
+        return [Append(places)]  # what ends now is billed by where it ran
     room = {name: account.room for name, account in world.books.accounts.items()}
     lowered, without_room = shed(world), set()
     entries: list[Entry] = []

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 
 from comptroller.ledger.books import Attempt, Books
-from comptroller.ledger.entries import Close, Entry, Post, Price, Void
+from comptroller.ledger.entries import Close, Entry, Place, Post, Price, Void
 from comptroller.plan.prices import price_key
 from comptroller.pricing.rates import HourlyRates, metered
 from comptroller.world import Run
@@ -60,18 +60,31 @@ def cost_so_far(books: Books, attempt: Attempt, run: Run, now: int) -> int:
     Each pod is billed for its own time: where some come late, their guards' leases end late, and all of it
     is within what was held for each. Each price is charged from its own moment on. None is charged above the
     cap that sized the hold: where a cap is raised, a lease that was given before is paid at the old one (P1).
+    A pod on another class's node costs what that node costs, whatever was held.
     """
-    prices = [attempt.price or _price(books, attempt), *attempt.changes]
-    gpus = attempt.resources.gpus
+    prices, gpus = [attempt.price or _price(books, attempt), *attempt.changes], attempt.resources.gpus
     cap = HourlyRates.read(prices[0].rates, "Cap", gpus)
-    rates = [HourlyRates.read(price.rates, attempt.capacity, gpus).at_most(cap) for price in prices]
+    if attempt.places:
+        charged = [
+            (place.since, _on(place, HourlyRates.read(place.rates, place.capacity, gpus), attempt, cap))
+            for place in attempt.places
+        ]
+    else:
+        charged = [
+            (price.since, HourlyRates.read(price.rates, attempt.capacity, gpus).at_most(cap))
+            for price in prices
+        ]
     spans: list[tuple[HourlyRates, int]] = []
     for start, ended in run.billed(now):
-        moments = accumulate((price.since for price in prices[1:]), max, initial=start)
+        moments = accumulate((since for since, _ in charged[1:]), max, initial=start)
         begins = [min(moment, ended) for moment in moments]
         ends = [*begins[1:], ended]
-        spans += [(rate, end - begin) for rate, begin, end in zip(rates, begins, ends, strict=True)]
+        spans += [(rates, end - begin) for (_, rates), begin, end in zip(charged, begins, ends, strict=True)]
     return metered(attempt.resources.model_copy(update={"pods": 1}), spans)
+
+
+def _on(place: Place, rates: HourlyRates, attempt: Attempt, cap: HourlyRates) -> HourlyRates:
+    return rates.at_most(cap) if place.node_class in {attempt.node_class, ""} else rates
 
 
 def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reason: str) -> Iterator[Entry]:

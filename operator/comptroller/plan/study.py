@@ -21,7 +21,7 @@ from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Entry
 from comptroller.ledger.names import trial_name
 from comptroller.plan import accounts as acc
-from comptroller.plan import trials
+from comptroller.plan import places, trials
 from comptroller.plan.ended import Closing
 from comptroller.plan.leases import PERIOD, Leases, silent
 from comptroller.plan.risk import likely
@@ -317,6 +317,8 @@ class StudyPass:
         elif run.deleted:
             # Its pods outlive it: our finalizer keeps it, and the garbage collector waits for that.
             self.actions.append(Stop(run.name, "Suspended", "its Job was deleted"))
+        elif places.dearer(attempt):
+            self.actions.append(Stop(run.name, "Suspended", f"{places.trouble(attempt)}, above what is held"))
         elif idle is not None and run.idle_seconds >= quantity.seconds(idle.window):
             reason = f"{trials.IDLE}: utilization under {idle.threshold}% for {run.idle_seconds}s"
             self.actions.append(Stop(run.name, "Suspended", reason))
@@ -364,15 +366,17 @@ class StudyPass:
 
     def _record_trial(self, p: Progress, step: Step) -> None:
         run = self.world.runs.get((self.uid, p.number, p.open.number)) if p.open else None
-        status = trials.trial_status(p, step.outcome, step.reason or (self._trouble(run) if run else ""))
+        status = trials.trial_status(
+            p, step.outcome, step.reason or (self._trouble(run, p.open) if run else "")
+        )
         if status != p.trial.status:
             self.actions.append(RecordTrial(p.trial, status))
 
-    def _trouble(self, run: Run) -> str:
+    def _trouble(self, run: Run, attempt: Attempt | None) -> str:
         """What keeps a run from going on, for a person; empty where nothing does."""
         if run.ended is None and silent(run) and self.study.spec.runtime.lease.renewal == "Renew":
             return "no heartbeat comes from it, so its lease is not renewed"
-        return run.exit.message
+        return run.exit.message or (places.trouble(attempt) if attempt else "")
 
     def _record_study(self, everything: list[Progress], steps: dict[int, Step], verdict: Verdict) -> None:
         if self.study.metadata.deletion_timestamp:

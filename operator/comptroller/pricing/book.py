@@ -1,6 +1,6 @@
 """The price book: the price lists of a cluster, folded into one quote for each node class."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -72,6 +72,7 @@ class PriceBook:
     def __init__(self, lists: Iterable[PriceList], now: int, feed: Feed = _NOTHING) -> None:
         """Fold `lists` and what feeds say of them; `now` (unix seconds) decides which are stale."""
         self._known: dict[tuple[str, str], list[Entry]] = {}
+        self._wanted: dict[str, list[tuple[tuple[str, str], dict[str, str]]]] = {}
         self._now = now
         self._feed = feed
         for prices in sorted(lists, key=lambda p: p.metadata.name):
@@ -80,6 +81,15 @@ class PriceBook:
                 self._known.setdefault(key, []).append((prices, node_class))
 
     def quote(
+        self, node_class: str, capacity: str, currency: str, resources: Resources | None = None
+    ) -> Quote | Unpriced:
+        """Return what pods with `resources` are launched at, or why they are not."""
+        found = self.price(node_class, capacity, currency, resources)
+        if isinstance(found, Quote) and resources is not None:
+            return self._strayed(found, resources) or found
+        return found
+
+    def price(
         self, node_class: str, capacity: str, currency: str, resources: Resources | None = None
     ) -> Quote | Unpriced:
         """Return the price of a capacity of `node_class`, or why `resources` have none there."""
@@ -92,6 +102,53 @@ class PriceBook:
         if resources is not None and (unwritten := _unwritten(entry, priced, resources)) is not None:
             return unwritten
         return self._plausible(entry, priced)
+
+    def kinds(self, labels: Mapping[str, str], currency: str) -> list[tuple[str, str]]:
+        """Return the node classes and capacities that a node with `labels` may be of.
+
+        Those that ask for more labels than another are more exact, and stand for it.
+        """
+        found = [
+            (kind, wanted) for kind, wanted in self._selectors(currency) if wanted.items() <= labels.items()
+        ]
+        return [
+            kind for kind, wanted in found if not any(wanted.items() < other.items() for _, other in found)
+        ]
+
+    def _selectors(self, currency: str) -> list[tuple[tuple[str, str], dict[str, str]]]:
+        """Return the labels by which pods select each capacity that has one list."""
+        if currency not in self._wanted:
+            self._wanted[currency] = [
+                ((name, capacity), selector(entry[1], capacity))
+                for name, its in self._known
+                for capacity in ("OnDemand", "Spot")
+                if its == currency and not isinstance(entry := self._entry(name, capacity, its), Unpriced)
+            ]
+        return self._wanted[currency]
+
+    def _strayed(self, quote: Quote, resources: Resources) -> Unpriced | None:
+        """Return why pods are not launched whose selector lets them come to nodes that cost more.
+
+        Those of a class that selects the same labels or more, unless a taint keeps the pods away.
+        """
+        held = quote.cap.cost(resources, _HOUR)
+        for (name, capacity), wanted in self._selectors(quote.currency):
+            if name == quote.node_class or not quote.node_selector.items() <= wanted.items():
+                continue
+            entry = self._entry(name, capacity, quote.currency)
+            if isinstance(entry, Unpriced) or not set(tolerations(entry[1], capacity)) <= set(
+                quote.tolerations
+            ):
+                continue
+            cap = _cap(entry[1], resources)
+            if cap is not None and not cap.lacks(resources) and cap.cost(resources, _HOUR) > held:
+                return Unpriced(
+                    "AmbiguousNodes",
+                    f"pods of node class {quote.node_class!r} may run on nodes of {name!r}, whose cap is"
+                    f" higher: give {quote.node_class!r} a nodeSelector that {name!r} does not match, or"
+                    f" {name!r} the tolerations of its nodes' taints",
+                )
+        return None
 
     def _entry(self, node_class: str, capacity: str, currency: str) -> Entry | Unpriced:
         """Return the entry of the list that prices a capacity, or why there is not exactly one."""
@@ -229,6 +286,17 @@ def tells_spot_apart(node_class: NodeClass, source: str) -> bool:
         return True  # all of them are
     firm, spot = (selector(node_class, capacity) for capacity in ("OnDemand", "Spot"))
     return not spot.items() <= firm.items()
+
+
+def _cap(node_class: NodeClass, resources: Resources) -> HourlyRates | None:
+    """Return the cap of a class for `resources`; `None` where it has none of their GPUs."""
+    cap = HourlyRates.of(node_class.cap)
+    if not resources.gpu or resources.gpus == WHOLE_GPU:
+        return cap
+    profile = next((one for one in node_class.gpu_profiles if one.resource == resources.gpus), None)
+    if profile is None:
+        return None
+    return replace(cap, gpu=to_micro(profile.cap), gpu_resource=resources.gpus)
 
 
 def _capacity(node_class: NodeClass, capacity: str) -> Capacity | None:

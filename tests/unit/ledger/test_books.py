@@ -27,6 +27,7 @@ from comptroller.ledger.testing import (
     ceiling,
     close,
     manifest,
+    place,
     post,
     price,
     reserve,
@@ -39,7 +40,7 @@ small = st.integers(0, 2)
 amounts = st.integers(0, 60)
 accounts = st.sampled_from([ACCOUNT, "budget/a", "budget/b"])
 resources = st.sampled_from([Resources(), Resources(cpu="2")])
-place = {
+lease = {
     "study": st.sampled_from([STUDY, "other"]),
     "trial": st.integers(0, 1),
     "attempt": small,
@@ -60,7 +61,7 @@ entries: st.SearchStrategy[Entry] = st.one_of(
     ),
     st.builds(
         Reserve,
-        **place,
+        **lease,
         name=st.just("n"),
         rung=st.just(0),
         node_class=st.just("cpu"),
@@ -72,33 +73,33 @@ entries: st.SearchStrategy[Entry] = st.one_of(
     ),
     st.builds(
         Manifest,
-        study=place["study"],
+        study=lease["study"],
         revision=small,
         generation=small,
         **dict.fromkeys(("spec", "space", "criteria"), st.sampled_from(["a" * 64, "b" * 64])),
     ),
-    st.builds(Post, **place, amount=amounts, overrun=st.booleans()),
-    st.builds(Void, **place),
+    st.builds(Post, **lease, amount=amounts, overrun=st.booleans()),
+    st.builds(Void, **lease),
     st.builds(
         Close,
-        study=place["study"],
-        trial=place["trial"],
+        study=lease["study"],
+        trial=lease["trial"],
         attempt=small,
         end=st.just("Error"),
         seconds=st.just(1),
     ),
     st.builds(
         Start,
-        study=place["study"],
-        trial=place["trial"],
+        study=lease["study"],
+        trial=lease["trial"],
         attempt=small,
         job=st.sampled_from("ab"),
         at=st.integers(1, 2),
     ),
     st.builds(
         Adjust,
-        study=place["study"],
-        trial=place["trial"],
+        study=lease["study"],
+        trial=lease["trial"],
         attempt=small,
         number=small,
         amount=amounts,
@@ -352,6 +353,20 @@ def test_an_attempt_starts_once_and_while_it_is_open() -> None:
     for entry in (post(10), close()):
         assert books.apply(entry) is None
     assert books.apply(start()) == "attempt 0 of trial 0 is not open"
+
+
+def test_the_places_of_an_attempt_are_in_order_and_while_it_is_open() -> None:
+    books = Books()
+    for entry in (ceiling(100), reserve(60), place(), place(number=1, since=7)):
+        assert books.apply(entry) is None
+    (attempt,) = books.open.values()
+    assert [one.since for one in attempt.places] == [0, 7]
+    assert books.apply(place(number=1, since=8)) == "place 1 does not follow 2 others"
+    assert books.apply(place(number=2, since=6)) == "6 is before 7, from when it has its last place"
+    for entry in (post(10), close()):
+        assert books.apply(entry) is None
+    assert attempt.places == ()
+    assert books.apply(place()) == "attempt 0 of trial 0 is not open"
 
 
 def test_what_is_found_after_an_attempt_was_closed_is_spent_even_over_the_ceiling_and_counted() -> None:

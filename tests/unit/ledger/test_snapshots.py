@@ -413,8 +413,9 @@ def test_a_state_is_the_same_however_often_it_was_taken_before() -> None:
 
 
 def test_what_was_found_after_attempts_were_closed_is_in_a_snapshot() -> None:
-    store = filled(batches=60, late=0.5)
+    store = filled(batches=58, late=0.5)
     whole = verify(store, "ns").books
     assert whole.adjustments
     assert any(attempt.bound for attempt in whole.open.values())
+    assert any(attempt.places for attempt in whole.open.values())
     assert opened(store).books == whole
