@@ -11,6 +11,7 @@ out. Columns of our own begin with `x_`, as FOCUS wants. An invoice is what one 
 import csv
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -21,7 +22,7 @@ from typing import IO, Any, Literal, TypeAlias
 from comptroller.ledger.audit import trusted
 from comptroller.ledger.balance import named_study
 from comptroller.ledger.books import Attempt, Books
-from comptroller.ledger.entries import Adjust, Batch, Close, Entry
+from comptroller.ledger.entries import Adjust, Batch, Close, Entry, Place
 from comptroller.ledger.store import Store
 from comptroller_api.money import MICRO, to_amount
 
@@ -109,13 +110,20 @@ def rows(store: Store, namespace: str) -> Iterator[Row]:
     """
     closed: list[tuple[Batch, Close | Adjust]] = []
 
+    places: dict[tuple[str, int, int], Place] = {}
+
     def observe(batch: Batch, entry: Entry, _: Books) -> None:
+        if isinstance(entry, Place):
+            places[entry.key] = entry
         if isinstance(entry, Close | Adjust):
             closed.append((batch.model_copy(update={"entries": ()}), entry))
 
     books = trusted(store, namespace, observe).books
     for batch, entry in closed:
         attempt = books.trials[entry.study, entry.trial][entry.attempt]
+        if (place := places.get(entry.key)) is not None:
+            ran_on = place.node_class or attempt.node_class
+            attempt = replace(attempt, node_class=ran_on, capacity=place.capacity)
         currency = books.accounts[attempt.accounts[0]].currency
         if isinstance(entry, Adjust):
             yield _adjusted(_row(batch, attempt, currency), batch, attempt, entry, currency)

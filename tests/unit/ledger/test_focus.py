@@ -18,7 +18,18 @@ from comptroller.ledger.balance import balance
 from comptroller.ledger.entries import Adjust
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.stores import MemoryStore
-from comptroller.ledger.testing import ACCOUNT, STUDY, ceiling, close, plausible, post, price, reserve, void
+from comptroller.ledger.testing import (
+    ACCOUNT,
+    STUDY,
+    ceiling,
+    close,
+    place,
+    plausible,
+    post,
+    price,
+    reserve,
+    void,
+)
 
 MANDATORY = {
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
@@ -46,6 +57,12 @@ def exported(store: MemoryStore, version: focus.Version = focus.Version.V1_2) ->
     table = list(csv.DictReader(file))
     assert len(table) == count
     return table
+
+
+def test_a_charge_names_the_nodes_that_it_is_for() -> None:
+    strayed = journal([ceiling(10), reserve(1)], [place(), post(1), close(seconds=60, started=STARTED)])
+    (row,) = exported(strayed)
+    assert (row["x_NodeClass"], row["PricingCategory"]) == ("large", "Standard")
 
 
 def spent_once() -> MemoryStore:

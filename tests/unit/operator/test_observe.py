@@ -198,6 +198,17 @@ async def test_a_validator_that_breaks_is_the_objects_trouble_alone(cluster, mon
     assert len(snapshot.studies) == 1
 
 
+async def test_a_run_knows_the_labels_of_the_nodes_that_are_there(cluster):
+    bound = pod()
+    bound["spec"] = {"nodeName": "a"}
+    cluster.has(job(), bound)
+    labels = {"karpenter.sh/capacity-type": "spot"}
+    cluster.store["nodes"] = {"": [{"metadata": {"name": "a", "uid": "n1", "labels": labels}}]}
+    assert (await cluster.observe("team")).runs[KEY].nodes == (labels,)
+    cluster.store["nodes"] = {"": [{"metadata": {"name": "b", "uid": "n2", "labels": labels}}]}
+    assert (await cluster.observe("team")).runs[KEY].nodes == ()
+
+
 async def test_a_refused_price_list_is_told_of_where_events_of_no_namespace_go(cluster):
     body = seen("PriceList", "l1", **{"spec.currency": 7})
     del body["metadata"]["namespace"]
