@@ -103,7 +103,10 @@ class Operator:
         if settings.pod_mlflow_uri:
             pods[TRACKING_ENV] = settings.pod_mlflow_uri
         self.cluster = Kubernetes(api, self.picture, self._pulse, PodSettings(pods))
-        store, writer = open_store(settings.ledger_uri), f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        store, writer = (
+            open_store(settings.ledger_uri, settings.ledger_lock),
+            f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
+        )
         aside = ThreadPoolExecutor(1, "snapshots").submit  # so that no pass waits for megabytes
         self._controller = Controller(
             self.cluster,
@@ -312,11 +315,12 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         NoConditionalWrites: the ledger's store cannot hold a ledger.
+        NoObjectLock: the ledger's bucket cannot keep batches from deletion, as is asked.
     """
     # Each pass uses one thread at a time for its store. With asyncio's few, the namespaces of some slow
     # buckets would keep all others waiting.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "blocking"))
-    await asyncio.to_thread(open_store(settings.ledger_uri).probe)
+    await asyncio.to_thread(open_store(settings.ledger_uri, settings.ledger_lock).probe)
     api = await connect()
     try:
         operator = Operator(settings, api, await _cluster_id(api, settings.cluster_id))

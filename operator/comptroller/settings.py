@@ -1,8 +1,11 @@
 """The operator's settings, from its environment; every one is documented in the chart's values."""
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from comptroller.ledger.stores import ObjectLock
 from comptroller.site import SitePolicy
 from comptroller_api.quantity import Duration
 
@@ -13,6 +16,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="COMPTROLLER_", frozen=True)
 
     ledger_uri: str = Field(description="s3://bucket/prefix of the journals.")
+    ledger_lock_mode: Literal["", "Governance", "Compliance"] = Field(
+        default="", description="S3 Object Lock of the ledger's batches; none where empty."
+    )
+    ledger_lock_days: int = Field(default=365, ge=1, le=36500, description="How long it lasts.")
     trainer_image: str = Field(default="", description="For studies that name no image.")
     cluster_id: str = Field(
         default="", description="Whose journal it is; the uid of the namespace kube-system where empty."
@@ -40,6 +47,12 @@ class Settings(BaseSettings):
     allowed_images: str = Field(
         default="", description="Comma-separated trainer images that studies may name; any where empty."
     )
+
+    @property
+    def ledger_lock(self) -> ObjectLock | None:
+        """How batches are kept from deletion."""
+        mode = self.ledger_lock_mode
+        return ObjectLock(mode, self.ledger_lock_days) if mode else None
 
     @property
     def watched(self) -> list[str]:

@@ -39,6 +39,10 @@ class NoConditionalWrites(StoreError):  # noqa: N818 - says what happened
     """The store overwrites where it was asked to create; no ledger can be kept in it."""
 
 
+class NoObjectLock(StoreError):  # noqa: N818 - says what happened
+    """Batches are to be kept from deletion, and the bucket cannot do so."""
+
+
 class Store(ABC):
     """Objects by key, written once.
 

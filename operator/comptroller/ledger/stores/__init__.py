@@ -7,24 +7,30 @@ from urllib.parse import unquote, urlsplit
 from comptroller.ledger.store import MAX_OBJECT, Store, Unavailable
 from comptroller.ledger.stores.directory import DirectoryStore
 from comptroller.ledger.stores.memory import MemoryStore
-from comptroller.ledger.stores.s3 import S3Clients, S3Store
+from comptroller.ledger.stores.s3 import ObjectLock, S3Clients, S3Store
 
-__all__ = ["DirectoryStore", "MemoryStore", "Objects", "S3Store", "open_store"]
+__all__ = ["DirectoryStore", "MemoryStore", "ObjectLock", "Objects", "S3Store", "open_store"]
 
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:")
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str, lock: ObjectLock | None = None) -> Store:
     """The store at `uri`: `s3://bucket/prefix`, `file:///directory`, a directory's path, or `memory:`.
 
     Nothing is asked of it yet; `Store.probe` does that.
 
+    Args:
+        uri: of the store.
+        lock: keeps the batches of journals from deletion; only S3 can.
+
     Raises:
-        ValueError: `uri` is none of these.
+        ValueError: `uri` is none of these, or there is a lock and it is not S3.
     """
     parts = urlsplit(uri)
     if uri.startswith("s3://") and parts.netloc and not parts.query:
-        return S3Store(parts.netloc, parts.path.strip("/"))
+        return S3Store(parts.netloc, parts.path.strip("/"), lock=lock)
+    if lock is not None:
+        raise ValueError(f"ledger.objectLock.mode is {lock.mode}, and {uri!r} is not s3://bucket/prefix")
     if uri.startswith("file:///"):
         return DirectoryStore(Path(unquote(parts.path)))
     if uri == "memory:":

@@ -5,8 +5,10 @@ import hashlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import boto3
 from botocore.config import Config
@@ -26,6 +28,7 @@ from comptroller.ledger.store import (
     Ambiguous,
     Conflict,
     Exists,
+    NoObjectLock,
     Store,
     TooLarge,
     Unavailable,
@@ -56,6 +59,22 @@ _FAILURE = (BotoCoreError, ResponseParserError, OSError)
 """Everything botocore raises beside `ClientError`, which is the server's own answer."""
 
 
+_NO_LOCK = frozenset(
+    {
+        "ObjectLockConfigurationNotFoundError",
+        "NoSuchObjectLockConfiguration",
+        "NotImplemented",
+        "InvalidBucketState",
+    }
+)
+"""What servers answer where a bucket has no Object Lock, or they know of none."""
+
+
+class _Retention(TypedDict, total=False):
+    ObjectLockMode: Literal["GOVERNANCE", "COMPLIANCE"]
+    ObjectLockRetainUntilDate: datetime
+
+
 class S3Clients:
     """The connections of one process to one S3 endpoint, whatever the number of buckets.
 
@@ -69,6 +88,18 @@ class S3Clients:
         # botocore retries a PUT whose reply was lost, and then the second try finds the first one's object.
         self.writer: S3Client = session.client("s3", endpoint_url=endpoint, config=_config(1))
         self.reader: S3Client = session.client("s3", endpoint_url=endpoint, config=_config(_READS))
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLock:
+    """S3 Object Lock for the batches of journals: for `days`, nobody deletes or overwrites what was written.
+
+    In mode `Governance` those with `s3:BypassGovernanceRetention` may, in mode `Compliance` nobody may. The
+    bucket must have been made with Object Lock, which turns versioning on.
+    """
+
+    mode: Literal["Governance", "Compliance"]
+    days: int
 
 
 class S3Store(Store):
@@ -86,6 +117,7 @@ class S3Store(Store):
         *,
         endpoint: str | None = None,
         clients: S3Clients | None = None,
+        lock: ObjectLock | None = None,
     ) -> None:
         """A store in `bucket` below `prefix`.
 
@@ -94,9 +126,11 @@ class S3Store(Store):
             prefix: put before every key; no leading or trailing slash.
             endpoint: in place of what the environment says.
             clients: shared with other stores of the same endpoint; its own where none are given.
+            lock: for the batches of journals; snapshots can be derived again and stay deletable.
         """
         self._bucket = bucket
         self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._lock = lock
         clients = clients or S3Clients(endpoint)
         self._writer, self._reader = clients.writer, clients.reader
 
@@ -111,17 +145,63 @@ class S3Store(Store):
                 # Every S3 checks this one; newer checksums are unknown to some.
                 ContentMD5=digest,
                 ContentType="application/json",
+                **self._retention(key),
             )
         except ClientError as error:
             if _status(error) == HTTPStatus.PRECONDITION_FAILED:
                 raise Exists(key) from error
             if _status(error) == HTTPStatus.CONFLICT:
                 raise Conflict(f"{key}: {error}") from error
+            if _status(error) == HTTPStatus.FORBIDDEN and self._retained(key):
+                # Some servers look at the lock of what is there before they look at the condition.
+                raise Exists(key) from error
             raise _write_error(key, error) from error
         except _FAILURE as error:
             raise _write_error(key, error) from error
         if not reply.get("ETag"):
             raise Ambiguous(f"{key}: an answer of 200 that is not S3's: it has no ETag")
+
+    def _retained(self, key: str) -> bool:
+        """Whether there is an object under `key` that is locked."""
+        if not self._retention(key):
+            return False
+        try:
+            head = self._reader.head_object(Bucket=self._bucket, Key=self._root + key)
+        except (ClientError, *_FAILURE):
+            return False
+        return bool(head.get("ObjectLockMode"))
+
+    def _retention(self, key: str) -> "_Retention":
+        if self._lock is None or "/journal/" not in key:
+            return {}
+        until = datetime.now(UTC) + timedelta(days=self._lock.days)
+        mode: Literal["GOVERNANCE", "COMPLIANCE"] = (
+            "GOVERNANCE" if self._lock.mode == "Governance" else "COMPLIANCE"
+        )
+        return {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": until}
+
+    def probe(self) -> None:
+        if self._lock is not None:
+            self._require_object_lock()
+        super().probe()
+
+    def _require_object_lock(self) -> None:
+        """Raise `NoObjectLock` where the bucket was not made with Object Lock."""
+        try:
+            reply = self._reader.get_object_lock_configuration(Bucket=self._bucket)
+            enabled = reply["ObjectLockConfiguration"].get("ObjectLockEnabled") == "Enabled"
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _NO_LOCK:
+                raise Unavailable(f"the Object Lock configuration of {self._bucket}: {error}") from error
+            enabled = False
+        except _FAILURE as error:
+            raise Unavailable(f"the Object Lock configuration of {self._bucket}: {error}") from error
+        if not enabled:
+            raise NoObjectLock(
+                f"ledger.objectLock.mode is {self._lock.mode if self._lock else ''}, and bucket"
+                f" {self._bucket!r} has no Object Lock: make a bucket with Object Lock enabled and copy the"
+                " ledger to it, or leave ledger.objectLock.mode empty"
+            )
 
     def get(self, key: str, limit: int = MAX_OBJECT) -> bytes | None:
         try:
