@@ -58,8 +58,8 @@ class Verdict:
 
     @property
     def over(self) -> int:
-        """Micro-units above ceilings, of what containers cost or of what was posted."""
-        return sum(self._over(name, what) for name in self.ceilings for what in ("cost", "posted"))
+        """Micro-units above ceilings, by what containers cost or by what was posted, whichever is more."""
+        return sum(max(self._over(name, what) for what in ("cost", "posted")) for name in self.ceilings)
 
     def _over(self, study: str, what: str) -> int:
         total: int = sum(getattr(one, what) for one in self.attempts.values() if one.study == study)
