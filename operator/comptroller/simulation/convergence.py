@@ -63,6 +63,7 @@ def at_rest(run: "Run") -> None:
     for name, account in oracle.fold.accounts.items():
         if account.held:
             oracle.violated("P5", f"{name} still holds {account.held}")
+    oracle.settled()
     for study in run.cluster.studies.values():
         declared = study.spec.ceilings.spend.amount
         if oracle.fold.accounts[f"study/{study.metadata.uid}"].requested != to_micro(declared):

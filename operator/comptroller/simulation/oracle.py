@@ -17,6 +17,7 @@ from comptroller.cluster.simulated import OPERATOR, Change, Pod, Simulated, Simu
 from comptroller.cluster.simulated.bodies import Body, condition
 from comptroller.ledger.encoding import decode
 from comptroller.ledger.entries import Ceiling, Close, Entry, Post, Price, Reserve
+from comptroller.simulation.bill import Tariff, bill, seconds, tariffs, worst
 from comptroller.simulation.fold import Fold, Held
 from comptroller.simulation.process import Looked
 from comptroller.world import AttemptKey
@@ -28,6 +29,8 @@ from comptroller_api.money import to_micro
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
 
+_STAMPS = 2
+"""Seconds of each pod that stamps of whole seconds leave open, of its beginning and of its end."""
 _SILENT = 60
 """Seconds without a heartbeat for which a pod may still be given another lease."""
 
@@ -60,12 +63,16 @@ class Oracle:
     cluster: Simulated
     lag: int
     """Seconds by which what an operator knows may be old when it acts on it."""
+    slack: int
+    """Seconds in which nobody may have been able to lower what a tenant raised."""
     violations: list[Violation] = field(default_factory=list)
     fold: Fold = field(default_factory=Fold)
     declared: list[Declared] = field(default_factory=list)
     launched: dict[AttemptKey, SimulatedJob] = field(default_factory=dict)
     studies: dict[str, Study] = field(default_factory=dict)
     """Every study there ever was."""
+    tariffs: dict[tuple[str, str], list[Tariff]] = field(default_factory=dict)
+    """What people declared, by node kind and capacity."""
 
     def violated(self, promise: str, what: str) -> None:
         """Note a violation."""
@@ -76,6 +83,10 @@ class Oracle:
         cluster, studies = self.cluster, self.cluster.studies
         self.studies |= studies
         self.declared.append(Declared(cluster.now, studies, cluster.budgets, cluster.prices))
+        lists = [(one.since, one.prices) for one in self.declared]
+        for node in cluster.nodes:
+            kind = (node.kind, node.capacity)
+            self.tariffs[kind] = tariffs(lists, *kind)
 
     # -- the ledger ----------------------------------------------------------------------------------------
 
@@ -178,8 +189,10 @@ class Oracle:
         posted = sum(hold.posted or 0 for hold in attempt.holds)
         held = sum(hold.amount for hold in attempt.holds)
         pods = [pod for pod in job.pods if pod.scheduled is not None] if job is not None else []
-        if running := [pod.name for pod in pods if pod.running]:
+        if running := [pod.name for pod in pods if pod.running and self._visible(pod, looked)]:
             self.violated("P4", f"{entry.id}: it is settled and {running[0]} still runs")
+        elif job is not None and job.tampered:
+            return  # what it truly cost may come later; it is looked at in the end
         elif job is not None and self._may_run(job):
             self.violated("P4", f"{entry.id}: it is settled and may still run")
         elif job is None or not pods:
@@ -196,6 +209,14 @@ class Oracle:
                     self.violated("P1", f"{entry.id}: {posted} is posted, it cost {true}")
             elif not all(self._confirmed(pod) for pod in pods) and posted != held:
                 self.violated("P1", f"{entry.id}: {posted} is posted of {held}, and nobody saw it end")
+
+    def _visible(self, pod: Pod, looked: Looked | None) -> bool:
+        """Whether the writer could see that a pod runs."""
+        if not pod.job.tampered:
+            return True
+        since = looked.at if looked is not None else self.cluster.now
+        there = pod.uid in self.cluster.server.objects["pods"]
+        return pod.reachable and there and pod.scheduled is not None and pod.scheduled < since
 
     def _may_run(self, job: SimulatedJob) -> bool:
         """Whether a pod of the Job, or one that is still to be made, may come to a node."""
@@ -253,10 +274,12 @@ class Oracle:
         if change.user != OPERATOR or change.old is None:
             return
         job = self._job_of(change)
+        if job is not None and job.key is None:
+            self.violated("P4", f"{job.name} is somebody else's, and the operator writes to it")
         attempt = self.fold.attempts.get(job.key) if job is not None and job.key is not None else None
         if job is None or attempt is None:
             return
-        if _released(change) and attempt.closed is None:
+        if _released(change) and attempt.closed is None and not job.tampered:
             self.violated("P7", f"{job.name} is released before its books are closed")
         if change.new is None or STOP in job.body["metadata"].get("annotations", {}):
             return
@@ -294,8 +317,10 @@ class Oracle:
                 _allowed(job.body),
                 *(_allowed(pods[p.uid]) for p in job.pods if p.ended is None and p.uid in pods),
             ]
-            if any(seconds is None or seconds < attempt.granted for seconds in allowed):
+            if any(found is None or found < attempt.granted for found in allowed):
                 self.violated("P5", f"{who} rests, and {job.name} is not told of its {attempt.granted}s")
+            elif any(found is not None and found > attempt.granted for found in allowed):
+                self.violated("P2", f"{who} rests, and {job.name} may run beyond its {attempt.granted}s")
 
     def on_end(self, pod: Pod) -> None:
         """A pod has ended."""
@@ -307,6 +332,9 @@ class Oracle:
         if attempt is None:
             return  # it was told at its launch
         now = self.cluster.now
+        if job.tampered:
+            self._talked(job, attempt)
+            return
         spans = [(pod.scheduled, pod.until(now)) for pod in job.pods if pod.scheduled is not None]
         allowed = attempt.granted + self.overhead(attempt.key[0])
         for begin, end in spans:
@@ -314,6 +342,56 @@ class Oracle:
                 self.violated("P2", f"{job.name} runs for {end - begin}s, {allowed}s are covered")
         if (cost := attempt.cost(spans)) > attempt.covered:
             self.violated("P1", f"{job.name} has cost {cost}, {attempt.covered} is held")
+
+    def _talked(self, job: SimulatedJob, attempt: Held) -> None:
+        """What a tenant has raised is lowered soon, as far as anybody can reach it."""
+        ran = seconds(job.pods, self.cluster.now)
+        allowed = attempt.granted + self.overhead(attempt.key[0]) + self.slack
+        if ran > allowed and not any(pod.cut for pod in job.pods):
+            self.violated("P2", f"{job.name} was tampered with and has run for {ran}s, {allowed}s at most")
+
+    # -- the bill ------------------------------------------------------------------------------------------
+
+    def bill(self, job: SimulatedJob) -> tuple[int, int]:
+        """What a Job's pods have truly cost, at least and at most."""
+        return bill(job.pods, self.tariffs, job.created, self.cluster.now, self.slack)
+
+    def settled(self) -> None:
+        """In the end everything that ran is paid for, at what it cost, and no study went over its ceiling."""
+        totals: dict[str, int] = {}
+        for key, job in self.launched.items():
+            attempt = self.fold.attempts.get(key)
+            if attempt is None or any(pod.cut and job.tampered for pod in job.pods):
+                continue
+            least, most = self.bill(job)
+            totals[key[0]] = totals.get(key[0], 0) + least
+            self._paid(job, attempt, least, most)
+        for uid, cost in totals.items():
+            study = self.studies[uid]
+            cap = max((one.cap for own in self.tariffs.values() for one in own), default=0)
+            tampered = sum(job.tampered for key, job in self.launched.items() if key[0] == uid)
+            beyond = tampered * worst(study.spec.runtime.resources.cpu, cap, self.slack)
+            limit = max(a for one in self.declared for a in _amounts(one, f"study/{uid}"))
+            if cost > limit + beyond:
+                self.violated("P1", f"{study.metadata.name} has truly cost {cost}, its ceiling is {limit}")
+
+    def _paid(self, job: SimulatedJob, attempt: Held, least: int, most: int) -> None:
+        posted = sum(hold.posted or 0 for hold in attempt.holds) + attempt.late
+        held = sum(hold.amount for hold in attempt.holds)
+        cap = max((one.cap for own in self.tariffs.values() for one in own), default=0)
+        resolution = worst(attempt.first.resources.cpu, cap, _STAMPS * len(job.pods))
+        if posted < least - resolution:
+            self.violated("P7", f"{job.name} has truly cost {least}, {posted} is posted")
+        uncertain = job.tampered or not all(self._confirmed(pod) for pod in job.pods)
+        if posted > (max(held, most) if uncertain else most + self._waited(job, cap)) + resolution:
+            self.violated("P7", f"{job.name} has truly cost {most} at most, {posted} is posted of {held}")
+
+    def _waited(self, job: SimulatedJob, cap: int) -> int:
+        """What may be billed for the time in which nobody could see that its pod was not bound, or over."""
+        waits = sum((pod.scheduled or pod.created) - pod.created for pod in job.pods)
+        late = sum(max(0, (pod.reported_at or 0) - pod.until(0)) for pod in job.pods)
+        cpu = sum(pod.cpu for pod in job.pods[:1])
+        return worst(f"{cpu}m", cap, waits + late)
 
     def ends(self, account: str) -> int | None:
         """When a period or a credit ends, in unix seconds; `None`: never."""

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from comptroller.actions import Action
-from comptroller.cluster.simulated import Change, Pod, Simulated, SimulatedJob, Witness
+from comptroller.cluster.simulated import PERSON, Change, Pod, Simulated, SimulatedJob, Witness
 from comptroller.ledger.anchor import MemoryAnchor
 from comptroller.ledger.stores.memory import MemoryStore
 from comptroller.simulation.convergence import at_rest, unsettled
 from comptroller.simulation.oracle import Oracle, Violation
 from comptroller.simulation.process import NAMESPACE, Looked, Process
 from comptroller.simulation.schedule import Event, Schedule
+from comptroller.simulation.tenants import exceeded
 from comptroller.simulation.trace import Trace
 
 _CONVERGES_IN = 3 * 3600
@@ -67,7 +68,7 @@ class Run(Witness):
         self.cluster.server.watchers.append(self._written)
         self.store: MemoryStore = _Stored(self)
         self.anchor = MemoryAnchor()
-        self.oracle = Oracle(self.cluster, lag=schedule.lag)
+        self.oracle = Oracle(self.cluster, lag=schedule.lag, slack=schedule.slack)
         self.trace = Trace(schedule.start, keep=keep_trace)
         self.skews: dict[str, int] = {}
         """By operator: seconds by which its clock is ahead."""
@@ -83,6 +84,8 @@ class Run(Witness):
         """By what was to be stored: what its writer had looked at when it planned it."""
         self.next_jobs: list[str] = []
         """What is wrong with the pods of the next Jobs, each a field of `Pod`."""
+        self.guests: list[str] = []
+        """Jobs that are nobody's of ours."""
         self.batches = self.actions = self.passes = 0
         self.is_calm = False
         self._generations: dict[str, int] = {}
@@ -156,6 +159,7 @@ class Run(Witness):
         self.bad_reports.clear()
         self.next_jobs.clear()
         self.cluster.pulls.clear()
+        self._see_off()
         for process in self.processes.values():
             process.arrive()
             process.calm()
@@ -166,6 +170,15 @@ class Run(Witness):
                 self.cluster.cut(node, off=False)
         if "a" not in self.processes:
             self.start_operator("a")
+
+    def _see_off(self) -> None:
+        """What tenants put in everybody's way goes, as somebody would see to in the end."""
+        server = self.cluster.server
+        server.webhooks.clear()
+        server.policies[:] = [policy for policy in server.policies if policy is not exceeded]
+        for name in self.guests:
+            if server.named("jobs", name) is not None:
+                server.delete("jobs", name, PERSON)
 
     # -- operators -----------------------------------------------------------------------------------------
 

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from comptroller.simulation.run import Run
 
 
+_PASSES = 60
+"""Seconds in which an operator that sees all there is makes a pass, and another."""
+
+
 class Event(Protocol):
     """One thing that people or faults do."""
 
@@ -36,6 +40,16 @@ class Schedule:
     """Of each node."""
     lag: int = 30
     """Seconds for which an operator may go on with what it saw."""
+
+    @property
+    def slack(self) -> int:
+        """Seconds in which nobody may have been able to lower what a tenant raised."""
+        blind = 0
+        for event in self.events:
+            if type(event).__module__.endswith(".faults"):
+                lengths = (getattr(event, name, 0) for name in ("seconds", "down"))
+                blind += sum(abs(one or 0) for one in lengths)
+        return _PASSES + self.lag + blind
 
     def only(self, kept: Iterable[int]) -> "Schedule":
         """The same with some of its events, by their places."""

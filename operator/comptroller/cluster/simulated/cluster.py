@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from kubernetes.aio.client.exceptions import ApiException
+
 from comptroller.actions import Action
 from comptroller.cluster import runs
 from comptroller.cluster.base import Snapshot
@@ -230,9 +232,13 @@ class Simulated(Machines):
         for pod in list(self.live.values()):
             self.touch(pod)
 
-    def make_pod(self, body: Body) -> None:
-        """Create a pod for a Job."""
-        self.server.create("pods", body, "job-controller")
+    def make_pod(self, body: Body) -> bool:
+        """Create a pod for a Job; `False` where a quota or a policy refuses it."""
+        try:
+            return self.server.create("pods", body, "job-controller") is not None
+        except ApiException as error:
+            self.witness.say("jobs", f"{body['metadata']['name']} is refused: {error.reason}")
+            return False
 
     def evict(self, node: Node) -> None:
         """Delete the pods of a node that nobody hears of."""

@@ -26,6 +26,8 @@ _USER = "job-controller"
 _TRACKING = "batch.kubernetes.io/job-tracking"
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_AGAIN = 10
+"""Seconds after which a pod that was refused is tried again."""
 _KEPT = 57
 """Characters of a Job's name in the names of its pods."""
 
@@ -170,7 +172,8 @@ class JobController:
                 "spec": template["spec"],
                 "status": {"phase": "Pending", "conditions": []},
             }
-            self._cluster.make_pod(pod)
+            if not self._cluster.make_pod(pod):
+                self.soon(uid, _AGAIN)
 
     def _delete(self, pods: list[Body]) -> None:
         for pod in pods:

@@ -130,6 +130,8 @@ class Machines:
         """Note when a node was last heard of; the node controller finds out a while later."""
         if node.reachable:
             node.cut_at = self.now
+            for pod in self.pods_on(node):
+                pod.cut = True
             self.timeline.after(_NODE_GRACE, lambda: self._look_after(node))
 
     def _look_after(self, node: Node) -> None:
@@ -435,7 +437,8 @@ class Machines:
         if status != body["status"]:
             self.server.replace("pods", {**body, "status": status}, "kubelet", "status")
             self.witness.changed()
-        if pod.ended is not None and "deletionTimestamp" in body["metadata"]:
+        there = self.server.named("pods", pod.name) is not None
+        if pod.ended is not None and there and "deletionTimestamp" in body["metadata"]:
             self.server.delete("pods", pod.name, "kubelet", grace=0)
 
     def is_idle(self, pod: Pod) -> bool:

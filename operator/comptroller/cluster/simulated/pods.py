@@ -114,6 +114,8 @@ class Pod:
     exit: Ending | None = None
     reported_at: int | None = None
     """When the API server learned that it had ended, from its kubelet."""
+    cut: bool = False
+    """Its node was lost while it ran, so that for a time nobody could tell it anything."""
     given_up: bool = False
     """Its node is gone from the API, so the control plane marked it as failed."""
     ip: str = ""

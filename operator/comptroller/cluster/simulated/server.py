@@ -265,10 +265,10 @@ class Server:
         """Return the objects that have these labels, by uid."""
         wanted = list(labels)
         if not wanted:
-            return dict(self.objects[resource])
+            return dict(self.objects.get(resource, {}))
         return {
             uid: body
-            for uid, body in self.objects[resource].items()
+            for uid, body in self.objects.get(resource, {}).items()
             if all(body["metadata"].get("labels", {}).get(name) == value for name, value in wanted)
         }
 

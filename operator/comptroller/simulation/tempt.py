@@ -1,0 +1,58 @@
+"""What tenants and their controllers do to a run, drawn from its seed."""
+
+import random
+from collections.abc import Iterator
+
+from comptroller.simulation import tenants
+from comptroller.simulation.schedule import Event
+
+
+class Tenants:
+    """The kinds of what people with `edit` in the namespace do."""
+
+    rng: random.Random
+
+    def _at(self) -> int:
+        raise NotImplementedError
+
+    def talk(self) -> Iterator[Event]:
+        """Somebody raises a deadline and a grant."""
+        yield tenants.Talk(self._at(), self.rng.randint(0, 3))
+
+    def edit_job(self) -> Iterator[Event]:
+        """Somebody patches a Job."""
+        yield tenants.EditJob(self._at(), self.rng.randint(0, 3), self.rng.choice(tenants.JOB_EDITS))
+
+    def queue(self) -> Iterator[Event]:
+        """A queue suspends a Job, and resumes it later."""
+        seconds = self.rng.choice((2, 10, 40, 120))
+        yield tenants.EditJob(self._at(), self.rng.randint(0, 2), "suspend", seconds)
+
+    def edit_pod(self) -> Iterator[Event]:
+        """Somebody patches a pod."""
+        yield tenants.EditPod(self._at(), self.rng.randint(0, 3), self.rng.choice(tenants.POD_EDITS))
+
+    def delete_managed(self) -> Iterator[Event]:
+        """Somebody deletes a Job or a pod, in one of the ways there are."""
+        resource = self.rng.choice(("jobs", "pods"))
+        hows = ("Background", "Foreground", "Orphan", "stripped", "forced")
+        how = self.rng.choice(hows[:4] if resource == "jobs" else (hows[0], *hows[3:]))
+        yield tenants.DeleteManaged(self._at(), self.rng.randint(0, 3), resource, how)
+
+    def impostor(self) -> Iterator[Event]:
+        """Somebody takes the name of an attempt."""
+        trial, attempt = self.rng.randint(0, 1), self.rng.choice((0, 1, 1, 2))
+        yield tenants.Impostor(self._at() // 2, self.rng.choice((1, 1, 2)), trial, attempt)
+
+    def clock_step(self) -> Iterator[Event]:
+        """A node's clock is stepped."""
+        seconds = self.rng.choice((-3600, -90, -10, 10, 90, 3600))
+        yield tenants.ClockStep(self._at(), self.rng.choice((0, 0, 1, 2)), seconds)
+
+    def sidecars(self) -> Iterator[Event]:
+        """A mesh injects a container."""
+        yield tenants.Sidecars(self._at() // 2, self.rng.choice((20, 100, 300)))
+
+    def quota(self) -> Iterator[Event]:
+        """A quota refuses pods."""
+        yield tenants.Quota(self._at() // 2, self.rng.choice((5, 60, 200)))
