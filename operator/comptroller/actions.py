@@ -38,6 +38,8 @@ class Launch:
     resources: Resources
     node_selector: dict[str, str]
     tolerations: tuple[Toleration, ...] = ()
+    guarded: bool = True
+    """The image's first process is our guard, so that the lease may be renewed while the pod runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +60,22 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """Raise the Job's deadline to what the books grant."""
+    """Set the Job's deadline to what the books grant: raise it after a renewal, lower what others raised."""
 
     name: str
     seconds: int
+    uid: str | None = None
+    """Of the Job that is meant; `None`: whichever has the name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Tell the guard in the pod what the books grant; after `Extend`, never before it."""
+    """Set the guard's grant to what the books grant; where it is raised, after `Extend` and never before."""
 
     name: str
     seconds: int
+    uid: str | None = None
+    """Of the Job that is meant; `None`: whichever has the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,17 @@ class Stop:
     name: str
     end: End
     reason: str
+    uid: str | None = None
+    """Of the Job that is meant; `None`: whichever has the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Lower the pods' own deadlines, so that kubelets end what the Job controller and the guard did not."""
+
+    name: str
+    uid: str | None = None
+    """Of the Job that is meant; `None`: whichever has the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +111,8 @@ class Release:
     """The attempt is settled: its Job and pod may be deleted."""
 
     name: str
+    uid: str | None = None
+    """Of the Job that is meant; `None`: whichever has the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +163,7 @@ Action: TypeAlias = (
     | Grant
     | Introduce
     | Stop
+    | Expire
     | Release
     | RecordTrial
     | RecordStudy

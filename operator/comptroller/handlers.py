@@ -26,6 +26,8 @@ from comptroller.cluster.api import Api, connect, path
 from comptroller.cluster.bounded import bounded
 from comptroller.cluster.jobs import MANAGED, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
+from comptroller.cluster.nodes import trimmed_node
+from comptroller.cluster.pods import trimmed
 from comptroller.cluster.pricelists import PriceKeeper
 from comptroller.cluster.pulse import PodPulse
 from comptroller.controller import Controller
@@ -50,6 +52,9 @@ _RESOURCES: dict[str, tuple[tuple[str, str, str], dict[str, str]]] = {
     "pods": (("", "v1", "pods"), MANAGED),
     "nodes": (("", "v1", "nodes"), {}),
 }
+_CLUSTER_WIDE = frozenset({"pricelists", "nodes"})
+_SILENT = frozenset({"nodes"})
+"""Resources whose events wake nobody: every kubelet writes its node's status all the time."""
 
 
 class Picture:
@@ -192,7 +197,7 @@ class Operator:
             b["metadata"]["uid"]: b["metadata"].get("namespace") for b in self.picture.everywhere(resource)
         }
         known |= self.cluster.overlaid(resource)
-        everywhere = resource in {"pricelists", "nodes"} or not self._settings.watched
+        everywhere = resource in _CLUSTER_WIDE or not self._settings.watched
         watched: list[str | None] = [None] if everywhere else [*self._settings.watched]
         there: set[str] = set()
         for namespace in watched:
@@ -237,15 +242,9 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
     found = kopf.OperatorRegistry()
     for resource, (selector, labels) in _RESOURCES.items():
 
-        async def index(
-            body: kopf.Body, namespace: str | None, resource: kopf.Resource, **_: Any
-        ) -> dict[str, dict[str, Any]]:
-            if resource.plural == "nodes":  # of which only the labels are read, and there may be thousands
-                meta = body["metadata"]
-                return {"": {"metadata": {k: meta.get(k) for k in ("name", "uid", "labels")}}}
-            kept = dict(body)
-            kept["metadata"] = {k: v for k, v in body["metadata"].items() if k != "managedFields"}
-            return {namespace or "": bounded(kept)}
+        async def index(body: kopf.Body, namespace: str | None, **_: Any) -> dict[str, dict[str, Any]]:
+            keep = trimmed_node if body.get("kind") == "Node" else trimmed
+            return {namespace or "": bounded(keep(dict(body)))}
 
         async def wake(
             event: Mapping[str, Any],
@@ -258,7 +257,7 @@ def registry(operator: Operator) -> kopf.OperatorRegistry:
             operator.picture.show(resource.plural, uid)
             if event["type"] == "DELETED":
                 operator.cluster.forget(resource.plural, uid)
-            if resource.plural != "nodes":  # whose kubelets write to them all the time
+            if resource.plural not in _SILENT:
                 operator.wake(namespace)
 
         kopf.index(*selector, id=resource, registry=found, labels=labels or None)(index)

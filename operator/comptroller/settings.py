@@ -48,6 +48,10 @@ class Settings(BaseSettings):
         default="", description="Comma-separated trainer images that studies may name; any where empty."
     )
 
+    guarded_images: str = Field(
+        default="", description="Comma-separated images, beside the operator's own, that run under our guard."
+    )
+
     @property
     def ledger_lock(self) -> ObjectLock | None:
         """How batches are kept from deletion."""
@@ -66,5 +70,6 @@ class Settings(BaseSettings):
             min_duration=self.lease_min_duration,
             min_grace=self.lease_min_grace,
             min_slack=self.lease_min_slack,
+            guarded=tuple(image for image in self.guarded_images.split(",") if image),
             images=tuple(image for image in self.allowed_images.split(",") if image),
         )

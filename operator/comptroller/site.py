@@ -28,6 +28,8 @@ class SitePolicy:
     """No floor where empty."""
     min_slack: str = ""
     """No floor where empty."""
+    guarded: tuple[str, ...] = ()
+    """Further images whose first process is our guard, written as `images` are."""
     images: tuple[str, ...] = ()
     """Images, in any tag and digest unless they name one, or prefixes that end in '/'; any where empty."""
 
@@ -52,6 +54,10 @@ class SitePolicy:
                 "ImageNotAllowed",
                 f"spec.runtime.image: {runtime.image} is not an allowed trainer image; allowed: {allowed}",
             )
+
+    def is_guarded(self, image: str) -> bool:
+        """Return whether an image that a study names keeps to its lease by itself."""
+        return any(_covers(guarded, image) for guarded in self.guarded)
 
     def allows(self, image: str) -> bool:
         """Return whether a study may name the image."""

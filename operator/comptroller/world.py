@@ -8,10 +8,11 @@ from comptroller.ledger.books import Books
 from comptroller.ledger.names import unique_name
 from comptroller.pricing import Feed
 from comptroller.site import ANYTHING, SitePolicy
+from comptroller_api import quantity
 from comptroller_api.budget import Budget
 from comptroller_api.contract import Heartbeat, Report
 from comptroller_api.pricelist import PriceList
-from comptroller_api.study import Study
+from comptroller_api.study import Resources, Study
 from comptroller_api.trial import End, Trial
 
 AttemptKey: TypeAlias = tuple[str, int, int]
@@ -38,6 +39,29 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Requested:
+    """What a pod makes the scheduler set aside for it."""
+
+    cpu_milli: int
+    """Thousandths of a core."""
+    memory_bytes: int
+    devices: tuple[tuple[str, int], ...] = ()
+    """Extended resources by name, and how many."""
+
+    def beyond(self, resources: Resources) -> str:
+        """Return what is requested beyond the `resources` that are paid for; empty where nothing is."""
+        paid = {resources.gpus: resources.gpu}
+        found: list[tuple[str, object, object]] = [
+            (name, count, paid.get(name, 0)) for name, count in self.devices if count > paid.get(name, 0)
+        ]
+        if self.cpu_milli > (cpu := quantity.milli(resources.cpu)):
+            found.append(("cpu", f"{self.cpu_milli}m", f"{cpu}m"))
+        if self.memory_bytes > (memory := quantity.whole(resources.memory)):
+            found.append(("memory", f"{self.memory_bytes} B", f"{memory} B"))
+        return ", ".join(f"{name}: {asked} requested, {known} paid for" for name, asked, known in found)
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The Job of one attempt and its pods, as observed. Times are unix seconds of the cluster's clocks."""
 
@@ -54,7 +78,9 @@ class Run:
     ended: int | None = None
     """When the work had surely stopped; billing ends here."""
     spans: tuple[tuple[int, int | None], ...] = ()
-    """Of several pods, from when to when each is billed; with one pod, `scheduled` and `ended` say so."""
+    """From when to when each pod is billed; empty: one pod, from `scheduled` to `ended`."""
+    certain: bool = True
+    """The ends of the spans are known; else a node's clock stepped, and the lease's end bounds each."""
     exit: Exit = Exit()
     stop: End | None = None
     """The end that was asked for, if the operator asked."""
@@ -74,6 +100,41 @@ class Run:
     """The labels of the nodes that its pods are bound to, of those that are known."""
     unseen: bool = False
     """The Job had a pod that was not seen: that it reached a node, and when, is a guess from the Job."""
+    most_granted: int | None = None
+    """Seconds granted to the pod that is granted most; `None`: as `granted`."""
+    uid: str | None = None
+    """The Job's uid; `None` where the cluster has no uids."""
+    trial: str | None = None
+    """The uid of the `Trial` that controls the Job."""
+    tombstone: bool = False
+    """The Job runs no pod and only keeps its name from being taken."""
+    paused: bool = False
+    """The Job is suspended, or has no parallelism, and may go on."""
+    bound: int = 0
+    """How many pods have reached a node."""
+    live: bool = False
+    """A pod is on a node and not over."""
+    unreachable: bool = False
+    """The kubelets of all live pods no longer report, so nobody can see whether they still run."""
+    done: bool = False
+    """The trainer is over and its pod is not: another container keeps it."""
+    pod_deadline: int = 0
+    """The pods' own `activeDeadlineSeconds`, the largest of those that are live."""
+    template: Requested | None = None
+    """What a pod of the Job would request."""
+    requested: tuple[Requested, ...] = ()
+    """What its pods do request, each amount once."""
+    jobless: bool = False
+    """Only its pods are there, and the Job is gone."""
+    hidden: bool = False
+    """Somebody took our labels off the Job or off a pod, so that watches bring it no more."""
+    rivals: tuple["Run", ...] = ()
+    """Other Jobs, or pods whose Job is gone, that say they are this attempt."""
+
+    @property
+    def deleted_unstarted(self) -> bool:
+        """Somebody deleted the Job before it began, so that it never runs."""
+        return self.deleted and self.started is None and self.scheduled is None
 
     def billed(self, until: int) -> list[tuple[int, int]]:
         """From when to when each pod that reached a node is billed; up to `until` for one that still runs."""
@@ -116,6 +177,8 @@ class World:
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
     """By study uid, in order of their numbers."""
     runs: Mapping[AttemptKey, Run] = field(default_factory=dict)
+    taken: Mapping[AttemptKey, str] = field(default_factory=dict)
+    """Attempts whose name a Job has that is not ours, and why it is not."""
     reports: Mapping[AttemptKey, Report | Unusable | None] = field(default_factory=dict)
     """Of attempts that finished and are not yet in their trial's status; `None`: surely not there."""
     budgets: tuple[Budget, ...] = ()

@@ -26,7 +26,14 @@ from comptroller_api.trial import Trial
 MANAGED = {"app.kubernetes.io/managed-by": "comptroller"}
 STUDY, STUDY_UID, TRIAL, ATTEMPT = (f"{GROUP}/{part}" for part in ("study", "study-uid", "trial", "attempt"))
 STOP, STOP_REASON = f"{GROUP}/stop", f"{GROUP}/stop-reason"
+NOTHING = "none"
+"""The name of a tombstone's container, and its image: a Job's template cannot be changed to another."""
 _USER = 65532
+_NO_SIDECARS = {
+    "labels": {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injection": "disabled"},
+    "annotations": {"linkerd.io/inject": "disabled", "sidecar.istio.io/inject": "false"},
+}
+"""How service meshes are told to add no container: it would outlive the trainer, and nobody pays for it."""
 _TOLD = {GRANT_ANNOTATION: GRANT_FILE, LEADER_ANNOTATION: LEADER_FILE}
 _NVIDIA, _DEVICES = "nvidia.com/", "NVIDIA_VISIBLE_DEVICES"
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -62,17 +69,19 @@ def _owners(one: Trial | Study | None) -> list[Body]:
 
 
 def job(launch: Launch, settings: PodSettings) -> Body:
-    """The Job of an attempt.
+    """Return the Job of an attempt.
 
-    Its deadline is the lease, so that it ends with the operator dead; the pod's own deadline is the longest
-    attempt, so that it ends with the control plane dead and a hostile image. Our finalizer keeps both until
-    the books are closed, so that what is billed is what the kubelet saw. Where several pods train together,
-    one that fails ends them all.
+    Its deadline is the lease, so that it ends with the operator dead. The pod's own deadline, which can only
+    be lowered, ends it with the control plane dead too. For an image with our guard it is the longest
+    attempt, since the guard keeps to the lease; for any other it is the lease. Our finalizer keeps both
+    objects until the books are closed, so that what is billed is what the kubelet saw. Where several pods
+    train together, one that fails ends them all.
     """
     work, lease = launch.assignment, launch.study.spec.runtime.lease
     key = (launch.study.metadata.uid, work.trial, work.attempt)
     labels, owners = _labels(key, work.study), _owners(launch.trial)
-    longest = quantity.seconds(lease.longest_attempt) if lease.renewal == "Renew" else work.lease_seconds
+    renewed = lease.renewal == "Renew" and launch.guarded
+    longest = quantity.seconds(lease.longest_attempt) if renewed else work.lease_seconds
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -90,8 +99,8 @@ def job(launch: Launch, settings: PodSettings) -> Body:
             **_together(launch.resources.pods),
             "template": {
                 "metadata": {
-                    "labels": labels,
-                    "annotations": {GRANT_ANNOTATION: str(work.lease_seconds)},
+                    "labels": labels | _NO_SIDECARS["labels"],
+                    "annotations": _NO_SIDECARS["annotations"] | {GRANT_ANNOTATION: str(work.lease_seconds)},
                     "finalizers": [FINALIZER],
                 },
                 "spec": _pod(launch, settings, longest),
@@ -195,8 +204,8 @@ def tombstone(bury: Bury, namespace: str) -> Body:
     """A Job that only takes a name: it is suspended and would run no pod."""
     labels = _labels(bury.key, study_name(bury.name, *bury.key))
     container = {
-        "name": "none",
-        "image": "none",
+        "name": NOTHING,
+        "image": NOTHING,
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     return {

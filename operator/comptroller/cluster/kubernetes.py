@@ -1,11 +1,11 @@
 """The real cluster: objects from watches, actions by the API, heartbeats from the pods."""
 
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import filterfalse
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import structlog
 from kubernetes.aio.client.exceptions import ApiException
@@ -16,12 +16,15 @@ from comptroller.cluster import jobs, runs, unread
 from comptroller.cluster.api import Api, Missing, WriteRefused, path
 from comptroller.cluster.base import Snapshot
 from comptroller.cluster.events import event_of, refused_event, unwritten_event
-from comptroller.cluster.nodes import Nodes
+from comptroller.cluster.nodes import Nodes, lost_nodes, trimmed_node
+from comptroller.cluster.ownership import by_job, is_managed, is_tombstone, job_uid, orphaned, stand_in
+from comptroller.cluster.pods import finished, is_kept, trimmed
+from comptroller.cluster.trials import trial_body
 from comptroller.status import rfc3339
 from comptroller.world import AttemptKey, Refused, Run
 from comptroller_api.budget import Budget
 from comptroller_api.contract import GRANT_ANNOTATION, LEADER_ANNOTATION, Heartbeat
-from comptroller_api.meta import API_VERSION, FINALIZER, Model
+from comptroller_api.meta import FINALIZER, Model
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
 from comptroller_api.trial import Trial
@@ -29,15 +32,15 @@ from comptroller_api.trial import Trial
 log = structlog.get_logger()
 
 Body = dict[str, Any]
+Attempt: TypeAlias = tuple[Body | None, tuple[Body, ...]]
+"""A Job, where it is there, and all its pods."""
 M = TypeVar("M", Study, Trial, Budget, PriceList)
 _FORBIDDEN = 403
 _LIMIT = 2000
 """Overlaid objects kept at most; watches catch up long before."""
-_FRESH = {
-    **dict.fromkeys(("studies", "trials", "budgets", "pricelists"), ""),
-    **dict.fromkeys(("jobs", "pods"), ",".join(f"{name}={value}" for name, value in jobs.MANAGED.items())),
-}
-"""What a fresh look lists, and the labels that it asks for."""
+_CLUSTER_WIDE = frozenset({"pricelists", "nodes"})
+_FRESH = ("studies", "trials", "budgets", "pricelists", "nodes", "jobs", "pods")
+"""What a fresh read lists; Jobs before pods, and both whatever their labels, which others may take off."""
 
 
 class Watched(Protocol):
@@ -87,7 +90,8 @@ class Kubernetes:
         self._untold: list[tuple[Body, Refused]] = []
         self._written: dict[tuple[str, str], Body] = {}
         self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
-        self._attempts: dict[str, dict[str, tuple[Body | None, tuple[Body, ...]]]] = {}
+        self._attempts: dict[str, dict[str, dict[str | None, Attempt]]] = {}
+        self._runs_read: dict[str, dict[str, tuple[Hashable, Run | None]]] = {}
 
     # -- observe -------------------------------------------------------------------------------------------
 
@@ -103,7 +107,7 @@ class Kubernetes:
         snapshot = Snapshot(
             studies=studies,
             trials={uid: tuple(sorted(own, key=lambda t: t.spec.number)) for uid, own in trials.items()},
-            runs=self._runs(namespace, thresholds),
+            runs=self._runs(namespace, thresholds, fresh=fresh),
             budgets=tuple(self._parse(Budget, "budgets", namespace, refused)),
             prices=tuple(self._parse(PriceList, "pricelists", None, refused)),
             refused=tuple(refused),
@@ -127,13 +131,13 @@ class Kubernetes:
     async def _look(self, namespace: str) -> int:
         """Lay what the API server has over what watches brought; its clock when the first list began."""
         moments = []
-        for resource, selector in _FRESH.items():
-            scope = None if resource == "pricelists" else namespace
+        for resource in _FRESH:
+            scope = None if resource in _CLUSTER_WIDE else namespace
             # What watches bring while the list is on its way may be younger than the list: it is no ghost.
             before = {body["metadata"]["uid"] for body in self._objects(resource, scope)}
-            bodies, at = await self._api.objects(path(resource, scope), selector)
+            bodies, at = await self._api.objects(path(resource, scope))
             moments.append(at)
-            there = {body["metadata"]["uid"]: body for body in bodies}
+            there = {body["metadata"]["uid"]: body for body in self._ours(resource, namespace, bodies)}
             for uid in before - there.keys():
                 self._gone(resource, uid)
             seen = {body["metadata"]["uid"]: body for body in self._objects(resource, scope)}
@@ -141,6 +145,13 @@ class Kubernetes:
                 if uid not in seen or _version(body) > _version(seen[uid]):
                     self._wrote(resource, body)
         return min(moments)
+
+    def _ours(self, resource: str, namespace: str, bodies: list[Body]) -> list[Body]:
+        """Return what the operator made, or what its Jobs did."""
+        if resource not in {"jobs", "pods"}:
+            return bodies
+        own = {body["metadata"]["uid"] for body in self._objects("jobs", namespace)}
+        return [body for body in bodies if is_managed(body) or (resource == "pods" and job_uid(body) in own)]
 
     def _parse(self, model: type[M], resource: str, namespace: str | None, refused: list[Refused]) -> list[M]:
         """The objects of one kind; each version is parsed once, and told of once where it is refused."""
@@ -191,30 +202,60 @@ class Kubernetes:
             if kind == resource
         }
 
-    def _runs(self, namespace: str, thresholds: Mapping[str, int]) -> dict[AttemptKey, Run]:
-        pods = runs.by_owner(self._objects("pods", namespace))
-        there = self._objects("jobs", namespace)
-        nodes = Nodes(self._objects("nodes", None) if pods else ())
-        taken = {body["metadata"]["uid"] for body in there}
-        left = [body for uid, own in pods.items() if uid not in taken and (body := runs.stand_in(own))]
-        found, attempts = {}, {}
+    def _runs(self, namespace: str, thresholds: Mapping[str, int], *, fresh: bool) -> dict[AttemptKey, Run]:
+        pods = by_job(self._objects("pods", namespace))
+        there = {body["metadata"]["uid"]: body for body in self._objects("jobs", namespace)}
+        left = [
+            body for uid, own in pods.items() if uid not in there and (body := stand_in(own, fresh=fresh))
+        ]
+        nodes = self._objects("nodes", None)
+        lost, places = lost_nodes(nodes), Nodes(nodes if pods else ())
+        claims: dict[AttemptKey, list[Run]] = {}
+        attempts: dict[str, dict[str | None, Attempt]] = {}
+        read: dict[str, tuple[Hashable, Run | None]] = {}
         # A Job is believed before what stands in for one, and that before a Job that only takes a name.
-        for body in [*filter(runs.is_tombstone, there), *left, *filterfalse(runs.is_tombstone, there)]:
+        for body in [
+            *filterfalse(is_tombstone, there.values()),
+            *left,
+            *filter(is_tombstone, there.values()),
+        ]:
             uid = body["metadata"]["uid"]
-            run = runs.run(body, *pods.get(uid, ()))
+            own = pods.get(uid, ())
+            run = self._read_run(namespace, body, own, lost, read)
             if run is None:
                 continue
-            attempts[run.name] = (body if uid in taken else None, pods.get(uid, ()))
+            attempts.setdefault(run.name, {})[uid] = (there.get(uid), own)
             threshold = thresholds.get(run.key[0])
-            found[run.key] = replace(
-                run,
-                nodes=nodes.of(pods.get(uid, ())),
-                heartbeat=self._pulse.heartbeat(uid),
-                silent_seconds=self._pulse.silent_seconds(uid),
-                idle_seconds=self._pulse.idle_seconds(uid, threshold) if threshold is not None else 0,
+            claims.setdefault(run.key, []).append(
+                replace(
+                    run,
+                    nodes=places.of(own),
+                    heartbeat=self._pulse.heartbeat(uid),
+                    silent_seconds=self._pulse.silent_seconds(uid),
+                    idle_seconds=self._pulse.idle_seconds(uid, threshold) if threshold is not None else 0,
+                )
             )
-        self._attempts[namespace] = attempts
-        return found
+        self._attempts[namespace], self._runs_read[namespace] = attempts, read
+        return {key: replace(first, rivals=tuple(rest)) for key, (first, *rest) in claims.items()}
+
+    def _read_run(
+        self,
+        namespace: str,
+        job: Body,
+        pods: tuple[Body, ...],
+        lost: frozenset[str],
+        read: dict[str, tuple[Hashable, Run | None]],
+    ) -> Run | None:
+        """Return what became of an attempt; what has not changed since the last pass is not read again."""
+        uid = job["metadata"]["uid"]
+        names = {pod.get("spec", {}).get("nodeName") for pod in pods}
+        versions = [(one["metadata"]["uid"], one["metadata"].get("resourceVersion")) for one in (job, *pods)]
+        state = (tuple(versions), frozenset(names & lost))
+        known = self._runs_read.get(namespace, {}).get(uid)
+        if known is None or known[0] != state or versions[0][1] is None:
+            known = (state, runs.run(job, *pods, lost_nodes=lost))
+        read[uid] = known
+        return known[1]
 
     # -- act -----------------------------------------------------------------------------------------------
 
@@ -233,17 +274,19 @@ class Kubernetes:
                 return await self._create("jobs", namespace, jobs.job(action, self._settings))
             case todo.Bury():
                 return await self._bury(namespace, action)
-            case todo.Extend(name, seconds):
-                job, _ = self._attempt(namespace, name)
+            case todo.Extend(name, seconds, uid):
+                job, _ = self._attempt(namespace, name, uid)
                 return await self._change("jobs", job, {"spec": {"activeDeadlineSeconds": seconds}})
-            case todo.Grant(name, seconds):
-                return await self._tell_pods(namespace, name, {GRANT_ANNOTATION: str(seconds)})
+            case todo.Grant(name, seconds, uid):
+                return await self._annotate(namespace, name, uid, {GRANT_ANNOTATION: str(seconds)})
             case todo.Introduce(name, address):
-                return await self._tell_pods(namespace, name, {LEADER_ANNOTATION: address})
+                return await self._annotate(namespace, name, None, {LEADER_ANNOTATION: address})
             case todo.Stop():
                 return await self._stop(namespace, action)
-            case todo.Release(name):
-                return await self._release(namespace, name)
+            case todo.Expire(name, uid):
+                return await self._expire(namespace, name, uid)
+            case todo.Release(name, uid):
+                return await self._release(namespace, name, uid)
             case todo.RecordTrial(trial, status):
                 return await self._record("trials", namespace, trial, status.to_json())
             case todo.RecordStudy(study, status):
@@ -260,6 +303,7 @@ class Kubernetes:
     def _wrote(self, resource: str, body: Body | None) -> bool:
         if body is None:
             return False
+        body = trimmed_node(body) if resource == "nodes" else trimmed(body)
         meta = body["metadata"]
         if meta.get("deletionTimestamp") and not meta.get("finalizers"):
             self._gone(resource, meta["uid"])  # with this write
@@ -288,9 +332,10 @@ class Kubernetes:
         }
         return self._wrote("jobs", {**body, "metadata": body["metadata"] | meta})
 
-    def _attempt(self, namespace: str, name: str) -> tuple[Body | None, list[Body]]:
+    def _attempt(self, namespace: str, name: str, uid: str | None) -> tuple[Body | None, list[Body]]:
         """The Job and the pods of an attempt as they were last observed, or as we have written them since."""
-        job, pods = self._attempts.get(namespace, {}).get(name, (None, ()))
+        claims = self._attempts.get(namespace, {}).get(name, {})
+        job, pods = claims.get(uid) or next(iter(claims.values()), (None, ()))
         return job and self._latest("jobs", job), [self._latest("pods", pod) for pod in pods]
 
     def _latest(self, resource: str, seen: Body) -> Body:
@@ -319,28 +364,35 @@ class Kubernetes:
 
     async def _stop(self, namespace: str, stop: todo.Stop) -> bool:
         """End an attempt by its Job's deadline; a pod that no Job controls any more, by its own."""
-        job, pods = self._attempt(namespace, stop.name)
+        job, pods = self._attempt(namespace, stop.name, stop.uid)
         notes = {jobs.STOP: stop.end, jobs.STOP_REASON: stop.reason[:512]}
         patch = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
         done = False
         for pod in pods:
-            if job is None or runs.orphaned(pod):
+            if (job is None or orphaned(pod)) and not finished(pod):
                 done = await self._change("pods", pod, patch)
                 if not done:
                     return False  # the Job would say that it was asked for
         return await self._change("jobs", job, patch) or done
 
-    async def _tell_pods(self, namespace: str, name: str, notes: Mapping[str, str]) -> bool:
-        _, pods = self._attempt(namespace, name)
-        patch = {"metadata": {"annotations": dict(notes)}}
-        return any([await self._change("pods", pod, patch, held=False) for pod in pods])
+    async def _expire(self, namespace: str, name: str, uid: str | None) -> bool:
+        _, pods = self._attempt(namespace, name, uid)
+        running = [pod for pod in pods if not finished(pod)]
+        patch = {"spec": {"activeDeadlineSeconds": 1}}
+        return any([await self._change("pods", pod, patch, held=False) for pod in running])
 
-    async def _release(self, namespace: str, name: str) -> bool:
+    async def _annotate(self, namespace: str, name: str, uid: str | None, notes: Mapping[str, str]) -> bool:
+        _, pods = self._attempt(namespace, name, uid)
+        patch = {"metadata": {"annotations": dict(notes)}}
+        running = [pod for pod in pods if not finished(pod)]
+        return any([await self._change("pods", pod, patch, held=False) for pod in running])
+
+    async def _release(self, namespace: str, name: str, uid: str | None) -> bool:
         """The pods first: it is the Job that says that something is left to do."""
         done = False
-        job, pods = self._attempt(namespace, name)
+        job, pods = self._attempt(namespace, name, uid)
         for resource, body in [*(("pods", pod) for pod in pods), ("jobs", job)]:
-            if body is None or FINALIZER not in body["metadata"].get("finalizers", []):
+            if body is None or not is_kept(body):
                 continue
             kept = [f for f in body["metadata"]["finalizers"] if f != FINALIZER]
             done |= await self._change(resource, body, {"metadata": {"finalizers": kept}})
@@ -376,31 +428,6 @@ class Kubernetes:
         patch = {"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version}}
         call = self._api.merge(path("studies", namespace, meta.name), patch)
         return await self._changed("studies", meta.uid, call)
-
-
-def trial_body(action: todo.CreateTrial) -> Body:
-    """The `Trial` object, owned by its study."""
-    study, trial = action.study.metadata, action.trial
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "Trial",
-        "metadata": {
-            "name": trial.metadata.name,
-            "namespace": trial.metadata.namespace,
-            "labels": jobs.MANAGED | {jobs.STUDY: study.name, jobs.STUDY_UID: study.uid},
-            "ownerReferences": [
-                {
-                    "apiVersion": API_VERSION,
-                    "kind": "Study",
-                    "name": study.name,
-                    "uid": study.uid,
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ],
-        },
-        "spec": trial.spec.to_json(),
-    }
 
 
 def ended_instead(status: Body, why: str) -> Body:

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import structlog
 
-from comptroller.cluster import runs
 from comptroller.cluster.jobs import STUDY
+from comptroller.cluster.ownership import by_job, key_of, speaker
 from comptroller.heartbeats import Tracker, client, over_http, scrape
 from comptroller.ledger.names import attempt_name
 from comptroller_api.contract import HEARTBEAT_PORT, Heartbeat
@@ -126,7 +126,7 @@ class PodPulse:
 def _addresses(pods: list[Body]) -> dict[str, tuple[str, str]]:
     """Whom to expect at which address, by Job. A pod that cannot be read is passed over, and no other."""
     try:
-        first = {job: own[0] for job, own in runs.by_owner(pods).items()}
+        first = {job: speaker(own) for job, own in by_job(pods).items()}
         return {job: found for job, pod in first.items() if (found := _address(pod))}
     except Exception as error:  # noqa: BLE001 - whatever it is, one pod is at fault
         if len(pods) == 1:
@@ -139,7 +139,7 @@ def _addresses(pods: list[Body]) -> dict[str, tuple[str, str]]:
 def _address(pod: Body) -> tuple[str, str] | None:
     """Whom to expect at which address, of a pod that runs."""
     labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
-    key = runs.key_of(labels)
+    key = key_of(labels)
     if key is None or status.get("phase") != "Running" or not status.get("podIP"):
         return None
     return attempt_name(labels.get(STUDY, ""), *key), str(status["podIP"])

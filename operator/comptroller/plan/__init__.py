@@ -14,7 +14,9 @@ from comptroller.plan import accounts
 from comptroller.plan.budgets import record_budgets
 from comptroller.plan.ended import ORPHANS_OVERHEAD, Closing
 from comptroller.plan.governance import missing_manifests
+from comptroller.plan.identity import identified
 from comptroller.plan.places import missing_places
+from comptroller.plan.settle import unposted
 from comptroller.plan.shedding import shed
 from comptroller.plan.study import StudyPass
 from comptroller.pricing import PriceBook
@@ -27,6 +29,7 @@ __all__ = ["plan"]
 
 def plan(world: World) -> list[Action]:
     """What to do now. An empty list means that the namespace is as it should be."""
+    world = identified(world)
     declared: list[Entry] = [*accounts.missing_ceilings(world), *missing_manifests(world)]
     declared += accounts.rollovers(world)
     if declared:
@@ -35,6 +38,8 @@ def plan(world: World) -> list[Action]:
     if places := tuple(missing_places(world, prices)):
         return [Append(places)]  # what ends now is billed by where it ran
     room = {name: account.room for name, account in world.books.accounts.items()}
+    for account, amount in unposted(world):
+        room[account] = max(0, room[account] - amount)
     lowered, without_room = shed(world), set()
     entries: list[Entry] = []
     actions: list[Action] = []
@@ -92,4 +97,6 @@ def _ownerless(world: World) -> Closing:
     for key, attempt in sorted(world.books.open.items()):
         if key[0] not in known | unread:
             closing.abandon(attempt, "its study is gone", None)
+            if key not in world.runs:
+                closing.missing(attempt)
     return closing

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from comptroller.actions import Action, Bury, Refresh, Release, Stop
 from comptroller.ledger.books import Attempt
-from comptroller.ledger.entries import Entry
+from comptroller.ledger.entries import Entry, Start
 from comptroller.plan import settle
+from comptroller.plan.enforce import ending
 from comptroller.world import AttemptKey, Run, World
 from comptroller_api.study import Study
 
@@ -31,20 +32,64 @@ class Closing:
         attempt = self.world.books.open.get(run.key)
         if attempt is None:
             self._close_stray(run)
-        elif run.ended is not None:
-            guessed = run.unseen or (run.started is not None and run.scheduled is None)
-            if guessed and not self._fresh():
-                return  # only a fresh read proves that a pod never had a node, or that it is gone
-            end, reason = settle.classify(run)
-            self.entries += settle.settle(self.world.books, attempt, run, run.ended, end, reason)
-        elif self._never_runs(run):
+            return
+        self._record_start(attempt, run)
+        if run.ended is not None:
+            self._settle_ended(attempt, run)
+        elif self._never_runs(attempt, run):
             reason = "its Job was deleted before it began"
             self.entries += settle.settle(self.world.books, attempt, run, self._now, "Suspended", reason)
             self.given_up.add(run.key)
-        elif self._surely_over(run, attempt.granted) and self._fresh():
-            reason = "nothing was heard of it until its lease was over"
-            self.entries += settle.settle_unconfirmed(attempt, reason, self._now)
-            self.given_up.add(run.key)
+        elif self._surely_over(attempt, run) and self._fresh():
+            self._give_up(attempt, "nothing was heard of it until its lease was over")
+        elif attempt.bound and run.uid is not None and not run.bound:
+            self.vanished(attempt)
+        elif self._overdue(attempt, run) and self._fresh():
+            self.actions += ending(run, overdue=True)
+
+    def _settle_ended(self, attempt: Attempt, run: Run) -> None:
+        if run.paused and not run.tombstone and run.deadline != 1:
+            return  # somebody may resume it: it is stopped first
+        guessed = run.unseen or (run.started is not None and run.scheduled is None)
+        if guessed and not self._fresh():
+            return  # only a fresh read proves that a pod never had a node, or that it is gone
+        if run.scheduled is None and attempt.bound:
+            self.vanished(attempt)  # a pod was on a node, and somebody has taken it away
+            return
+        over = settle.bounded(run, attempt.granted + self.overhead)
+        end, reason = settle.classify(run)
+        ended = self._now if over.ended is None else over.ended
+        self.entries += settle.settle(self.world.books, attempt, over, ended, end, reason)
+        self.given_up.add(run.key)
+
+    def missing(self, attempt: Attempt) -> None:
+        """Decide on an attempt whose Job is not seen; one that has not started may still be launched."""
+        key = (attempt.study, attempt.trial, attempt.number)
+        if attempt.bound:
+            self.vanished(attempt)
+        elif (why := self.world.taken.get(key)) is not None and self._fresh():
+            nothing = Run(key, attempt.name, 0, 0, started=None, ended=self._now)
+            self.entries += settle.settle(self.world.books, attempt, nothing, self._now, "Suspended", why)
+            self.given_up.add(key)
+
+    def vanished(self, attempt: Attempt) -> None:
+        """Bill an attempt whose Job and pods somebody took away to the end of its lease, once that is over.
+
+        It is never launched again: nobody can say that it does not run any more.
+        """
+        if self._fresh() and self._now > attempt.bound + attempt.granted + self.overhead + UNCONFIRMED_AFTER:
+            self._give_up(attempt, "its Job or its pods were taken away before they were seen to end")
+
+    def _give_up(self, attempt: Attempt, reason: str) -> None:
+        self.entries += settle.settle_unconfirmed(attempt, reason, self._now, self.overhead)
+        self.given_up.add((attempt.study, attempt.trial, attempt.number))
+
+    def _record_start(self, attempt: Attempt, run: Run) -> None:
+        """Note that the attempt has reached a node, unless its books are closed in this very pass."""
+        if run.uid is None or run.scheduled is None or attempt.bound or run.ended is not None:
+            return
+        place = {"study": attempt.study, "trial": attempt.trial, "attempt": attempt.number}
+        self.entries.append(Start(**place, job=run.uid, at=run.scheduled))
 
     def abandon(self, attempt: Attempt, reason: str, owner: Study | None) -> None:
         """End an attempt that nobody would launch or go on with: its study or its trial is gone.
@@ -54,19 +99,34 @@ class Closing:
         key = (attempt.study, attempt.trial, attempt.number)
         run = self.world.runs.get(key)
         if run is None:
-            if self._fresh():
+            if not attempt.bound and key not in self.world.taken and self._fresh():
                 self.actions.append(Bury(key, attempt.name, reason, owner))
         elif run.ended is None and run.stop is None and run.key not in self.given_up and self._fresh():
-            self.actions.append(Stop(run.name, "Suspended", reason))
+            self.actions.append(Stop(run.name, "Suspended", reason, run.uid))
 
     def _close_stray(self, run: Run) -> None:
+        """Stop what runs without a lease, bill what was never billed, and let go of what is over."""
         attempts = self.world.books.attempts(run.key[0], run.key[1])
-        granted = attempts[run.key[2]].granted if run.key[2] < len(attempts) else run.deadline
-        over = run.ended is not None or self._never_runs(run) or self._surely_over(run, granted)
-        if over and not run.released:
-            self.actions.append(Release(run.name))
-        elif not over and run.stop is None:
-            self.actions.append(Stop(run.name, "Suspended", "no lease is held for it"))
+        closed = attempts[run.key[2]] if run.key[2] < len(attempts) else None
+        granted = closed.granted if closed is not None else run.deadline
+        if run.ended is not None and closed is not None:
+            if run.unseen and not self._fresh():
+                return
+            over = settle.bounded(run, granted + self.overhead)
+            if (found := settle.adjustment(self.world.books, closed, over)) is not None:
+                self.entries.append(found)
+                return  # once that is durable, it may go
+        over_for_good = (
+            run.ended is not None or run.deleted_unstarted or self._surely_over_after(granted, run)
+        )
+        if over_for_good:
+            if not run.released:
+                self.actions.append(Release(run.name, run.uid))
+        elif run.stop is None:
+            self.actions.append(Stop(run.name, "Suspended", "no lease is held for it", run.uid))
+        else:
+            late = self._now > (closed.ended if closed is not None else 0) + self.overhead
+            self.actions += ending(run, overdue=late)
 
     @property
     def _now(self) -> int:
@@ -78,15 +138,26 @@ class Closing:
             self.actions.append(Refresh())
         return self.world.fresh
 
-    def _never_runs(self, run: Run) -> bool:
-        return run.deleted and run.started is None and run.scheduled is None
+    def _overdue(self, attempt: Attempt, run: Run) -> bool:
+        """Return whether a pod that is seen to run should have been ended by all others."""
+        if not run.live or run.unreachable or run.pod_deadline <= 1:
+            return False
+        latest = max(start for start, _ in run.billed(self._now))
+        return self._now > latest + attempt.granted + self.overhead
 
-    def _surely_over(self, run: Run, granted: int) -> bool:
-        """Whether its enforcers must have ended it, though nobody says so; such as on a lost node.
+    def _never_runs(self, attempt: Attempt, run: Run) -> bool:
+        return run.deleted_unstarted and not attempt.bound
 
-        A pod without a node may still get one: it costs nothing, and is waited for.
+    def _surely_over(self, attempt: Attempt, run: Run) -> bool:
+        return self._surely_over_after(attempt.granted, run)
+
+    def _surely_over_after(self, granted: int, run: Run) -> bool:
+        """Return whether its enforcers must have ended it, though nobody reports so; such as on a lost node.
+
+        Time alone ends nothing whose kubelet still reports. A pod without a node may still get one: it costs
+        nothing, and is waited for.
         """
-        if run.started is None or run.scheduled is None:
+        if run.started is None or run.scheduled is None or not run.unreachable:
             return False
         latest = max(start for start, _ in run.billed(self._now))
         return self._now > latest + granted + self.overhead + UNCONFIRMED_AFTER

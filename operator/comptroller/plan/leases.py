@@ -48,6 +48,16 @@ class Leases:
         self._least = min(self._duration, max(self.overhead, self._duration // 4))
 
     @property
+    def guarded(self) -> bool:
+        """Whether the study's image runs under our guard, which keeps to a lease that is renewed.
+
+        Any other is ended by its pod's own deadline, which nobody can raise: it has one lease, and goes on in
+        another attempt.
+        """
+        image = self._study.spec.runtime.image
+        return image is None or image == self._world.trainer_image or self._world.site.is_guarded(image)
+
+    @property
     def priced(self) -> Quote:
         """The quote of a study that is Active, and so has one."""
         if not isinstance(self.quote, Quote):
@@ -125,7 +135,7 @@ class Leases:
         self, attempt: Attempt, run: Run
     ) -> Reserve | None:
         """The next lease of a run at half-time, where one fits."""
-        if self._study.spec.runtime.lease.renewal != "Renew" or run.started is None:
+        if self._study.spec.runtime.lease.renewal != "Renew" or not self.guarded or run.started is None:
             return None
         if run.scheduled is None or run.exit.message:
             return None  # it has no node, or cannot start there: another lease would buy nothing

@@ -1,13 +1,14 @@
 """How an attempt ended, and what it cost."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import accumulate
 
 from comptroller.ledger.books import Attempt, Books
-from comptroller.ledger.entries import Close, Entry, Place, Post, Price, Void
+from comptroller.ledger.entries import Adjust, Close, Entry, Place, Post, Price, Void
 from comptroller.plan.prices import price_key
 from comptroller.pricing.rates import HourlyRates, metered
-from comptroller.world import Run
+from comptroller.world import Run, World
 from comptroller_api import contract
 from comptroller_api.trial import End
 
@@ -29,7 +30,7 @@ def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911, PLR0912  (a d
     if done.code == contract.EXIT_NO_GAIN:
         return "NoGain", done.message
     if run.stop is not None:
-        return run.stop, run.stop_reason
+        return run.stop, run.stop_reason or "stopped"
     if done.out_of_memory or done.code == contract.EXIT_OUT_OF_MEMORY:
         return "OutOfMemory", done.message or "the container was killed for memory"
     if done.code is None and done.message and run.scheduled is not None:
@@ -87,6 +88,58 @@ def _on(place: Place, rates: HourlyRates, attempt: Attempt, cap: HourlyRates) ->
     return rates.at_most(cap) if place.node_class in {attempt.node_class, ""} else rates
 
 
+def unposted(world: World) -> Iterator[tuple[str, int]]:
+    """Yield what running attempts have cost beyond what is held for them, by account.
+
+    It is posted once they have ended; until then nobody else may spend it.
+    """
+    for key, attempt in world.books.open.items():
+        run = world.runs.get(key)
+        if run is not None and run.ended is None and run.scheduled is not None:
+            excess = cost_so_far(world.books, attempt, run, world.now) - attempt.held - attempt.spent
+            if excess > 0:
+                yield from ((account, excess) for account in attempt.accounts)
+
+
+def bounded(run: Run, seconds: int) -> Run:
+    """Return a run whose uncertain spans end with its lease at the latest.
+
+    Where a node's clock stepped, the control plane knows only that the work had ended when that was reported,
+    and a report is late where the node was cut off.
+
+    Args:
+        run: one that is over.
+        seconds: the lease and what its enforcers may take.
+    """
+    if run.certain or run.ended is None:
+        return run
+    spans = tuple((start, min(end, start + seconds)) for start, end in run.billed(run.ended))
+    return replace(run, spans=spans, ended=max(end for _, end in spans))
+
+
+def adjustment(books: Books, attempt: Attempt, run: Run) -> Adjust | None:
+    """Return what a closed attempt's run cost beyond what was billed; `None` where that is nothing.
+
+    It is charged at the price that the attempt was launched at. What was settled without knowing the end of
+    the run is billed for more seconds than are leased, so that only what was never paid for is found here.
+    """
+    seconds = billed_seconds(attempt, run, run.ended or 0) - books.billed_seconds(attempt)
+    if run.ended is None or seconds <= 0 or attempt.price is None:
+        return None
+    gpus = attempt.resources.gpus
+    cap = HourlyRates.read(attempt.price.rates, "Cap", gpus)
+    rates = HourlyRates.read(attempt.price.rates, attempt.capacity, gpus).at_most(cap)
+    return Adjust(
+        study=attempt.study,
+        trial=attempt.trial,
+        attempt=attempt.number,
+        number=len(books.adjustments.get(run.key, ())),
+        amount=rates.cost(attempt.resources, seconds),
+        seconds=seconds,
+        reason=f"it ran for {seconds} s more than was billed when its books were closed",
+    )
+
+
 def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reason: str) -> Iterator[Entry]:
     """One `Post` or `Void` for each lease, oldest first, then `Close`."""
     seconds = billed_seconds(attempt, run, ended)
@@ -97,9 +150,12 @@ def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reaso
     yield close.model_copy(update={"report": report})
 
 
-def settle_unconfirmed(attempt: Attempt, reason: str, now: int) -> Iterator[Entry]:
-    """Nothing tells how long it ran: it is billed to the end of its lease, at the cap."""
-    seconds = attempt.granted
+def settle_unconfirmed(attempt: Attempt, reason: str, now: int, overhead: int) -> Iterator[Entry]:
+    """Yield what settles an attempt of which nobody knows how long it ran: all that it holds is spent.
+
+    That is the lease, and the seconds that its enforcers may take, at the cap.
+    """
+    seconds = attempt.granted + overhead
     yield from _spread(attempt, attempt.held + attempt.spent)
     yield _close(attempt, "NodeLost", reason, seconds=seconds, started=max(0, now - seconds), ended=now)
 

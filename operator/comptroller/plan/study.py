@@ -7,8 +7,6 @@ from comptroller.actions import (
     Action,
     Bury,
     CreateTrial,
-    Extend,
-    Grant,
     Introduce,
     Launch,
     Protect,
@@ -23,6 +21,7 @@ from comptroller.ledger.names import trial_name
 from comptroller.plan import accounts as acc
 from comptroller.plan import places, trials
 from comptroller.plan.ended import Closing
+from comptroller.plan.enforce import ending, intrusion, kept
 from comptroller.plan.leases import PERIOD, Leases, silent
 from comptroller.plan.risk import likely
 from comptroller.plan.trials import Progress, Step
@@ -38,8 +37,8 @@ from comptroller_api.contract import Assignment
 from comptroller_api.meta import FINALIZER, Metadata
 from comptroller_api.money import to_amount
 from comptroller_api.study import Latency, Study
+from comptroller_api.trial import End, Trial, TrialSpec
 from comptroller_api.trial import Proposal as TrialProposal
-from comptroller_api.trial import Trial, TrialSpec
 
 _OF_ALL_TRIALS = ("trials", "progress", "best", "best_trial", "front")
 """Parts of a study's status that are folded from all of its trials."""
@@ -116,6 +115,8 @@ class StudyPass:
         for attempt in list(self.world.books.open_attempts(self.uid)):
             if attempt.trial in self.gone:
                 closing.abandon(attempt, "its trial is gone", self.study)
+            if (self.uid, attempt.trial, attempt.number) not in self.world.runs:
+                closing.missing(attempt)
         self.entries += closing.entries
         self.actions += closing.actions
         return closing
@@ -299,31 +300,44 @@ class StudyPass:
         key = (attempt.study, attempt.trial, attempt.number)
         run, lowered = self.world.runs.get(key), self.shed.get(key)
         if run is None:
+            if attempt.bound or key in self.world.taken:
+                return  # it is never launched again; `Closing` decides when it is settled
             if lowered is None and wanted and verdict.state == "Active" and self.leases.launchable(attempt):
                 self.actions.append(self._launch_of(p.trial, attempt))
             else:
                 self.actions.append(Bury(key, attempt.name, lowered or verdict.message, p.trial))
             return
-        if run.ended is not None or run.stop is not None:
+        if run.ended is not None and not run.paused:
             return
-        idle = self.study.spec.runtime.idle
-        if not wanted:
-            self.actions.append(Stop(run.name, "Suspended", verdict.message))
-        elif lowered is not None:
-            reason = f"{lowered} was lowered under what is held"
-            self.actions.append(Stop(run.name, "Suspended", reason))
-        elif run.started is None and self.leases.too_late(attempt):
-            self.actions.append(Stop(run.name, "Suspended", "it came too late to begin"))
-        elif run.deleted:
-            # Its pods outlive it: our finalizer keeps it, and the garbage collector waits for that.
-            self.actions.append(Stop(run.name, "Suspended", "its Job was deleted"))
-        elif places.dearer(attempt):
-            self.actions.append(Stop(run.name, "Suspended", f"{places.trouble(attempt)}, above what is held"))
-        elif idle is not None and run.idle_seconds >= quantity.seconds(idle.window):
-            reason = f"{trials.IDLE}: utilization under {idle.threshold}% for {run.idle_seconds}s"
-            self.actions.append(Stop(run.name, "Suspended", reason))
+        if run.stop is not None:
+            self.actions += ending(run, overdue=False)
+        elif (why := self._why_stop(attempt, run, verdict, lowered, wanted=wanted)) is not None:
+            self.actions.append(Stop(run.name, *why, run.uid))
         else:
             self._keep(attempt, run, verdict)
+
+    def _why_stop(
+        self, attempt: Attempt, run: Run, verdict: Verdict, lowered: str | None, *, wanted: bool
+    ) -> tuple[End, str] | None:
+        """Return the end and the reason of a run that may not go on; `None` where it may."""
+        if (found := intrusion(attempt, run)) is not None:
+            return found
+        idle = self.study.spec.runtime.idle
+        why = None
+        if not wanted:
+            why = verdict.message
+        elif lowered is not None:
+            why = f"{lowered} was lowered under what is held"
+        elif run.started is None and self.leases.too_late(attempt):
+            why = "it came too late to begin"
+        elif run.deleted:
+            # Its pods outlive it: our finalizer keeps it, and the garbage collector waits for that.
+            why = "its Job was deleted"
+        elif places.dearer(attempt):
+            why = f"{places.trouble(attempt)}, above what is held"
+        elif idle is not None and run.idle_seconds >= quantity.seconds(idle.window):
+            why = f"{trials.IDLE}: utilization under {idle.threshold}% for {run.idle_seconds}s"
+        return None if why is None else ("Suspended", why)
 
     def _launch_of(self, trial: Trial, attempt: Attempt) -> Launch:
         spec, meta = self.study.spec, self.study.metadata
@@ -348,15 +362,19 @@ class StudyPass:
         image = spec.runtime.image or self.world.trainer_image
         quote = self.leases.priced
         return Launch(
-            self.study, trial, assignment, image, attempt.resources, quote.node_selector, quote.tolerations
+            self.study,
+            trial,
+            assignment,
+            image,
+            attempt.resources,
+            quote.node_selector,
+            quote.tolerations,
+            self.leases.guarded,
         )
 
     def _keep(self, attempt: Attempt, run: Run, verdict: Verdict) -> None:
         """Let the run have what the books grant, and ask them for more at half-time."""
-        if run.deadline < attempt.granted:
-            self.actions.append(Extend(run.name, attempt.granted))
-        elif run.granted < attempt.granted:
-            self.actions.append(Grant(run.name, attempt.granted))
+        self.actions += kept(attempt, run)
         if run.leader is not None:
             self.actions.append(Introduce(run.name, run.leader))
         if verdict.state == "Active" and (lease := self.leases.renewal(attempt, run)) is not None:

@@ -116,8 +116,17 @@ def test_the_trainer_is_told_its_image_for_the_report():
 
 def test_a_job_of_someone_else_is_no_run():
     body = made()
-    body["metadata"]["labels"] = {}
+    body["metadata"]["labels"] = body["spec"]["template"]["metadata"]["labels"] = {}
     assert runs.run(body) is None
+
+
+@pytest.mark.parametrize("labels", [{}, {"comptroller.dev/trial": "2"}])
+def test_labels_that_somebody_takes_off_or_edits_do_not_hide_an_attempt(labels):
+    body = made()
+    body["metadata"]["labels"] = labels
+    found = runs.run(body)
+    assert (found.key, found.hidden) == (("u1", 1, 0), True)
+    assert not runs.run(made()).hidden
 
 
 @pytest.mark.parametrize(
@@ -230,9 +239,12 @@ def test_a_deleted_job_says_so_and_hides_no_stop():
     ],
 )
 def test_a_job_that_only_carries_our_labels_is_not_an_attempt(change):
-    meta = made()["metadata"]
-    changed = {**meta, **change, "labels": {**meta["labels"], **change.get("labels", {})}}
-    assert runs.run({**made(), "metadata": changed}) is None
+    body = made()
+    meta = body["metadata"]
+    labels = {**meta["labels"], **change.get("labels", {})}
+    body["metadata"] = {**meta, **change, "labels": labels}
+    body["spec"]["template"]["metadata"]["labels"] = labels
+    assert runs.run(body) is None
 
 
 def test_a_pod_without_a_node_says_why_and_its_lease_just_ends():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attempts import LAUNCH, pod
-from comptroller.cluster import jobs, runs
+from comptroller.cluster import jobs, ownership, runs
 from comptroller.ledger.books import Attempt, Books, Lease
 from comptroller.ledger.entries import Close, Post, Price
 from comptroller.plan.settle import classify, settle
@@ -112,9 +112,9 @@ def test_pods_whose_job_is_gone_are_still_read_as_one_attempt():
     for body in own:
         name = f"s-u1-0001-0-{body['metadata']['annotations'][INDEX]}-abcde"
         body["metadata"] |= {"name": name, "labels": labels, "creationTimestamp": "2026-01-01T00:00:01Z"}
-    found = runs.by_owner(reversed(own))
+    found = ownership.by_job(reversed(own))
     assert found == {"j1": tuple(own)}
-    run = runs.run(runs.stand_in(found["j1"]), *found["j1"])
+    run = runs.run(ownership.stand_in(found["j1"], fresh=False), *found["j1"])
     assert (run.ended, run.deleted, len(run.spans)) == (None, True, 2)
 
 

@@ -1,0 +1,58 @@
+"""What a run may not be, whoever made it so: the plan lowers it back, or ends the attempt.
+
+Tenants with Kubernetes' `edit` role may patch Jobs and pods. Where no admission policy refuses that, the next
+pass finds it here: nothing is believed because an object says so, and what is asked for is asked for again
+until it is so.
+"""
+
+from collections.abc import Iterator
+
+from comptroller.actions import Action, Expire, Extend, Grant, Stop
+from comptroller.ledger.books import Attempt
+from comptroller.plan.settle import classify
+from comptroller.world import Run
+from comptroller_api.trial import End
+
+
+def intrusion(attempt: Attempt, run: Run) -> tuple[End, str] | None:
+    """Return the end, and the reason for people, of a run that is no longer what was leased."""
+    if run.hidden:
+        return "Suspended", "its labels were taken off, so that the operator no longer sees it"
+    if run.done:
+        end, why = classify(run)
+        message = "its trainer has ended, and another container keeps its pod running"
+        return (end if end in {"Error", "OutOfMemory"} else "Suspended"), f"{message}; {why}".rstrip("; ")
+    if run.paused and (run.bound or attempt.bound):
+        return "Preempted", "its Job was suspended by a queue or by hand"
+    if run.bound > attempt.resources.pods:
+        return "Suspended", f"{run.bound} pods were started for it, {attempt.resources.pods} paid for"
+    for requested in run.requested:
+        if beyond := requested.beyond(attempt.resources):
+            return "Error", f"its pod is not what is paid for: {beyond}"
+    return None
+
+
+def kept(attempt: Attempt, run: Run) -> Iterator[Action]:
+    """Yield what brings a run's deadline and grant to what the books grant.
+
+    Where they are raised, the Job's deadline comes first and the guard's grant a pass later, so that the
+    guard never has more than the Job. Both are lowered at once.
+    """
+    most = run.granted if run.most_granted is None else run.most_granted
+    if run.deadline != attempt.granted:
+        yield Extend(run.name, attempt.granted, run.uid)
+    if most > attempt.granted or (run.deadline == attempt.granted and run.granted < attempt.granted):
+        yield Grant(run.name, attempt.granted, run.uid)
+
+
+def ending(run: Run, *, overdue: bool) -> Iterator[Action]:
+    """Yield what makes a run end that was stopped, or whose last lease is over.
+
+    Args:
+        run: one that is not over.
+        overdue: the lease and what its enforcers may take are over.
+    """
+    if run.stop is not None and run.deadline != 1:
+        yield Stop(run.name, run.stop, run.stop_reason, run.uid)
+    if overdue and run.live and not run.unreachable and run.pod_deadline > 1:
+        yield Expire(run.name, run.uid)

@@ -1,0 +1,54 @@
+"""Which of the Jobs under an attempt's name is ours.
+
+A name can be predicted, and labels, owner references and annotations can be copied by whoever may make Jobs.
+What nobody else has is a Job with the uid that the books recorded when its first pod reached a node. Before
+that, a Job is ours if our Trial owns it and it requests no more than is paid for: another one costs nobody
+more than ours would.
+"""
+
+from dataclasses import dataclass, replace
+
+from comptroller.ledger.books import Attempt
+from comptroller.world import AttemptKey, Run, World
+
+
+def identified(world: World) -> World:
+    """Return the world with only our own runs in it, and the names that others have taken."""
+    trials = (trial for own in world.trials.values() for trial in own)
+    judge = _Judge(world, {(one.spec.study_uid, one.spec.number): one.metadata.uid for one in trials})
+    runs: dict[AttemptKey, Run] = {}
+    taken: dict[AttemptKey, str] = {}
+    for key, first in world.runs.items():
+        ours = [run for run in (first, *first.rivals) if not judge.foreign(run)]
+        if ours:
+            # Of several, one that runs: what is left of an attempt matters more than who has its name.
+            runs[key] = next((run for run in ours if run.live), ours[0])
+        else:
+            taken[key] = judge.foreign(first)
+    return replace(world, runs=runs, taken=taken)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    world: World
+    trials: dict[tuple[str, int], str]
+
+    def foreign(self, run: Run) -> str:
+        """Return why a run is not ours; empty where it is."""
+        if run.uid is None or run.tombstone:
+            return ""
+        attempt = self._attempt(run.key)
+        if attempt is not None and attempt.job:
+            return "" if attempt.job == run.uid else f"Job {run.name} is not the one that was launched"
+        trial = self.trials.get(run.key[:2])
+        # A Job whose trial is gone cannot be told from a foreign one. It is stopped, as ours would be.
+        if trial is not None and run.trial != trial and not run.jobless:
+            return f"Job {run.name} is not owned by its trial"
+        if attempt is not None and run.template is not None:
+            beyond = run.template.beyond(attempt.resources)
+            return f"Job {run.name} requests more than its attempt: {beyond}" if beyond else ""
+        return ""
+
+    def _attempt(self, key: AttemptKey) -> Attempt | None:
+        attempts = self.world.books.attempts(key[0], key[1])
+        return attempts[key[2]] if key[2] < len(attempts) else None

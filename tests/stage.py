@@ -1,0 +1,149 @@
+"""One study with one trial, whose Job and pods are bodies as the API server has them, and its books.
+
+A pass reads the bodies by the operator's own code, plans, and makes durable what the plan appends, until the
+plan appends nothing more.
+"""
+
+import copy
+
+from attempts import STUDY, TRIAL, pod
+from comptroller import actions as todo
+from comptroller.cluster import jobs, ownership, runs
+from comptroller.ledger.books import Books
+from comptroller.plan import plan
+from comptroller.status import rfc3339
+from comptroller.world import World
+from comptroller_api.meta import FINALIZER
+from comptroller_api.pricelist import PriceList
+from comptroller_api.study import Study
+
+T0 = 1_767_225_600
+"""2026-01-01 00:00:00 UTC."""
+PER_SECOND = 1000
+"""Micro-units that the attempt's core costs a second."""
+LEASE, GRACE, SLACK = 600, 30, 15
+KEY = ("u1", 0, 0)
+PRICES = PriceList.model_validate(
+    {
+        "metadata": {"name": "list"},
+        "spec": {
+            "currency": "USD",
+            "asOf": rfc3339(T0),
+            "nodeClasses": [
+                {
+                    "name": "small",
+                    "onDemand": {"cpu": "3.60", "memoryGiB": "0"},
+                    "cap": {"cpu": "3.60", "memoryGiB": "0"},
+                }
+            ],
+        },
+    }
+)
+
+
+def stamp(second):
+    """A Kubernetes time, so many seconds after the beginning."""
+    return rfc3339(T0 + second)
+
+
+class Stage:
+    """What there is, and one pass after another over it."""
+
+    def __init__(self, ceiling="5.00", image=None, renewal="Renew"):
+        body = STUDY.to_json()
+        spec, runtime = body["spec"], body["spec"]["runtime"]
+        spec["ceilings"]["spend"]["amount"] = ceiling
+        spec["search"] |= {"trials": 1, "parallel": 1}
+        runtime["image"] = image
+        runtime["lease"] |= {"duration": f"{LEASE}s", "renewal": renewal}
+        runtime["lease"] |= {"gracePeriod": f"{GRACE}s", "slack": f"{SLACK}s"}
+        body["metadata"] |= {"finalizers": [FINALIZER], "creationTimestamp": stamp(0), "generation": 1}
+        self.study = Study.model_validate(body)
+        self.trial = TRIAL.model_copy(update={"spec": TRIAL.spec.model_copy(update={"number": 0})})
+        self.books, self.bodies, self.lost_nodes, self.entries = Books(), [], (), []
+        self.launched = next(action for action in self.at(0) if isinstance(action, todo.Launch))
+
+    def at(self, second, *, fresh=True):
+        """Pass over what there is; the actions of the plan that appends nothing."""
+        while True:
+            world = self._world(T0 + second, fresh=fresh)
+            actions = plan(world)
+            if not actions or not isinstance(actions[0], todo.Append):
+                return actions
+            for entry in actions[0].entries:
+                assert self.books.apply(entry) is None, entry
+                self.entries.append(entry)
+
+    def _world(self, now, *, fresh):
+        there = {body["metadata"]["uid"]: body for body in self.bodies if body["kind"] == "Job"}
+        own = ownership.by_job(body for body in self.bodies if body["kind"] == "Pod")
+        left = [b for uid, p in own.items() if uid not in there and (b := ownership.stand_in(p, fresh=fresh))]
+        found = {}
+        for body in [*there.values(), *left]:
+            run = runs.run(body, *own.get(body["metadata"]["uid"], ()), lost_nodes=self.lost_nodes)
+            if run is not None:
+                found.setdefault(run.key, run)
+        return World(
+            now=now,
+            namespace="team",
+            books=self.books,
+            studies=(self.study,),
+            trials={"u1": (self.trial,)},
+            runs=found,
+            prices=(PRICES,),
+            trainer_image="trainer:1",
+            fresh=fresh,
+            server_now=now if fresh else None,
+        )
+
+    # -- what there may be -----------------------------------------------------------------------------------
+
+    def job(self, started=1, **spec):
+        """The Job that the plan launched, as the API server has it."""
+        body = copy.deepcopy(jobs.job(self.launched, jobs.PodSettings({})))
+        body["metadata"] |= {"uid": "j1", "creationTimestamp": stamp(1), "resourceVersion": "1"}
+        body["spec"] |= spec
+        body["status"] = {} if started is None else {"startTime": stamp(started)}
+        self.bodies.append(body)
+        return body
+
+    def pod(self, bound=10, phase="Running", ended=None, code=0, uid="p1", job="j1", clock=0, reported=None):
+        """A pod of it; `clock`: by how much its node's clock is ahead as it ends; `reported`: seconds."""
+        done = None if ended is None else {"exitCode": code, "finishedAt": stamp(ended + clock)}
+        body = pod(phase, bound=None if bound is None else stamp(bound), terminated=done)
+        template = jobs.job(self.launched, jobs.PodSettings({}))["spec"]["template"]
+        made_by = {"batch.kubernetes.io/controller-uid": job}
+        body["kind"] = "Pod"
+        body["spec"] = template["spec"] | {"nodeName": "node-0"}
+        body["metadata"] = copy.deepcopy(template["metadata"]) | {
+            "name": f"{self.launched.assignment.name}-{uid}",
+            "uid": uid,
+            "resourceVersion": "1",
+            "labels": template["metadata"]["labels"] | made_by,
+            "creationTimestamp": stamp(bound or 2),
+            "ownerReferences": [{"kind": "Job", "name": "x", "uid": job, "controller": True}],
+        }
+        if bound is not None:
+            body["status"]["startTime"] = stamp(bound)
+        if reported is not None:
+            entry = {"manager": "kubelet", "subresource": "status", "time": stamp(reported)}
+            body["metadata"]["managedFields"] = [entry]
+        self.bodies.append(body)
+        return body
+
+    # -- what came of it -------------------------------------------------------------------------------------
+
+    @property
+    def spent(self):
+        """Seconds at the price, of the study's account."""
+        return self.books.accounts["study/u1"].spent // PER_SECOND
+
+    @property
+    def attempt(self):
+        """The first attempt."""
+        return self.books.attempts("u1", 0)[0]
+
+
+def of(kind, actions):
+    """The actions of a kind."""
+    return [action for action in actions if isinstance(action, kind)]

@@ -1,0 +1,280 @@
+"""What people do to Jobs and pods, and what the plan makes of it with no admission policy in its way."""
+
+import pytest
+
+from comptroller import actions as todo
+from comptroller.ledger.entries import Adjust, Close, Start
+from stage import GRACE, KEY, LEASE, SLACK, Stage, of, stamp
+
+NAME = "s-u1-0000-0"
+COVERED = LEASE + GRACE + SLACK
+
+
+def running(**how):
+    stage = Stage(**how)
+    stage.job()
+    stage.pod()
+    stage.at(20)
+    assert of(Start, stage.entries)
+    return stage
+
+
+# -- what others may write is not believed -----------------------------------------------------------------
+
+
+def test_a_deadline_and_a_grant_that_somebody_raised_are_lowered_to_what_the_books_grant():
+    stage = running()
+    job, pod = stage.bodies
+    job["spec"]["activeDeadlineSeconds"] = 21600
+    pod["metadata"]["annotations"]["comptroller.dev/lease-seconds"] = "21600"
+    actions = stage.at(30)
+    assert of(todo.Extend, actions) == [todo.Extend(NAME, LEASE, "j1")]
+    assert of(todo.Grant, actions) == [todo.Grant(NAME, LEASE, "j1")]
+
+
+@pytest.mark.parametrize("deadline", [None, 1, 20])
+def test_a_deadline_that_somebody_lowered_or_took_away_is_set_again(deadline):
+    stage = running()
+    stage.bodies[0]["spec"]["activeDeadlineSeconds"] = deadline
+    assert of(todo.Extend, stage.at(30)) == [todo.Extend(NAME, LEASE, "j1")]
+
+
+def test_what_runs_on_after_its_lease_stays_open_is_expired_and_is_posted_as_it_was():
+    stage = running(renewal="Never")
+    job, pod = stage.bodies
+    job["spec"]["activeDeadlineSeconds"] = 21600
+    stage.bodies[1]["spec"] = pod["spec"] | {"activeDeadlineSeconds": 7200}
+    actions = stage.at(10 + COVERED + 500)
+    assert stage.attempt.open
+    assert of(todo.Expire, actions) == [todo.Expire(NAME, "j1")]
+    stage.bodies.pop()
+    stage.pod(phase="Failed", ended=10 + COVERED + 520, code=137, reported=10 + COVERED + 521)
+    stage.at(10 + COVERED + 530)
+    assert (stage.spent, stage.books.overruns, stage.attempt.open) == (COVERED + 520, 1, False)
+
+
+def test_a_stop_that_somebody_noted_is_put_in_force():
+    stage = running()
+    job, _ = stage.bodies
+    job["metadata"]["annotations"] = {"comptroller.dev/stop": "Suspended"}
+    job["spec"]["activeDeadlineSeconds"] = 21600
+    (stop,) = of(todo.Stop, stage.at(30))
+    assert (stop.name, stop.end, stop.uid) == (NAME, "Suspended", "j1")
+    job["spec"]["activeDeadlineSeconds"] = 1
+    assert of(todo.Stop, stage.at(40)) == []
+
+
+def test_a_stop_that_no_operator_notes_is_no_end():
+    stage = running()
+    stage.bodies[0]["metadata"]["annotations"] = {"comptroller.dev/stop": "Finished"}
+    assert of(todo.Stop, stage.at(30)) == []
+
+
+@pytest.mark.parametrize("patch", [{"parallelism": 0}, {"suspend": True}])
+def test_a_job_that_somebody_pauses_is_no_tombstone_and_is_stopped_for_good(patch):
+    stage = running()
+    stage.bodies[0]["spec"] |= patch
+    (stop,) = of(todo.Stop, stage.at(587))
+    assert stop.end == "Preempted"
+    assert stage.attempt.open
+    stage.bodies.pop()
+    stage.pod(phase="Failed", ended=597, code=75, reported=598)
+    assert of(Close, stage.entries) == []
+    stage.bodies[0]["spec"]["activeDeadlineSeconds"] = 1
+    stage.bodies[0]["metadata"]["annotations"] = {"comptroller.dev/stop": "Preempted"}
+    stage.at(600)
+    assert (stage.spent, stage.attempt.end) == (587, "Preempted")
+
+
+def test_every_pod_of_a_job_that_was_suspended_and_resumed_is_billed():
+    stage = running()
+    stage.bodies.pop()
+    stage.pod(bound=10, phase="Failed", ended=110, code=75, reported=111)
+    stage.pod(bound=120, uid="p2")
+    (stop,) = of(todo.Stop, stage.at(130))
+    assert "2 pods" in stop.reason
+    stage.bodies[0]["spec"]["activeDeadlineSeconds"] = 1
+    stage.bodies.pop()
+    stage.pod(bound=120, phase="Failed", ended=140, code=75, uid="p2", reported=141)
+    stage.at(150)
+    assert (stage.spent, stage.attempt.open) == (100 + 20, False)
+
+
+def test_labels_taken_off_a_job_end_it():
+    stage = running()
+    stage.bodies[0]["metadata"]["labels"] = {}
+    (stop,) = of(todo.Stop, stage.at(30))
+    assert "labels" in stop.reason
+
+
+# -- whose an object is ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["owner", "requests"])
+def test_a_job_that_somebody_made_under_an_attempts_name_is_not_the_attempt(how):
+    stage = Stage()
+    job = stage.job()
+    if how == "owner":
+        job["metadata"]["ownerReferences"] = []
+    else:
+        container = job["spec"]["template"]["spec"]["containers"][0]
+        container["resources"] = {"requests": {"nvidia.com/gpu": "8"}}
+    stage.pod(phase="Succeeded", ended=300, reported=301)
+    actions = stage.at(310)
+    assert stage.spent == 0
+    assert (stage.attempt.end, stage.attempt.started) == ("Suspended", 0)
+    assert stage.attempt.reason.startswith(f"Job {NAME} ")
+    assert of(todo.Release, actions) == []
+
+
+def test_a_job_made_in_the_place_of_one_that_ran_is_not_the_attempt_and_ours_is_never_launched_again():
+    stage = running()
+    stage.bodies.clear()
+    stage.job()["metadata"]["uid"] = "j2"
+    stage.pod(job="j2", uid="p2")
+    assert of(todo.Launch, stage.at(60)) == of(todo.Bury, stage.at(60)) == []
+    assert stage.attempt.open
+    stage.at(10 + COVERED + 61)
+    assert (stage.spent, stage.attempt.end) == (COVERED, "NodeLost")
+
+
+@pytest.mark.parametrize("second", [15, 595, 10 + COVERED + 59])
+def test_an_attempt_whose_job_and_pod_were_taken_away_is_never_launched_again(second):
+    stage = running(renewal="Never")
+    stage.bodies.clear()
+    actions = stage.at(second)
+    assert of(todo.Launch, actions) == of(todo.Bury, actions) == []
+    assert stage.attempt.open
+    stage.at(10 + COVERED + 61)
+    assert (stage.spent, stage.attempt.end, stage.books.overruns) == (COVERED, "NodeLost", 0)
+
+
+def test_only_a_fresh_read_gives_up_what_was_taken_away():
+    stage = running()
+    stage.bodies.clear()
+    assert of(todo.Refresh, stage.at(2000, fresh=False))
+    assert stage.attempt.open
+
+
+def test_pods_that_were_orphaned_without_a_finalizer_are_seen_billed_and_stopped():
+    stage = running()
+    pod = stage.bodies.pop()
+    stage.bodies.clear()
+    pod["metadata"] |= {"ownerReferences": [], "finalizers": []}
+    stage.bodies.append(pod)
+    (stop,) = of(todo.Stop, stage.at(60))
+    assert (stop.name, stop.uid) == (NAME, "j1")
+    assert stage.attempt.open
+
+
+# -- sidecars and what is not paid for ---------------------------------------------------------------------
+
+
+def test_a_sidecar_that_outlives_the_trainer_is_ended_and_its_time_is_billed():
+    stage = running()
+    stage.bodies.pop()
+    pod = stage.pod(ended=60)
+    pod["status"]["containerStatuses"].append({"name": "istio-proxy", "state": {"running": {}}})
+    (stop,) = of(todo.Stop, stage.at(70))
+    assert "another container" in stop.reason
+    stage.bodies[0]["spec"]["activeDeadlineSeconds"] = 1
+    stage.bodies[0]["metadata"]["annotations"] = {"comptroller.dev/stop": stop.end}
+    stage.bodies.pop()
+    over = stage.pod(phase="Failed", ended=60, reported=101)
+    sidecar = {"exitCode": 137, "finishedAt": stamp(100)}
+    over["status"]["containerStatuses"].append({"name": "istio-proxy", "state": {"terminated": sidecar}})
+    stage.at(110)
+    assert (stage.spent, stage.attempt.end) == (90, "Finished")
+
+
+def test_a_pod_that_requests_more_than_is_paid_for_is_ended_with_what_it_requests():
+    stage = running()
+    stage.bodies[1]["spec"] = stage.bodies[1]["spec"] | {
+        "containers": [
+            *stage.bodies[1]["spec"]["containers"],
+            {"name": "proxy", "resources": {"requests": {"cpu": "100m"}}},
+        ]
+    }
+    (stop,) = of(todo.Stop, stage.at(30))
+    assert stop.end == "Error"
+    assert "cpu: 1100m requested, 1000m paid for" in stop.reason
+
+
+# -- clocks ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [3600, 86_400, -3600, -200, 20])
+def test_a_clock_that_steps_while_a_pod_runs_is_bounded_by_when_its_end_was_reported(step):
+    stage = running()
+    stage.bodies.pop()
+    stage.pod(phase="Succeeded", ended=310, clock=step, reported=311)
+    stage.at(320)
+    assert (stage.spent, stage.books.overruns) == (301, 0)
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_a_clock_that_nothing_bounds_is_billed_to_the_end_of_the_lease(step):
+    stage = running()
+    stage.bodies.pop()
+    stage.pod(phase="Succeeded", ended=310, clock=step, reported=310 + 7200)
+    stage.at(320)
+    assert (stage.spent, stage.books.overruns) == (COVERED, 0)
+
+
+def test_a_span_that_cannot_be_and_was_never_reported_is_billed_to_the_end_of_the_lease():
+    stage = running()
+    stage.bodies.pop()
+    stage.pod(phase="Succeeded", ended=310, clock=-3600)
+    stage.at(320)
+    assert stage.spent == COVERED
+
+
+def test_a_clock_that_is_off_and_does_not_step_changes_nothing():
+    stage = running()
+    stage.bodies.pop()
+    pod = stage.pod(phase="Succeeded", ended=310, clock=3600, reported=311)
+    pod["status"]["startTime"] = stamp(10 + 3600)
+    stage.at(320)
+    assert stage.spent == 300
+
+
+# -- nothing that is seen to run is given up ---------------------------------------------------------------
+
+
+def test_time_alone_ends_nothing_whose_kubelet_still_reports():
+    stage = running(renewal="Never")
+    stage.at(10 + COVERED + 3600)
+    assert stage.attempt.open
+    stage.lost_nodes = ("node-0",)
+    stage.at(10 + COVERED + 3700)
+    assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
+
+
+def test_what_is_found_after_an_attempt_was_closed_is_billed_before_it_may_go():
+    stage = running(renewal="Never")
+    stage.lost_nodes = ("node-0",)
+    stage.at(10 + COVERED + 61)
+    assert not stage.attempt.open
+    stage.lost_nodes = ()
+    stage.bodies.pop()
+    stage.pod(phase="Failed", ended=10 + COVERED + 1000, code=137, reported=10 + COVERED + 1001)
+    actions = stage.at(10 + COVERED + 1010)
+    (late,) = of(Adjust, stage.entries)
+    assert (late.seconds, stage.spent, stage.books.overruns) == (1000, COVERED + 1000, 1)
+    assert of(todo.Release, actions) == [todo.Release(NAME, "j1")]
+    assert KEY in stage.books.adjustments
+
+
+# -- images without our guard ------------------------------------------------------------------------------
+
+
+def test_a_foreign_images_pod_ends_with_its_lease_and_is_not_renewed():
+    stage = Stage(image="somebody/else:1")
+    job = stage.job()
+    assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == LEASE
+    stage.pod()
+    stage.at(500)
+    assert len(stage.attempt.leases) == 1
+    ours = running()
+    ours.at(500)
+    assert len(ours.attempt.leases) == 2
