@@ -17,8 +17,8 @@ Body = dict[str, Any]
 
 NEVER = 2**62
 """The end of a span that ended at a moment nobody knows: only the end of the lease bounds it."""
-CLOCKS_AGREE = 15
-"""Seconds within which a kubelet reports that a container has ended, where its node's clock is right."""
+_ROUNDED = 1
+"""Seconds by which stamps of whole seconds may seem to be in the wrong order."""
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _STUCK = {
     "ErrImagePull",
@@ -174,15 +174,16 @@ def _by_clocks(pod: Body, start: int, at: int, job_over: int | None) -> tuple[in
     """Return when the work ended by the clock that stamped `start`, and whether that is certain.
 
     The node's clock may be off, which the difference of its own stamps takes out, and may step while the pod
-    runs, which nothing takes out: then the API server's stamp of the kubelet's report decides. A report is
-    late where the node was cut off, so that the caller has to bound it by the end of the lease.
+    runs. A span that cannot be, because it would have ended before it began or after its end was reported,
+    ends where the API server has stamped the kubelet's report. A report is late where the node was cut off,
+    so that the caller has to bound it by the end of the lease.
     """
     acknowledged = unix(pod["status"].get("startTime"))
     end = at if acknowledged is None else start + at - acknowledged
     known = reported(pod) or job_over
     if known is None:
         return (end, True) if end >= start else (NEVER, False)
-    if max(start, known - CLOCKS_AGREE) <= end <= known + 1:
+    if start <= end <= known + _ROUNDED:
         return end, True
     return max(start, known), False
 

@@ -7,14 +7,12 @@ from typing import cast
 from comptroller.cluster import pods as of_pods
 from comptroller.cluster.jobs import MANAGED, STOP, STOP_REASON, Body
 from comptroller.cluster.ownership import STAND_IN, attempt_of, index_of, is_tombstone, trial_uid
-from comptroller.cluster.pods import CLOCKS_AGREE, NEVER, unix
+from comptroller.cluster.pods import NEVER, unix
 from comptroller.world import Exit, Run
 from comptroller_api.contract import EXIT_FINISHED, EXIT_SUSPENDED, LEASE_OVER, report_digest
 from comptroller_api.study import MOST_PODS
 from comptroller_api.text import plain
 from comptroller_api.trial import End
-
-__all__ = ["CLOCKS_AGREE", "NEVER", "run"]
 
 _MESSAGE = 512
 """Characters kept of what a pod or a person has left."""

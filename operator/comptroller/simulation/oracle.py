@@ -12,7 +12,7 @@ from typing import cast
 from zoneinfo import ZoneInfo
 
 from comptroller.cluster.jobs import STOP
-from comptroller.cluster.runs import unix
+from comptroller.cluster.pods import unix
 from comptroller.cluster.simulated import OPERATOR, Change, Pod, Simulated, SimulatedJob
 from comptroller.cluster.simulated.bodies import Body, condition
 from comptroller.ledger.encoding import decode

@@ -203,7 +203,7 @@ def test_a_pod_that_requests_more_than_is_paid_for_is_ended_with_what_it_request
 # -- clocks ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [3600, 86_400, -3600, -200, 20])
+@pytest.mark.parametrize("step", [3600, 86_400, -3600, 20])
 def test_a_clock_that_steps_while_a_pod_runs_is_bounded_by_when_its_end_was_reported(step):
     stage = running()
     stage.bodies.pop()

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from kubernetes.aio.client.exceptions import ApiException
 
 from comptroller.actions import Action
-from comptroller.cluster import runs
+from comptroller.cluster import ownership
 from comptroller.cluster.base import Snapshot
 from comptroller.cluster.jobs import PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
@@ -286,7 +286,7 @@ class Simulated(Machines):
             name=meta["name"],
             uid=meta["uid"],
             created=self.now,
-            key=runs.key_of(meta.get("labels", {})) if ours else None,
+            key=ownership.key_of(meta.get("labels", {})) if ours else None,
             assignment=Assignment.model_validate_json(work) if ours and work else None,
             body=body,
         )

@@ -8,7 +8,7 @@ is resumed begins to count its deadline anew. A pod whose tracking finalizer was
 import random
 from typing import TYPE_CHECKING
 
-from comptroller.cluster.runs import unix
+from comptroller.cluster.pods import unix
 from comptroller.cluster.simulated.bodies import (
     Body,
     condition,

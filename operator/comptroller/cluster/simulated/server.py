@@ -234,6 +234,9 @@ class Server:
     def _store(self, user: str, resource: str, old: Body | None, new: Body) -> Body:
         self._version += 1
         meta = {**new["metadata"], "resourceVersion": str(self._version)}
+        if user == "kubelet" and resource == "pods":
+            written = {"manager": "kubelet", "subresource": "status", "time": stamp(self._clock())}
+            meta["managedFields"] = [written]
         new = {**new, "metadata": meta}
         self.objects[resource][meta["uid"]] = new
         self._names[resource, meta["name"]] = meta["uid"]
