@@ -17,6 +17,8 @@ Body = dict[str, Any]
 
 NEVER = 2**62
 """The end of a span that ended at a moment nobody knows: only the end of the lease bounds it."""
+_PROMPT = 15
+"""Seconds within which a kubelet that is heard has reported that a container ended."""
 _ROUNDED = 1
 """Seconds by which stamps of whole seconds may seem to be in the wrong order."""
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -176,7 +178,7 @@ def _by_clocks(pod: Body, start: int, at: int, job_over: int | None) -> tuple[in
     The node's clock may be off, which the difference of its own stamps takes out, and may step while the pod
     runs. A span that cannot be, because it would have ended before it began or after its end was reported,
     ends where the API server has stamped the kubelet's report. A report is late where the node was cut off,
-    so that the caller has to bound it by the end of the lease.
+    so that only an end that was reported promptly is certain; the caller bounds any other by the lease.
     """
     acknowledged = unix(pod["status"].get("startTime"))
     end = at if acknowledged is None else start + at - acknowledged
@@ -184,7 +186,7 @@ def _by_clocks(pod: Body, start: int, at: int, job_over: int | None) -> tuple[in
     if known is None:
         return (end, True) if end >= start else (NEVER, False)
     if start <= end <= known + _ROUNDED:
-        return end, True
+        return end, end >= known - _PROMPT
     return max(start, known), False
 
 
