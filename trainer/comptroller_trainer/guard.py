@@ -72,7 +72,8 @@ class Guard:
         command: what to run; its first word is the program's path.
         lease: seconds granted at the start.
         grace: seconds from SIGTERM to SIGKILL.
-        grants: file with the seconds granted since the start, renewals included; only growth counts.
+        grants: file with the seconds granted since the start, renewals included; never less than `lease`. It
+            may fall: somebody may have raised it, and the operator lowers it back.
         started: the monotonic second the lease counts from.
     """
 
@@ -80,7 +81,7 @@ class Guard:
         self, command: Sequence[str], lease: int, grace: int, grants: Path, started: float = _STARTED
     ) -> None:
         self._command = list(command)
-        self._granted = lease
+        self._lease = self._granted = lease
         self._grace = grace
         self._grants = grants
         self._started = started
@@ -161,7 +162,7 @@ class Guard:
                 self._rejected = str(error)
                 _log("grant ignored", reason=self._rejected)
             return
-        if granted is not None and granted > self._granted:
+        if granted is not None and (granted := max(self._lease, granted)) != self._granted:
             self._granted = granted
             _log("granted", lease_seconds=granted)
 

@@ -45,7 +45,7 @@ class Progress:
         )
 
     def _granted(self) -> int:
-        """As the guard sees it: the file counts where it grows, and nonsense does not."""
+        """Return what the guard grants: what the file says, where that is a number and not under the lease."""
         try:
             granted = protocol.read_grant(protocol.grant_file()) or 0
         except ValueError:

@@ -96,6 +96,15 @@ def test_a_grant_that_does_not_grow_changes_nothing(text: str, tmp_path: Path) -
     assert watched._granted == 2
 
 
+def test_a_grant_that_somebody_raised_is_lowered_again(tmp_path: Path) -> None:
+    grants = tmp_path / "grant"
+    watched = guard.Guard(["true"], 2, 1, grants)
+    for text, granted in (("21600", 21600), ("60", 60), ("1", 2)):
+        grants.write_text(text)
+        watched._take_grant()
+        assert watched._granted == granted
+
+
 def test_a_pipe_in_place_of_the_grant_does_not_stop_the_clock(start: Start, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "grant")
     assert start(OBEDIENT, lease=1).wait(20) == protocol.EXIT_SUSPENDED
