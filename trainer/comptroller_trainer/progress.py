@@ -45,10 +45,9 @@ class Progress:
         )
 
     def _granted(self) -> int:
-        """Return what the guard grants: what the file says, where that is a number and not under the lease."""
+        """Return what the guard grants: what the file says, where that is a number of at least the lease."""
         try:
             granted = protocol.read_grant(protocol.grant_file()) or 0
         except ValueError:
             granted = 0
-        self.lease_seconds = max(self.lease_seconds, granted)
-        return self.lease_seconds
+        return max(self.lease_seconds, granted)
