@@ -42,8 +42,8 @@ PRICES = {
             {
                 "name": "test",
                 "nodeSelector": {"kubernetes.io/os": "linux"},
-                "onDemand": {"cpu": "4.50", "memoryGiB": "0"},
-                "cap": {"cpu": "4.50", "memoryGiB": "0"},
+                "onDemand": {"cpu": "4.50", "memoryGiB": "0", "gpu": "0"},
+                "cap": {"cpu": "4.50", "memoryGiB": "0", "gpu": "0"},
             }
         ],
     },

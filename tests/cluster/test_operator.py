@@ -152,9 +152,9 @@ def test_a_job_that_is_deleted_without_its_pod_is_stopped_billed_and_let_go(clus
     cluster.kubectl("-n", namespace, "delete", f"job/{job}", "--cascade=orphan", "--wait=false")
     jobs = lambda: [one["metadata"]["name"] for one in cluster.get("jobs", namespace)["items"]]  # noqa: E731
     eventually(lambda: job not in jobs(), 180, "the Job is let go")
-    left = cluster.get(f"pod/{pod}", namespace)
-    assert left["status"]["phase"] == "Failed"
-    assert "finalizers" not in left["metadata"]
+    left = lambda: cluster.get(f"pod/{pod}", namespace)  # noqa: E731
+    eventually(lambda: "finalizers" not in left()["metadata"], 180, "the pod is let go")
+    assert left()["status"]["phase"] == "Failed"
     books = cluster.books(namespace)
     first = next(one for own in books.trials.values() for one in own if one.name == job)
     assert first.end == "Suspended"
