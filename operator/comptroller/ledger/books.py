@@ -4,7 +4,7 @@ An entry that breaks a rule is rejected: it stays in the journal, has no effect,
 `verify`. A correct writer never writes one, since it folds everything before it first.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
@@ -15,6 +15,7 @@ from comptroller.ledger.entries import (
     Close,
     Entry,
     Manifest,
+    Membership,
     Place,
     Post,
     Price,
@@ -24,6 +25,7 @@ from comptroller.ledger.entries import (
     Transfer,
     Void,
 )
+from comptroller.ledger.names import budget_of, is_period
 from comptroller_api.study import Resources
 from comptroller_api.trial import End
 
@@ -54,11 +56,43 @@ class Account:
     """What transfers brought, less what they took."""
     transfers: int = 0
     """How many of them took."""
+    carried: int = 0
+    """What the budget spent within this period on the accounts of other periods."""
+    pending: int = 0
+    """What attempts that were open there had spent and held."""
+    credited: int = 0
+    """What the budget's credits had spent before this period began."""
+    starts: int | None = None
+    ends: int | None = None
+    """The period in unix seconds, as last declared; `None`: unbounded."""
+    earliest: int | None = None
+    latest: int | None = None
+    """The bounds of all the periods that were declared for it: a time zone that is edited moves them."""
+    current: bool = True
+    """No account with days in common was declared later, so `carried` is all that was spent elsewhere."""
 
     @property
     def limit(self) -> int:
-        """The ceiling that is wanted: what was asked for, with transfers."""
-        return self.requested + self.moved
+        """The ceiling that is wanted: what was asked for, with transfers, less what was spent elsewhere."""
+        return self.requested + self.moved - self.carried - self.pending
+
+    def declare(self, entry: Ceiling) -> None:
+        """Take over what `entry` says; the ceiling in force follows."""
+        if (self.starts, self.ends) == (None, None):
+            self.earliest, self.latest = entry.starts, entry.ends
+        else:
+            self.earliest = _bound(min, self.earliest, entry.starts)
+            self.latest = _bound(max, self.latest, entry.ends)
+        self.requested, self.revision = entry.amount, entry.revision
+        self.carried, self.pending, self.credited = entry.carried, entry.pending, entry.credited
+        self.starts, self.ends, self.current = entry.starts, entry.ends, True
+        self.settle()
+
+    def overlaps(self, starts: int | None, ends: int | None) -> bool:
+        """Return whether a lease on this account may have run within a period, in unix seconds."""
+        before = self.latest is not None and starts is not None and self.latest <= starts
+        after = self.earliest is not None and ends is not None and ends <= self.earliest
+        return not before and not after
 
     @property
     def room(self) -> int:
@@ -73,6 +107,10 @@ class Account:
     def over(self) -> int:
         """Micro-units above the ceiling in force; anything but 0 breaks P1."""
         return max(0, self.spent + self.held - self.ceiling)
+
+
+def _bound(outer: Callable[[int, int], int], one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else outer(one, other)
 
 
 @dataclass(slots=True)
@@ -151,11 +189,15 @@ class Books:
     open: dict[tuple[str, int, int], Attempt] = field(default_factory=dict)
     closed: list[Attempt] = field(default_factory=list)
     """In the order in which they were closed; none of them changes any more."""
+    covered: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The budgets that cover each study that has had a lease, by its uid: these are never fewer later."""
     overruns: int = 0
     adjustments: dict[AttemptKey, list[Adjust]] = field(default_factory=dict)
     """What was found after attempts were closed; closed attempts themselves do not change."""
     takeover: Takeover | None = None
     """The last one."""
+    _families: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The accounts below each path, such as those of a budget's periods below `budget/<name>`."""
     _open_of: dict[str, dict[int, Attempt]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -164,6 +206,18 @@ class Books:
     """Of the trials of each study."""
     _shared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Values that many attempts have, once."""
+
+    def __post_init__(self) -> None:
+        """Index the accounts that are there."""
+        for name in self.accounts:
+            self._index(name)
+
+    def family(self, path: str) -> Iterable[str]:
+        """Return the accounts right below `path`, in the order in which they were opened."""
+        return self._families.get(path, ())
+
+    def _index(self, account: str) -> None:
+        self._families.setdefault(account.rpartition("/")[0], []).append(account)
 
     def attempts(self, study: str, trial: int) -> list[Attempt]:
         """The attempts of a trial, by number."""
@@ -235,7 +289,7 @@ class Books:
             case Adjust():
                 closed = self._closed(entry)
                 return closed.accounts if closed else ()
-            case Price() | Manifest() | Start() | Place() | Close() | Takeover():
+            case Price() | Manifest() | Membership() | Start() | Place() | Close() | Takeover():
                 return ()
 
     def _closed(self, entry: Adjust) -> Attempt | None:
@@ -254,7 +308,7 @@ class Books:
 
     def _copy_for(self, entries: Iterable[Entry]) -> "Books":
         """A copy of the part of the books that `entries` can read or change."""
-        part = Books(takeover=self.takeover)
+        part = Books(takeover=self.takeover, covered=dict(self.covered))
         for entry in entries:
             part._borrow(self.touched(entry), self.accounts)
             if isinstance(entry, Price):
@@ -264,7 +318,7 @@ class Books:
                 if (manifest := self.manifests.get(entry.study)) is not None:
                     part.manifests[entry.study] = manifest
             elif (
-                not isinstance(entry, Ceiling | Transfer | Takeover)
+                not isinstance(entry, Ceiling | Transfer | Membership | Takeover)
                 and (key := (entry.study, entry.trial)) not in part.trials
             ):
                 for attempt in self.trials.get(key, ()):
@@ -293,6 +347,8 @@ class Books:
                 return self._price(entry)
             case Manifest():
                 return self._manifest(entry)
+            case Membership():
+                return self._membership(entry)
             case Reserve():
                 return self._reserve(entry)
             case Start():
@@ -313,15 +369,27 @@ class Books:
         if account is None:
             if entry.revision != 0:
                 return f"the first ceiling of {entry.account} has revision {entry.revision}, not 0"
-            self.accounts[entry.account] = Account(entry.currency, entry.amount, entry.amount)
+            account = self.accounts[entry.account] = Account(entry.currency, entry.amount, entry.amount)
+            self._index(entry.account)
+            self._declare(account, entry)
             return None
         if entry.revision != account.revision + 1:
             return f"{entry.account} is at revision {account.revision}, {entry.revision} does not follow"
         if entry.currency != account.currency:
             return f"{entry.account} is in {account.currency}, not {entry.currency}"
-        account.requested, account.revision = entry.amount, entry.revision
-        account.settle()
+        self._declare(account, entry)
         return None
+
+    def _declare(self, account: Account, entry: Ceiling) -> None:
+        self._outdate(entry.account, entry.starts, entry.ends)
+        account.declare(entry)
+
+    def _outdate(self, account: str, starts: int | None, ends: int | None) -> None:
+        """Mark the other periods of the budget with days in common: their `carried` is not all any more."""
+        if is_period(account):
+            for name in self.family(account.rpartition("/")[0]):
+                if name != account and self.accounts[name].overlaps(starts, ends):
+                    self.accounts[name].current = False
 
     def _transfer(self, entry: Transfer) -> str | None:
         source, target = self.accounts.get(entry.source), self.accounts.get(entry.target)
@@ -369,6 +437,13 @@ class Books:
         self.takeover = entry
         return None
 
+    def _membership(self, entry: Membership) -> str | None:
+        known = self.covered.get(entry.study, frozenset())
+        if entry.budget in known:
+            return f"budget {entry.budget} covers study {entry.study} already"
+        self.covered[entry.study] = known | {entry.budget}
+        return None
+
     def _reserve(self, entry: Reserve) -> str | None:
         rule = self._launch_rule(entry) if entry.lease == 0 else self._renewal_rule(entry)
         if rule is None:
@@ -390,6 +465,8 @@ class Books:
                 price=self.prices.get(f"{entry.node_class}/{currency}"),
             )
             self.admit(attempt)
+            budgets = {budget for account in entry.accounts if (budget := budget_of(account))}
+            self.covered[entry.study] = self.covered.get(entry.study, frozenset()) | budgets
         self.open[entry.key].leases.append(Lease(entry.amount, entry.seconds))
         return None
 
@@ -498,4 +575,5 @@ class Books:
             account = self.accounts[name]
             account.spent += entry.amount
             account.settle()
+            self._outdate(name, account.earliest, account.latest)
         return None

@@ -40,6 +40,17 @@ class Ceiling(_Entry):
     revision: int = Field(ge=0, description="Counts the changes of this account's ceiling from 0.")
     amount: Micro
     currency: Currency
+    starts: int | None = Field(default=None, description="First unix second of its period; null: unbounded.")
+    ends: int | None = Field(default=None, description="First unix second after its period; null: unbounded.")
+    carried: Micro = Field(
+        default=0, description="What the budget spent within the period on its other periods' accounts."
+    )
+    pending: Micro = Field(
+        default=0, description="What attempts that are open there have spent and hold, which may become such."
+    )
+    credited: Micro = Field(
+        default=0, description="What the budget's credits had spent before the period began."
+    )
 
     @property
     def id(self) -> str:
@@ -251,8 +262,36 @@ class Takeover(_Entry):
         return f"takeover/{self.number}"
 
 
+class Membership(_Entry):
+    """A budget covers a study that has had a lease already, and goes on covering it whatever labels become.
+
+    The budgets of the study's leases cover it without such an entry.
+    """
+
+    kind: Literal["Membership"] = "Membership"
+    study: str = Field(description="The study's uid.")
+    budget: str = Field(description="The budget's name.")
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"membership/{self.study}/{self.budget}"
+
+
 Entry = Annotated[
-    Ceiling | Transfer | Price | Manifest | Reserve | Start | Place | Post | Void | Close | Adjust | Takeover,
+    Ceiling
+    | Transfer
+    | Price
+    | Manifest
+    | Membership
+    | Reserve
+    | Start
+    | Place
+    | Post
+    | Void
+    | Close
+    | Adjust
+    | Takeover,
     Field(discriminator="kind"),
 ]
 

@@ -1,9 +1,11 @@
-"""What trials and attempts are called, and so their objects: functions of their place (P4).
+"""What trials, attempts and accounts are called: functions of their place (P4).
 
 A study's uid is in them. A study that is deleted and applied again is another one, and what was left of the
 first must not take the names of the second; the study's own name is in them for people.
 """
 
+_PERIOD_SLASHES = 2
+"""Before a budget's name and a period's label; credits and caps have one part more."""
 _UID = 8
 """Characters of a uid; as random as the whole, for studies of one name."""
 
@@ -21,6 +23,27 @@ def trial_name(study: str, uid: str, trial: int) -> str:
 def attempt_name(study: str, uid: str, trial: int, attempt: int) -> str:
     """The name of an attempt and of its Job."""
     return f"{trial_name(study, uid, trial)}-{attempt}"
+
+
+def budget_of(account: str) -> str | None:
+    """Return the name of the budget that `account` belongs to; `None` for a study's own account."""
+    kind, name = account.split("/")[:2]
+    return name if kind == "budget" else None
+
+
+def period_account(budget: str, label: str) -> str:
+    """Return the account of one period of a budget."""
+    return f"budget/{budget}/{label}"
+
+
+def credit_account(budget: str, day: str) -> str:
+    """Return the account of the credit of a budget that ends with `day`."""
+    return f"budget/{budget}/credit/{day}"
+
+
+def is_period(account: str) -> bool:
+    """Return whether `account` is a period of a budget, and not a credit, a cap or a study's own."""
+    return account.startswith("budget/") and account.count("/") == _PERIOD_SLASHES
 
 
 def study_name(attempt: str, uid: str, trial: int, number: int) -> str:

@@ -119,6 +119,7 @@ class Recorder:
             "accounts": [{"account": name, **asdict(account)} for name, account in books.accounts.items()],
             "prices": [price.model_dump(mode="json") for price in books.prices.values()],
             "manifests": [manifest.model_dump(mode="json") for manifest in books.manifests.values()],
+            "covered": [[study, sorted(budgets)] for study, budgets in books.covered.items()],
             "open": [
                 [
                     _common(attempt),
@@ -178,6 +179,7 @@ def _restored(content: bytes) -> Restored:
         accounts={line.pop("account"): Account(**line) for line in rest["accounts"]},
         prices={line["node_class"]: Price.model_validate(line) for line in rest["prices"]},
         manifests={line["study"]: Manifest.model_validate(line) for line in rest["manifests"]},
+        covered={study: frozenset(budgets) for study, budgets in rest["covered"]},
         overruns=rest["overruns"],
         takeover=rest["takeover"] and Takeover.model_validate(rest["takeover"]),
     )

@@ -3,13 +3,14 @@
 import hashlib
 import random
 
-from comptroller.ledger.books import Attempt, Books
+from comptroller.ledger.books import Account, Attempt, Books
 from comptroller.ledger.entries import (
     Adjust,
     Ceiling,
     Close,
     Entry,
     Manifest,
+    Membership,
     Place,
     Post,
     Price,
@@ -171,13 +172,22 @@ def plausible(books: Books, rng: random.Random, trials: int = 8, *, late: float 
 
 
 def _amendments(books: Books, rng: random.Random) -> list[Entry]:
-    """What is of no attempt: a study says something else, a price changes, a period leaves something."""
+    """What is of no attempt: a study says something else, a price changes, a budget is edited."""
     budget, known = books.accounts[_BUDGET], price()
     return [
         manifest(books.manifests[STUDY].revision + 1, generation=2),
         price(books.prices[known.node_class].revision + 1),
         transfer(rng.randint(0, budget.room), budget.transfers, _BUDGET, _NEXT_BUDGET),
+        Membership(study=STUDY, budget=f"team-{len(books.covered.get(STUDY, ()))}"),
+        _reopened(books.accounts[_NEXT_BUDGET]),
     ]
+
+
+def _reopened(account: Account) -> Ceiling:
+    """Declare the next period again, with other days and with what was spent in them elsewhere."""
+    revision = account.revision + 1
+    again = ceiling(account.requested, revision, _NEXT_BUDGET)
+    return again.model_copy(update={"starts": revision, "ends": 99, "carried": revision, "pending": 1})
 
 
 def _on(attempt: Attempt, rng: random.Random, accounts: tuple[str, ...]) -> list[Entry]:

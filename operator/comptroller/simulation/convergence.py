@@ -130,7 +130,7 @@ def _excuse(run: "Run", study: Study, told: Condition) -> str | None:
             seconds = quantity.seconds(runtime.lease.duration) + run.oracle.overhead(study.metadata.uid)
             worst = quote.worst(runtime.resources, seconds)
             room = min(
-                account.requested - account.spent - account.held
+                account.limit - account.spent - account.held
                 for name, account in run.oracle.fold.accounts.items()
                 if name.startswith("budget/") and name.replace("/", " ", 1) in told.message
             )

@@ -37,6 +37,13 @@ class Account:
     held: int = 0
     moved: int = 0
     transfers: int = 0
+    elsewhere: int = 0
+    """What the budget's other periods spent and hold within this one's days."""
+
+    @property
+    def limit(self) -> int:
+        """What it may spend and hold."""
+        return self.requested + self.moved - self.elsewhere
 
 
 @dataclass
@@ -138,11 +145,14 @@ class Fold:
     def _ceiling(self, entry: Ceiling) -> str | None:
         account = self.accounts.get(entry.account)
         if account is None:
-            self.accounts[entry.account] = Account(entry.currency, entry.amount, entry.amount)
+            account = self.accounts[entry.account] = Account(entry.currency, entry.amount, entry.amount)
+            account.elsewhere = entry.carried + entry.pending
+            _lower(account)
             return None if entry.revision == 0 else "the first ceiling is not revision 0"
         if (entry.revision, entry.currency) != (account.revision + 1, account.currency):
             return "the ceiling does not follow the one before"
         account.revision, account.requested = entry.revision, entry.amount
+        account.elsewhere = entry.carried + entry.pending
         _lower(account)
         return None
 
@@ -152,7 +162,7 @@ class Fold:
             return "it moves money between what is not there"
         if entry.number != source.transfers:
             return "the transfer does not follow the one before"
-        if entry.amount > source.requested + source.moved - source.spent - source.held:
+        if entry.amount > source.limit - source.spent - source.held:
             return "it takes more than there is"
         source.moved, source.transfers = source.moved - entry.amount, source.transfers + 1
         target.moved += entry.amount
@@ -173,7 +183,7 @@ class Fold:
             account = self.accounts.get(name)
             if account is None:
                 return f"{name} has no ceiling"
-            if account.spent + account.held + entry.amount > account.requested + account.moved:
+            if account.spent + account.held + entry.amount > account.limit:
                 return f"{entry.amount} does not fit {name}"
             account.held += entry.amount
         if len(set(entry.accounts)) != len(entry.accounts):
@@ -239,6 +249,4 @@ class Fold:
 
 
 def _lower(account: Account) -> None:
-    account.ceiling = max(
-        account.requested + account.moved, min(account.ceiling, account.spent + account.held)
-    )
+    account.ceiling = max(account.limit, min(account.ceiling, account.spent + account.held))

@@ -13,6 +13,7 @@ from comptroller.ledger.entries import (
     Close,
     Entry,
     Manifest,
+    Membership,
     Post,
     Price,
     Reserve,
@@ -38,7 +39,7 @@ from comptroller_api.study import Resources
 
 small = st.integers(0, 2)
 amounts = st.integers(0, 60)
-accounts = st.sampled_from([ACCOUNT, "budget/a", "budget/b"])
+accounts = st.sampled_from([ACCOUNT, "budget/a/total", "budget/a/2026-12"])
 resources = st.sampled_from([Resources(), Resources(cpu="2")])
 lease = {
     "study": st.sampled_from([STUDY, "other"]),
@@ -54,7 +55,12 @@ entries: st.SearchStrategy[Entry] = st.one_of(
         revision=small,
         amount=st.integers(0, 150),
         currency=st.sampled_from(["USD", "USD", "USD", "EUR"]),
+        starts=st.none() | small,
+        ends=st.none() | small,
+        carried=small,
+        pending=small,
     ),
+    st.builds(Membership, study=lease["study"], budget=st.sampled_from(["a", "b"])),
     st.builds(Transfer, source=accounts, target=accounts, number=small, amount=amounts),
     st.builds(
         Price, node_class=st.just("cpu/USD"), revision=small, currency=st.just("USD"), rates=st.just({})
@@ -108,7 +114,11 @@ entries: st.SearchStrategy[Entry] = st.one_of(
 )
 
 # Mostly in an order that makes sense, or hardly anything would ever be accepted.
-opening: list[Entry] = [ceiling(100), ceiling(120, account="budget/a"), ceiling(80, account="budget/b")]
+opening: list[Entry] = [
+    ceiling(100),
+    ceiling(120, account="budget/a/total"),
+    ceiling(80, account="budget/a/2026-12"),
+]
 histories = st.lists(entries, max_size=60).map(lambda more: [*opening, *more])
 
 
@@ -202,8 +212,8 @@ def test_a_lease_is_held_then_spent_and_the_rest_is_free_again() -> None:
 
 
 def test_a_lease_must_fit_every_account() -> None:
-    books = folded(ceiling(100), ceiling(10, account="budget/a"))
-    assert books.apply(reserve(11, accounts=(ACCOUNT, "budget/a"))) is not None
+    books = folded(ceiling(100), ceiling(10, account="budget/a/total"))
+    assert books.apply(reserve(11, accounts=(ACCOUNT, "budget/a/total"))) is not None
     assert books.accounts[ACCOUNT].held == 0
 
 
@@ -256,8 +266,8 @@ def test_what_many_attempts_have_is_there_once() -> None:
 
 
 def test_money_held_in_one_currency_only() -> None:
-    books = folded(ceiling(100), ceiling(100, account="budget/a", currency="EUR"))
-    rule = books.apply(reserve(1, accounts=(ACCOUNT, "budget/a")))
+    books = folded(ceiling(100), ceiling(100, account="budget/a/total", currency="EUR"))
+    rule = books.apply(reserve(1, accounts=(ACCOUNT, "budget/a/total")))
     assert rule == "a reservation is in one currency, not EUR and USD"
 
 
@@ -269,7 +279,7 @@ def test_a_renewal_is_for_what_was_launched() -> None:
         {"node_class": "gpu"},
         {"name": "other"},
         {"rung": 1},
-        {"accounts": ("budget/a",)},
+        {"accounts": ("budget/a/total",)},
     ):
         assert books.apply(reserve(10, lease=1).model_copy(update=change)) is not None
     assert books.apply(reserve(10, lease=1)) is None

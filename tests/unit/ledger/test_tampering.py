@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from comptroller.ledger.audit import verify
 from comptroller.ledger.encoding import Head, canonical, decode, digest, encode, journal_key, journal_prefix
-from comptroller.ledger.entries import Batch, Entry
+from comptroller.ledger.entries import Batch, Entry, Membership
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.snapshots import snapshot_prefix
 from comptroller.ledger.stores import MemoryStore
@@ -191,11 +191,16 @@ def rewrite_without_a_batch(t: Tampered) -> int:
 
 
 def edited(batch: Batch, rng: random.Random) -> tuple[Entry, ...]:
-    """One entry with another number in it."""
+    """One entry with another number in it, or another name where it has none."""
     entries = list(batch.entries)
     at = rng.randrange(len(entries))
+    if isinstance(entries[at], Membership):
+        entries[at] = entries[at].model_copy(update={"budget": f"b{rng.randint(1, 99)}"})
+        return tuple(entries)
     number = next(
-        n for n in ("amount", "seconds", "generation", "lease", "revision", "at") if hasattr(entries[at], n)
+        n
+        for n in ("amount", "seconds", "generation", "lease", "revision", "at", "since")
+        if hasattr(entries[at], n)
     )
     entries[at] = entries[at].model_copy(update={number: getattr(entries[at], number) + rng.randint(1, 99)})
     return tuple(entries)
