@@ -1,5 +1,6 @@
 """`Budget`: an amount per period over the studies it selects."""
 
+from importlib.resources import files
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,15 +13,20 @@ from comptroller_api.meta import (
     Metadata,
     Model,
     Rule,
-    matches,
+    quoting,
 )
 from comptroller_api.money import Amount, Currency, PositiveAmount
 
-_ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$"
+TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+"""The names of the IANA time zone database; a directory of it, such as Europe, is none."""
+A_TIME_ZONE = "must be an IANA time zone such as 'UTC' or 'Europe/Berlin'"
 
 
 class Selector(Model):
-    """Label equality; an empty selector takes every study of the namespace."""
+    """Label equality; an empty selector takes every study of the namespace.
+
+    Labels decide until a study's first lease: budgets that cover it then, or later, go on covering it.
+    """
 
     match_labels: dict[str, LabelValue] = Field(
         default_factory=dict, max_length=16, description="Labels that a study must carry."
@@ -44,16 +50,27 @@ class BudgetSpec(Model):
     )
     time_zone: Annotated[
         str,
-        Field(max_length=64, pattern=_ZONE),
-        matches(_ZONE, "must be an IANA time zone such as 'UTC' or 'Europe/Berlin'"),
+        Field(max_length=64),
+        Rule(f"self in {sorted(TIME_ZONES)}", A_TIME_ZONE, told=quoting("'", "self", f"' {A_TIME_ZONE}")),
     ] = Field(default="UTC", description="An IANA time zone, in which periods begin at midnight.")
     selector: Selector = Selector()
+    required: bool = Field(
+        default=False, description="Whether studies of the namespace that no budget covers are held."
+    )
     rollover: Literal["Never", "Unspent"] = Field(
         default="Never", description="What the next period takes over from this one."
     )
-    credits: list[Credit] = Field(default_factory=list, max_length=32, description="Used before the amount.")
+    credits: list[Credit] = Field(
+        default_factory=list,
+        max_length=32,
+        description=(
+            "Used before the amount. Keep a credit that is used up: once it is not listed, what it spent"
+            " counts against the credits that are added or raised."
+        ),
+    )
     thresholds: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=10), ListSet()] = Field(
-        default_factory=list, description="Percent of the amount at which to raise a condition."
+        default_factory=list,
+        description="Percent of what the period offers (amount, rollover, credits) to raise a condition at.",
     )
     cap_per_study: Amount | None = Field(default=None, description="The most that one study may spend.")
     approval_above: Amount | None = Field(
@@ -69,7 +86,7 @@ class BudgetStatus(Model):
 
     observed_generation: int = Field(default=0, ge=0, description="The generation that this is about.")
     period: str = Field(default="", max_length=32, description="The period, such as 2030-12.")
-    spent: Amount | None = Field(default=None, description="Settled spend of the period.")
+    spent: Amount | None = Field(default=None, description="Settled spend of the period, credits included.")
     held: Amount | None = Field(default=None, description="Reserved for leases that are not settled.")
     ceiling: Amount | None = Field(default=None, description="Amount, credits and rollover together.")
     studies: int = Field(default=0, ge=0, description="How many studies it selects.")

@@ -157,6 +157,8 @@ class Refused:
     """Of a trial: its study's uid."""
     number: int | None = None
     """Of a trial: its number, where that can be read."""
+    selector: Mapping[str, str] | None = None
+    """Of a budget: the labels of the studies that it takes, where at least these can be read."""
 
 
 @dataclass(frozen=True, slots=True)

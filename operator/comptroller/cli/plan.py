@@ -16,8 +16,10 @@ from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, ref
 from comptroller.cli.planned import Planned, as_json, print_tables, to_markdown
 from comptroller.cli.trainers import Described, described, said
 from comptroller.ledger.books import Books
+from comptroller.ledger.names import budget_of
 from comptroller.plan import accounts
 from comptroller.plan.leases import hedged
+from comptroller.plan.membership import covering
 from comptroller.plan.verdict import standing
 from comptroller.pricing import PriceBook, Quote, Unpriced
 from comptroller.pricing.forecast import Case, Durations, Forecast, Limit
@@ -160,7 +162,7 @@ def _planned(
     runtime = study.spec.runtime
     if isinstance(quote, Quote) and quote.capacity != runtime.capacity:
         notes.append(f"spot costs over {runtime.hedge}% of on-demand: its hedge goes on-demand")
-    verdict = standing(world, study, quote, accounts.covering(world, study))
+    verdict = standing(world, study, quote, covering(world, study))
     if verdict.state == "Suspended" or verdict.reason == "ApprovalRequired":
         notes.append(f"{verdict.reason}: {verdict.message}")
     elif verdict.state != "Active":
@@ -197,7 +199,7 @@ def _limits(world: World, study: Study) -> Iterator[Limit]:
     """Every ceiling over the study. A budget's is that of one period, of which nothing is spent yet."""
     for options in accounts.purses(world, study):
         account = options[-1].account
-        budget = accounts.budget_of(account)
+        budget = budget_of(account)
         name = "the study's ceiling" if budget is None else f"Budget {budget}"
         name += " (capPerStudy)" if budget is not None and account.split("/")[2] == "cap" else ""
         yield Limit(name, sum(purse.amount for purse in options))

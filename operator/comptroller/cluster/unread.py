@@ -1,6 +1,7 @@
 """Objects that do not parse: why, whether a newer release wrote them, and what is known of them."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from comptroller.cluster.bounded import TOO_LARGE
 from comptroller.cluster.jobs import STUDY_UID
 from comptroller.world import Refused
+from comptroller_api.budget import Selector
 from comptroller_api.text import plain
 
 _VALUE = 128
@@ -22,7 +24,8 @@ def refused(kind: str, body: dict[str, Any], error: Exception) -> Refused:
     meta = body["metadata"]
     why, newer = (f"the object: {body[TOO_LARGE]}", False) if TOO_LARGE in body else _why(error)
     study, number = _trial(body) if kind == "Trial" else ("", None)
-    return Refused(kind, meta["name"], meta["uid"], why, newer, study, number)
+    selector = _selector(body) if kind == "Budget" else None
+    return Refused(kind, meta["name"], meta["uid"], why, newer, study, number, selector)
 
 
 def _why(error: Exception) -> tuple[str, bool]:
@@ -47,3 +50,14 @@ def _trial(body: dict[str, Any]) -> tuple[str, int | None]:
         found = _NUMBERED.search(meta["name"])
         number = int(found[1]) if found else None
     return study, number
+
+
+def _selector(body: dict[str, Any]) -> Mapping[str, str] | None:
+    """Return the labels that a budget selects by, where at least these can be read."""
+    spec = body.get("spec")
+    try:
+        return (
+            Selector.model_validate(spec.get("selector", {})).match_labels if isinstance(spec, dict) else None
+        )
+    except ValidationError:
+        return None

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from comptroller.actions import Action, Append, RecordStudy
 from comptroller.ledger.entries import Close, Entry, Price, Reserve
+from comptroller.ledger.names import budget_of
 from comptroller.plan import accounts
 from comptroller.plan.budgets import record_budgets
 from comptroller.plan.ended import ORPHANS_OVERHEAD, Closing
 from comptroller.plan.governance import missing_manifests
 from comptroller.plan.identity import identified
+from comptroller.plan.membership import missing_memberships
 from comptroller.plan.places import missing_places
 from comptroller.plan.settle import unposted
 from comptroller.plan.shedding import shed
@@ -31,7 +33,7 @@ def plan(world: World) -> list[Action]:
     """What to do now. An empty list means that the namespace is as it should be."""
     world = identified(world)
     declared: list[Entry] = [*accounts.missing_ceilings(world), *missing_manifests(world)]
-    declared += accounts.rollovers(world)
+    declared += [*missing_memberships(world), *accounts.rollovers(world)]
     if declared:
         return [Append(tuple(declared))]
     prices = PriceBook(world.prices, world.now, world.feed)
@@ -51,7 +53,7 @@ def plan(world: World) -> list[Action]:
         clash = any(said.get(entry.id, entry) != entry for entry in own)
         entries += [e for e in own if e.id not in said and not (clash and isinstance(e, Reserve))]
         actions += asked
-        without_room |= {name for account in blocked if (name := accounts.budget_of(account))}
+        without_room |= {name for account in blocked if (name := budget_of(account))}
     actions += record_budgets(world, without_room)
     closing = _ownerless(world)
     entries += closing.entries

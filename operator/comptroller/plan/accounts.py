@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from comptroller.ledger.books import Books
-from comptroller.ledger.entries import Ceiling, Transfer
-from comptroller.plan.periods import end_of_day, period
+from comptroller.ledger.entries import Ceiling, Entry, Transfer
+from comptroller.ledger.names import credit_account, period_account
+from comptroller.plan.carried import missing_period, overlapping
+from comptroller.plan.credits import accounts_of_credits, amounts, missing_entries
+from comptroller.plan.membership import covering
+from comptroller.plan.periods import end_of_day, mistakes, period
 from comptroller.world import World
 from comptroller_api.budget import Budget
 from comptroller_api.money import to_micro
@@ -27,32 +31,15 @@ class Purse:
     ends: int | None = None
 
 
-def covers(budget: Budget, study: Study) -> bool:
-    """Whether `budget` pays for `study`."""
-    wanted = budget.spec.selector.match_labels
-    return all(study.metadata.labels.get(label) == value for label, value in wanted.items())
-
-
-def covering(world: World, study: Study) -> list[Budget]:
-    """The budgets that pay for `study`, by name."""
-    return sorted((b for b in world.budgets if covers(b, study)), key=lambda b: b.metadata.name)
-
-
 def study_account(study: Study) -> str:
     """The account of the study's own ceiling."""
     return f"study/{study.metadata.uid}"
 
 
-def budget_of(account: str) -> str | None:
-    """The name of the budget that `account` belongs to; `None` for a study's own."""
-    kind, name = account.split("/")[:2]
-    return name if kind == "budget" else None
-
-
 def period_purse(budget: Budget, now: int) -> Purse:
     """The amount of the period that holds `now`."""
     current = period(budget, now)
-    account = f"budget/{budget.metadata.name}/{current.label}"
+    account = period_account(budget.metadata.name, current.label)
     return Purse(account, to_micro(budget.spec.amount), current.ends)
 
 
@@ -61,12 +48,9 @@ def credit_purses(budget: Budget, now: int) -> list[Purse]:
 
     One without a proper day pays nothing; its budget is refused.
     """
-    amounts: dict[str, int] = {}
-    for credit in budget.spec.credits:
-        amounts[credit.until] = amounts.get(credit.until, 0) + to_micro(credit.amount)
     purses = [
-        Purse(f"budget/{budget.metadata.name}/credit/{day}", amount, end_of_day(budget, day))
-        for day, amount in sorted(amounts.items())
+        Purse(credit_account(budget.metadata.name, day), amount, end_of_day(budget, day))
+        for day, amount in sorted(amounts(budget).items())
     ]
     return [purse for purse in purses if purse.ends is not None and now < purse.ends]
 
@@ -90,32 +74,52 @@ def purses(world: World, study: Study) -> tuple[tuple[Purse, ...], ...]:
     return tuple(found)
 
 
-def missing_ceilings(world: World) -> Iterator[Ceiling]:
-    """Ceilings that were declared or changed and are not in the books yet."""
-    said = set()
-    for budget in world.budgets:
-        if budget.spec.rollover == "Unspent":  # a period in which nothing ran leaves something, too
-            purse = period_purse(budget, world.now)
-            said.add(purse.account)
-            yield from _ceiling(world.books, purse, budget.spec.currency)
+def missing_ceilings(world: World) -> Iterator[Entry]:
+    """Yield what people declared and the books do not have yet: ceilings, and what edits of credits move.
+
+    A budget with a mistake declares nothing, and the studies that it covers are held.
+    """
     for study in world.studies:
-        own, *shared = purses(world, study)
-        currencies = {b.metadata.name: b.spec.currency for b in world.budgets}
-        for purse in (*own, *(purse for options in shared for purse in options)):
-            currency = currencies.get(budget_of(purse.account) or "", study.spec.ceilings.spend.currency)
-            if purse.account not in said:
-                said.add(purse.account)
-                yield from _ceiling(world.books, purse, currency)
+        own = Purse(study_account(study), to_micro(study.spec.ceilings.spend.amount))
+        yield from _ceiling(world.books, own, study.spec.ceilings.spend.currency)
+        for budget in covering(world, study):
+            if (cap := cap_purse(budget, study)) is not None:
+                yield from _ceiling(world.books, cap, budget.spec.currency)
+    covers = {budget.metadata.name for study in world.studies for budget in covering(world, study)}
+    for budget in world.budgets:
+        # A period in which nothing ran leaves something, too.
+        in_use = budget.metadata.name in covers or budget.spec.rollover == "Unspent"
+        if in_use and not mistakes(budget):
+            usable = {purse.account: purse.amount for purse in credit_purses(budget, world.now)}
+            yield from missing_entries(world.books, budget, usable)
+            if (entry := missing_period(world.books, budget, period(budget, world.now))) is not None:
+                yield entry
 
 
 def rollovers(world: World) -> Iterator[Transfer]:
-    """What a period left goes to the one after it; what comes back as its last attempts are settled, too."""
+    """Yield what a period left to the one after it; what comes back as its last attempts are settled, too.
+
+    A period leaves nothing where another one replaced it before its end: its room is not known then.
+    """
     for budget in world.budgets:
-        if budget.spec.rollover == "Unspent" and (starts := period(budget, world.now).starts) is not None:
+        if budget.spec.rollover != "Unspent" or mistakes(budget):
+            continue
+        if (starts := period(budget, world.now).starts) is not None:
             now, before = period_purse(budget, world.now).account, period_purse(budget, starts - 1).account
             source, target = (world.books.accounts.get(name) for name in (before, now))
-            if source and target and source.room and source.currency == target.currency:
+            if source and target and source.room and source.current and source.currency == target.currency:
                 yield Transfer(source=before, target=now, number=source.transfers, amount=source.room)
+
+
+def in_other_currency(world: World, budget: Budget) -> str | None:
+    """Return an account of the budget that counts now and is in another currency in the books, if any."""
+    names = overlapping(world.books, budget, period(budget, world.now))
+    wrong = [
+        name
+        for name in (*sorted(names), *accounts_of_credits(world.books, budget))
+        if world.books.accounts[name].currency != budget.spec.currency
+    ]
+    return wrong[0] if wrong else None
 
 
 def _ceiling(books: Books, purse: Purse, currency: str) -> Iterator[Ceiling]:

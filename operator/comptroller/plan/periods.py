@@ -1,12 +1,15 @@
 """The periods of a budget, in its own time zone."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from comptroller_api.budget import Budget
+from comptroller_api.budget import A_TIME_ZONE, TIME_ZONES, Budget
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +25,23 @@ class Period:
 
 def zone(budget: Budget) -> ZoneInfo | None:
     """The budget's time zone, or `None` where there is no such zone; such a budget is refused."""
+    if budget.spec.time_zone not in TIME_ZONES:
+        return None  # also where the data has a file or a directory of this name
     try:
         return ZoneInfo(budget.spec.time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
+
+
+def mistakes(budget: Budget) -> list[str]:
+    """What a schema cannot say about a budget, and is wrong with this one."""
+    found = []
+    if zone(budget) is None:
+        found.append(f"spec.timeZone: {budget.spec.time_zone!r} {A_TIME_ZONE}")
+    for place, credit in enumerate(budget.spec.credits):
+        if end_of_day(budget, credit.until) is None:
+            found.append(f"spec.credits[{place}].until: {credit.until!r} is not a day such as 2030-12-31")
+    return found
 
 
 def period(budget: Budget, now: int) -> Period:
@@ -53,11 +69,13 @@ def _period(kind: Literal["Daily", "Weekly", "Monthly", "Total"], place: tzinfo,
 
 def end_of_day(budget: Budget, day: str) -> int | None:
     """Unix seconds of the first moment after `day`, such as 2030-12-31; `None` where it is no day."""
+    if not _DAY.fullmatch(day):
+        return None  # Python reads more forms than these
     try:
         after = date.fromisoformat(day) + timedelta(days=1)
+        return _unix(datetime(after.year, after.month, after.day, tzinfo=zone(budget) or UTC))
     except (ValueError, OverflowError):
         return None
-    return _unix(datetime(after.year, after.month, after.day, tzinfo=zone(budget) or UTC))
 
 
 def _unix(local: datetime) -> int:

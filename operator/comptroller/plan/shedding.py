@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from comptroller.ledger.books import Account, Attempt
+from comptroller.ledger.books import Account, Attempt, Books
 from comptroller.plan.settle import cost_so_far
 from comptroller.search import Problem
 from comptroller.search.ranking import ranking, unmeasured
@@ -26,22 +26,36 @@ def shed(world: World) -> dict[AttemptKey, str]:
     }
     if not over:
         return {}
-    affected = [a for a in world.books.open.values() if any(name in over for name in a.accounts)]
+    counted = {key: names for key, a in world.books.open.items() if (names := _counted(world, a, over))}
+    affected = [world.books.open[key] for key in counted]
     stopping = [a for a in affected if _ends(world.runs.get(_key(a)))]
     values = _values(world)
     victims: dict[AttemptKey, str] = {}
     for attempt in stopping:
-        _give_back(attempt, over, world)
+        _give_back(attempt, counted, over, world)
     for attempt in sorted((a for a in affected if a not in stopping), key=lambda a: _worth(a, values)):
-        account = next((name for name in attempt.accounts if over.get(name, 0) > 0), None)
+        account = next((name for name in counted[_key(attempt)] if over[name] > 0), None)
         if account is not None:
             victims[_key(attempt)] = account
-            _give_back(attempt, over, world)
+            _give_back(attempt, counted, over, world)
     return victims
 
 
 def _excess(account: Account) -> int:
     return account.spent + account.held - account.limit
+
+
+def _counted(world: World, attempt: Attempt, over: Iterable[str]) -> list[str]:
+    """Return those of `over` in which the attempt counts: it holds on them, or is carried to them."""
+    return [name for name in over if name in attempt.accounts or _is_carried(world.books, attempt, name)]
+
+
+def _is_carried(books: Books, attempt: Attempt, name: str) -> bool:
+    account, path = books.accounts[name], name.rpartition("/")[0]
+    return account.pending > 0 and any(
+        other.rpartition("/")[0] == path and books.accounts[other].overlaps(account.starts, account.ends)
+        for other in attempt.accounts
+    )
 
 
 def _key(attempt: Attempt) -> AttemptKey:
@@ -52,12 +66,13 @@ def _ends(run: Run | None) -> bool:
     return run is not None and (run.stop is not None or run.ended is not None or run.deleted)
 
 
-def _give_back(attempt: Attempt, over: dict[str, int], world: World) -> None:
+def _give_back(
+    attempt: Attempt, counted: Mapping[AttemptKey, list[str]], over: dict[str, int], world: World
+) -> None:
     run = world.runs.get(_key(attempt))
     used = cost_so_far(world.books, attempt, run, world.now) if run else 0
-    for name in attempt.accounts:
-        if name in over:
-            over[name] -= max(0, attempt.held - used)
+    for name in counted[_key(attempt)]:
+        over[name] -= max(0, attempt.held - used)
 
 
 def _worth(attempt: Attempt, values: Mapping[tuple[str, int], Value]) -> tuple[Value, str, int]:

@@ -17,12 +17,13 @@ from comptroller.actions import (
 )
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Entry
-from comptroller.ledger.names import trial_name
-from comptroller.plan import accounts as acc
+from comptroller.ledger.names import budget_of, trial_name
 from comptroller.plan import places, trials
+from comptroller.plan.accounts import study_account
 from comptroller.plan.ended import Closing
 from comptroller.plan.enforce import ending, intrusion, kept
 from comptroller.plan.leases import PERIOD, Leases, silent
+from comptroller.plan.membership import covering
 from comptroller.plan.risk import likely
 from comptroller.plan.trials import Progress, Step
 from comptroller.plan.verdict import BUDGET_EXHAUSTED, CEILING_REACHED, Verdict, settled_verdict, standing
@@ -124,7 +125,7 @@ class StudyPass:
     # -- where the study stands ----------------------------------------------------------------------------
 
     def _standing(self, everything: list[Progress]) -> Verdict:
-        verdict = standing(self.world, self.study, self.leases.quote, acc.covering(self.world, self.study))
+        verdict = standing(self.world, self.study, self.leases.quote, covering(self.world, self.study))
         unread = next((p for p in everything if p.unread and p.outcome is None), None)
         if verdict.state == "Active" and unread is not None:
             message = (
@@ -196,7 +197,7 @@ class StudyPass:
     ) -> Verdict:
         """A ceiling ends the study; a budget may get more money, and says whether to wait for it."""
         self.blocked.add(account)
-        name = acc.budget_of(account)
+        name = budget_of(account)
         amount = self.study.spec.ceilings.spend
         if name is not None:
             message = f"{account.replace('/', ' ', 1)} has {why}"
@@ -407,7 +408,7 @@ class StudyPass:
                 self.actions.append(Unprotect(self.study))
             return
         outcomes = {p.number: steps[p.number].outcome for p in everything}
-        account = self.world.books.accounts.get(acc.study_account(self.study))
+        account = self.world.books.accounts.get(study_account(self.study))
         seen = [
             o if o.outcome == outcomes[o.number] else replace(o, outcome=outcomes[o.number])
             for o in self.seen

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from comptroller.plan.accounts import credit_purses, period_purse
-from comptroller.plan.periods import end_of_day, zone
+from comptroller.plan.accounts import in_other_currency
+from comptroller.plan.membership import may_cover, uncovered
+from comptroller.plan.periods import mistakes
 from comptroller.pricing import Quote, Unpriced
 from comptroller.world import World
 from comptroller_api import quantity
@@ -30,17 +31,6 @@ class Verdict:
     def final(self) -> bool:
         """Nothing about this study will change any more."""
         return self.state in {"Complete", "Failed"}
-
-
-def mistakes(budget: Budget) -> list[str]:
-    """What a schema cannot say about a budget, and is wrong with this one."""
-    found = []
-    if zone(budget) is None:
-        found.append(f"spec.timeZone: {budget.spec.time_zone!r} is not an IANA time zone")
-    for place, credit in enumerate(budget.spec.credits):
-        if end_of_day(budget, credit.until) is None:
-            found.append(f"spec.credits[{place}].until: {credit.until!r} is not a day such as 2030-12-31")
-    return found
 
 
 def settled_verdict(study: Study) -> Verdict | None:
@@ -86,9 +76,11 @@ def standing(  # noqa: PLR0911  (a decision table)
 
 def _held_by_budgets(world: World, study: Study, covering: list[Budget]) -> Verdict | None:
     """What keeps the study from the budgets, if anything: money that cannot be counted is not spent."""
-    unread = sorted((r for r in world.refused if r.kind == "Budget"), key=lambda refused: refused.name)
+    unread = sorted(
+        (r for r in world.refused if r.kind == "Budget" and may_cover(world, r, study)),
+        key=lambda refused: refused.name,
+    )
     if unread:
-        # Its selector is not known either, so it may cover any study.
         reason = "WrittenByNewerRelease" if unread[0].newer else "BudgetRefused"
         return Verdict("Held", reason, f"Budget {unread[0].name} cannot be read: {unread[0].why}")
     for budget in covering:
@@ -97,6 +89,8 @@ def _held_by_budgets(world: World, study: Study, covering: list[Budget]) -> Verd
         held = _other_currency(world, study, budget) or _unapproved(study, budget)
         if held is not None:
             return held
+    if (why := uncovered(world, study)) is not None:
+        return Verdict("Held", "BudgetRequired", why)
     return None
 
 
@@ -107,14 +101,13 @@ def _other_currency(world: World, study: Study, budget: Budget) -> Verdict | Non
             f"Budget {name} is in {currency}, the study's ceiling in {study.spec.ceilings.spend.currency}"
         )
         return Verdict("Held", "CurrencyMismatch", message)
-    for purse in (*credit_purses(budget, world.now), period_purse(budget, world.now)):
-        account = world.books.accounts.get(purse.account)
-        if account is not None and account.currency != currency:
-            message = (
-                f"Budget {name} is in {currency}, and {purse.account} is in {account.currency} in the books;"
-                " give the budget another name"
-            )
-            return Verdict("Held", "CurrencyMismatch", message)
+    if (account := in_other_currency(world, budget)) is not None:
+        other = world.books.accounts[account].currency
+        message = (
+            f"Budget {name} is in {currency}, and {account} is in {other} in the books;"
+            " give the budget another name"
+        )
+        return Verdict("Held", "CurrencyMismatch", message)
     return None
 
 

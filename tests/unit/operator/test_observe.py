@@ -139,6 +139,7 @@ async def test_an_object_that_does_not_parse_is_told_once_with_field_value_and_r
     assert snapshot.budgets == ()
     (refused,) = snapshot.refused
     assert (refused.kind, refused.uid) == ("Budget", "b1")
+    assert refused.selector == {}
     assert refused.why.startswith("spec.period: 'Hourly': ")
     (event,) = cluster.server.created
     assert (event["message"], event["involvedObject"]["kind"]) == (refused.why, "Budget")
