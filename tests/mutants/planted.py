@@ -16,7 +16,7 @@ from comptroller.ledger.entries import Ceiling, Entry, Post, Reserve, Void
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import Ambiguous, Conflict, Exists, Unavailable
 from comptroller.ledger.stores.memory import MemoryStore
-from comptroller.plan import accounts, ended, leases, settle, study
+from comptroller.plan import accounts, ended, leases, membership, settle, study
 from comptroller.pricing import Quote
 from comptroller.pricing.rates import HourlyRates
 from comptroller_api.contract import Report
@@ -291,6 +291,12 @@ def second_budget_ignored(patch: Patch) -> None:
     """A study is under the first budget that covers it, and no other."""
     covering = accounts.covering
     patch.setattr(accounts, "covering", lambda world, study: covering(world, study)[:1])
+
+
+@mutant
+def a_label_edit_leaves_a_budget(patch: Patch) -> None:
+    """Labels alone decide which budgets cover a study, at each lease again."""
+    patch.setattr(membership, "covers", lambda _world, budget, study: membership.selects(budget, study))
 
 
 @mutant

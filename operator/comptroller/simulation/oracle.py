@@ -17,6 +17,7 @@ from comptroller.cluster.simulated import OPERATOR, Change, Pod, Simulated, Simu
 from comptroller.cluster.simulated.bodies import Body, condition
 from comptroller.ledger.encoding import decode
 from comptroller.ledger.entries import Ceiling, Close, Entry, Post, Price, Reserve
+from comptroller.simulation import windows
 from comptroller.simulation.bill import Tariff, bill, seconds, tariffs, worst
 from comptroller.simulation.fold import Fold, Held
 from comptroller.simulation.process import Looked
@@ -73,6 +74,8 @@ class Oracle:
     """Every study there ever was."""
     tariffs: dict[tuple[str, str], list[Tariff]] = field(default_factory=dict)
     """What people declared, by node kind and capacity."""
+    members: dict[str, set[str]] = field(default_factory=dict)
+    """The budgets that leases of each study were under, by its uid."""
 
     def violated(self, promise: str, what: str) -> None:
         """Note a violation."""
@@ -131,6 +134,10 @@ class Oracle:
         if entry.lease:
             return  # a renewal holds where its attempt does
         owners = {account.split("/")[1] for account in entry.accounts if account.startswith("budget/")}
+        members = self.members.setdefault(entry.study, set())
+        for name in members & _always(self._recent(), _names) - owners:
+            self.violated("P1", f"{entry.id} is not under budget {name}, which covered its study before")
+        members |= owners
         if f"study/{entry.study}" not in entry.accounts:
             self.violated("P1", f"{entry.id} is not under its study's ceiling")
         for name in _always(self._recent(), lambda one: _covering(one, entry.study)) - owners:
@@ -151,6 +158,23 @@ class Oracle:
                 self.violated(
                     "P1", f"{entry.id}: {name} is above {max(wanted)}, which is all that was allowed"
                 )
+
+            self._in_its_days(entry, name)
+
+    def _in_its_days(self, entry: Reserve, account: str) -> None:
+        """Leases that a budget's periods paid within the days of this one are within its amount."""
+        kind, name, label, *more = (*account.split("/"), "", "")[:4]
+        if kind != "budget" or any(more):
+            return
+        moved, beyond = self.fold.accounts[account].moved, []
+        for one in self._recent():
+            for budget in one.budgets:
+                if budget.metadata.name == name and windows.is_of(label, budget.spec.period):
+                    days = windows.window(label, budget.spec.time_zone)
+                    cost = windows.paid(self.fold.attempts.values(), self.launched, name, days)
+                    beyond.append(cost - to_micro(budget.spec.amount) - moved)
+        if beyond and min(beyond) > 0:
+            self.violated("P1", f"{entry.id}: {account} is {min(beyond)} above what its days may cost")
 
     def _in_its_period(self, entry: Reserve, now: int) -> None:
         """What is reserved is for one period, as the writer's clock and the Job's start have it."""
@@ -439,6 +463,10 @@ def _covering(one: Declared, uid: str) -> set[str]:
         return set()
     labels = study.metadata.labels.items()
     return {b.metadata.name for b in one.budgets if b.spec.selector.match_labels.items() <= labels}
+
+
+def _names(one: Declared) -> set[str]:
+    return {budget.metadata.name for budget in one.budgets}
 
 
 def _always(recent: list[Declared], names: Callable[[Declared], set[str]]) -> set[str]:
