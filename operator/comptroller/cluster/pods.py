@@ -124,6 +124,11 @@ def given_up(pod: Body) -> bool:
     return lost is not None and lost.get("reason") in _UNSEEN
 
 
+def may_run(pod: Body) -> bool:
+    """Return whether a pod is on a node and was not seen to end; the control plane may have given it up."""
+    return bound(pod) is not None and (not finished(pod) or (given_up(pod) and not list(_ends(pod))))
+
+
 def bound(pod: Body) -> int | None:
     """Return when the scheduler bound the pod to a node; `None` where it has none."""
     found = condition(pod, "PodScheduled")

@@ -39,7 +39,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
     several = len(indices) > 1
     latest = _latest(pods, several=several)
     spans, ends, certain, unseen = _spans(job_body, pods, latest, indices, terminal)
-    live = [pod for pod in pods if of_pods.bound(pod) is not None and not of_pods.finished(pod)]
+    live = [pod for pod in pods if of_pods.may_run(pod)]
     leader = latest.get(0, {}).get("status", {}).get("podIP") if several else None
     template = spec.get("template", {})
     return Run(

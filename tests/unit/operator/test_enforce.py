@@ -250,6 +250,18 @@ def test_time_alone_ends_nothing_whose_kubelet_still_reports():
     assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
 
 
+def test_a_pod_that_was_given_up_with_its_node_is_settled_at_the_end_of_its_lease():
+    stage = running(renewal="Never")
+    stage.bodies.pop()
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+    pod = stage.pod(phase="Failed")
+    pod["status"]["conditions"].append(lost | {"lastTransitionTime": stamp(200)})
+    stage.at(10 + COVERED + 59)
+    assert stage.attempt.open
+    stage.at(10 + COVERED + 61)
+    assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
+
+
 def test_what_is_found_after_an_attempt_was_closed_is_billed_before_it_may_go():
     stage = running(renewal="Never")
     stage.lost_nodes = ("node-0",)
