@@ -391,12 +391,17 @@ class StudyStatus(Model):
     conditions: Conditions = Field(default_factory=list, description="Conditions, by type.")
 
 
+_MAY_BE_ABSENT = frozenset(
+    {"baseline", "ceilings.latency", "ceilings.artifactSize", "ceilings.peakMemory"}
+)  # fmt: skip
+
+
 def _fixed_once_tried(field: str) -> Rule:
     """`spec.<field>` may change only while there is no trial."""
     parent, _, name = f"spec.{field}".rpartition(".")
     now, before = f"self.{parent}", f"oldSelf.{parent}"
     same = f"{now}.{name} == {before}.{name}"
-    if field == "baseline":  # may be absent
+    if field in _MAY_BE_ABSENT:
         same = f"has({now}.{name}) == has({before}.{name}) && (!has({now}.{name}) || {same})"
     return Rule(
         f"({same}) || !has(oldSelf.status) || !has(oldSelf.status.trials)"
@@ -423,10 +428,21 @@ class Study(Model):
         matches(_STUDY, "must start with a letter and hold only a-z, 0-9 and '-'"),
     )
     rules: ClassVar[tuple[Rule, ...]] = (
-        # What trials are compared by, and where they left what they go on from.
+        # What trials are judged and compared by, and where they left what they go on from.
         *map(
             _fixed_once_tried,
-            ("data", "space", "baseline", "search.rungs", "search.seed", "artifacts.uri"),
+            (
+                "data",
+                "space",
+                "baseline",
+                "search.rungs",
+                "search.seed",
+                "artifacts.uri",
+                "objectives",
+                "ceilings.latency",
+                "ceilings.artifactSize",
+                "ceilings.peakMemory",
+            ),
         ),
         Rule(
             # Only where the ceiling moves: a status that reports an overrun must get through.

@@ -60,17 +60,24 @@ def study_status(
     front_numbers, best_number = front_and_best(problem, observations, most=_FRONT)
     by_number = {o.number: o for o in observations}
     first = problem.objectives[0].metric
+    best = (
+        ""
+        if best_number is None
+        else f"{best_number}: {first} {_short(by_number[best_number].rungs[-1].metrics[first])}"
+    )
+    front = [_entry(by_number[n], artifacts.get(n), problem) for n in front_numbers]
+    if study.status is not None and is_final(study) and verdict.state in {"Complete", "Failed"}:
+        # Results of an ended study stay what they were, whatever its spec says now.
+        best, best_number, front = study.status.best, study.status.best_trial, study.status.front
     return StudyStatus(
         observed_generation=study.metadata.generation,
         trials=counts,
         progress=f"{ended}/{study.spec.search.trials}",
         spent=to_amount(account.spent if account else 0),
         held=to_amount(account.held if account else 0),
-        best=""
-        if best_number is None
-        else f"{best_number}: {first} {_short(by_number[best_number].rungs[-1].metrics[first])}",
+        best=best,
         best_trial=best_number,
-        front=[_entry(by_number[n], artifacts.get(n), problem) for n in front_numbers],
+        front=front,
         conditions=conditions(study, verdict, now),
     )
 
