@@ -48,11 +48,18 @@ EXIT_BAD_ASSIGNMENT = 64
 EXIT_DIVERGED = 65
 """Training left the finite numbers, and would again from the same seed (`EX_DATAERR`)."""
 EXIT_NO_GAIN = 66
-"""The compressed artifact is not what it had to be beside its parent, and would not be again."""
+"""The compressed artifact is not what it had to be beside its parent, and would not be again.
+
+The report is written first, with `missed`, so that what was measured is kept.
+"""
+EXIT_UNAVAILABLE = 69
+"""Storage could not be reached, or refused; not this configuration's fault (`EX_UNAVAILABLE`)."""
 EXIT_OUT_OF_MEMORY = 71
 """An allocation failed and was caught (`EX_OSERR`)."""
 EXIT_SUSPENDED = 75
 """Stopped by SIGTERM or by the guard, with a checkpoint (`EX_TEMPFAIL`)."""
+
+LEAVES_A_REPORT = frozenset({EXIT_FINISHED, EXIT_NO_GAIN})
 
 LEASE_OVER = "the lease of "
 """How the guard's last words begin when it was the lease that ended the work."""
@@ -87,6 +94,11 @@ def report_digest(message: str) -> str:
     """Return the SHA-256 that a termination message gives, in hexadecimal; empty where it gives none."""
     found = _DIGEST.search(message)
     return found[1] if found else ""
+
+
+def without_digest(message: str) -> str:
+    """Return what a termination message says beside the digest of a report."""
+    return _DIGEST.sub("", message).strip()
 
 
 class Assignment(Model):
@@ -172,7 +184,10 @@ class Stage(FromTrainer):
 
 
 class Report(FromTrainer):
-    """What an attempt measured; in object storage before its pod exits 0, at most `MAX_REPORT` bytes."""
+    """What an attempt measured; in object storage before its pod exits 0, or 66 with `missed`.
+
+    At most `MAX_REPORT` bytes.
+    """
 
     name: str = Field(max_length=253)
     trial: Count
@@ -189,6 +204,9 @@ class Report(FromTrainer):
     seconds: float = Field(ge=0)
     energy_joules: float | None = None
     energy_source: EnergySource = "none"
+    missed: Annotated[Printable, Field(max_length=512)] | None = Field(
+        default=None, description="Why the model must not be used, though it was measured."
+    )
     environment: dict[
         Annotated[Printable, Field(max_length=64)], Annotated[Printable, Field(max_length=1024)]
     ] = Field(default_factory=dict, max_length=64)

@@ -23,10 +23,12 @@ End = Literal[
     "BadAssignment",
     "Diverged",
     "NoGain",
+    "Unavailable",
     "MetricsLost",
 ]
 """How an attempt ends.
 
+`Unavailable`: it exited 69, as its storage could not be reached; tried again later, and no failure.
 `MetricsLost`: it exited 0 and its report is missing. `BadAssignment`: it exited 64 and is not tried again.
 """
 
@@ -76,6 +78,7 @@ class RungResult(Model):
     )
     artifact: str = Field(default="", max_length=1024, description="Where the exported model is.")
     report: str = Field(default="", max_length=1024, description="Where the report is.")
+    attempt: int | None = Field(default=None, ge=0, description="The attempt that measured it.")
 
 
 class TrialStatus(Model):
@@ -90,6 +93,10 @@ class TrialStatus(Model):
         default_factory=list, max_length=64, description="The latest settled attempts."
     )
     rungs: list[RungResult] = Field(default_factory=list, max_length=8, description="The rungs that ended.")
+    near_miss: RungResult | None = Field(
+        default=None,
+        description="Measured of a model that is not what compress.must asks for; never on the front.",
+    )
     spent: Amount | None = Field(default=None, description="Settled spend of all attempts.")
     conditions: Conditions = Field(default_factory=list, description="Conditions, by type.")
 

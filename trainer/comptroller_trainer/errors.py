@@ -1,5 +1,11 @@
 """What can end an attempt, by the exit code it leads to."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comptroller_api.contract import Report
+
 
 class AssignmentError(Exception):
     """The assignment is wrong; trying again cannot help (exit 64).
@@ -20,7 +26,15 @@ class DivergedError(AssignmentError):
 
 
 class NoGainError(AssignmentError):
-    """What compression made is no better than what it was made from, measured (exit 66)."""
+    """What compression made is no better than what it was made from, measured (exit 66).
+
+    Attributes:
+        metrics: of the artifact and its parent, so that what was paid for is reported.
+        report: with these metrics, once the trial has made it.
+    """
+
+    metrics: "Mapping[str, float] | None" = None
+    report: "Report | None" = None
 
 
 class Suspended(BaseException):
@@ -33,6 +47,10 @@ class Suspended(BaseException):
 
 class StoreError(Exception):
     """Object storage refused or did not answer, after the client's own retries."""
+
+
+class UnavailableError(StoreError):
+    """Object storage did not answer, or refused the credentials: no attempt could do better now (exit 69)."""
 
 
 class MissingError(StoreError):

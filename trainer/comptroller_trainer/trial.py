@@ -8,6 +8,8 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +28,7 @@ from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.described import agree, suits
 from comptroller_trainer.distributed import Peers
-from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.errors import AssignmentError, NoGainError
 from comptroller_trainer.exporters.several import exported
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
@@ -144,13 +146,23 @@ class Trial:
             graph, exporter = export.export(model, context)
             export.check_parity(model, graph, dataset.validation.inputs[:_COMPARED])
             graph = recipe.compressor.finish(graph, context)
-        with stage("measure"):
+        with stage("measure"), self._keeping_a_near_miss(fitted, exporter, others):
             metrics, told = self._judged(model, graph, parent, dataset, context)
         forms = self._exported(model, graph, dataset.validation, context)
         with stage("report"):
             artifacts = self._ship(model, graph, forms, fitted.place, dataset, context, told)
         report = self._report(fitted, metrics, artifacts, exporter, others)
         return self._with_card(report, dataset, context)
+
+    @contextmanager
+    def _keeping_a_near_miss(self, fitted: _Fitted, exporter: str, others: float) -> Iterator[None]:
+        """Put the report of what was measured into the error that says that it must not be used."""
+        try:
+            yield
+        except NoGainError as error:
+            report = self._report(fitted, dict(error.metrics or {}), [], exporter, others)
+            error.report = report.model_copy(update={"missed": str(error)[:512]})
+            raise
 
     def _compressed(
         self, model: nn.Module, dataset: Dataset, context: Context

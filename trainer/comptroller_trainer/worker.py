@@ -25,6 +25,7 @@ from comptroller_trainer.errors import (
     NoGainError,
     StoreError,
     Suspended,
+    UnavailableError,
     out_of_memory,
 )
 from comptroller_trainer.heartbeat import HeartbeatServer
@@ -58,15 +59,24 @@ def main(argv: list[str] | None = None) -> int:
         _attempt(assignments.read(os.environ), stop, started)
     except Suspended:
         return _end(protocol.EXIT_SUSPENDED, "stopped by SIGTERM")
+    except NoGainError as error:
+        return _end(protocol.EXIT_NO_GAIN, f"{error}\n{protocol.said()}".strip())  # the report's digest
     except AssignmentError as error:
-        codes = {DivergedError: protocol.EXIT_DIVERGED, NoGainError: protocol.EXIT_NO_GAIN}
-        return _end(codes.get(type(error), protocol.EXIT_BAD_ASSIGNMENT), str(error))
+        diverged = isinstance(error, DivergedError)
+        return _end(protocol.EXIT_DIVERGED if diverged else protocol.EXIT_BAD_ASSIGNMENT, str(error))
     except Exception as error:  # noqa: BLE001  # whatever it is, the reason goes where the operator reads it
         traceback.print_exc()
-        if out_of_memory(error):
-            return _end(protocol.EXIT_OUT_OF_MEMORY, f"out of memory: {_first_line(error)}")
-        return _end(protocol.EXIT_ERROR, f"{type(error).__name__}: {_first_line(error)}")
+        return _end(*_unexpected(error))
     return protocol.EXIT_FINISHED
+
+
+def _unexpected(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the reason of an error that is not the assignment's."""
+    if isinstance(error, UnavailableError | MissingError):
+        return protocol.EXIT_UNAVAILABLE, _first_line(error)
+    if out_of_memory(error):
+        return protocol.EXIT_OUT_OF_MEMORY, f"out of memory: {_first_line(error)}"
+    return protocol.EXIT_ERROR, f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _attempt(assignment: Assignment, stop: Stop, started: float) -> None:
@@ -82,7 +92,13 @@ def _attempt(assignment: Assignment, stop: Stop, started: float) -> None:
             _log.info("already reported", name=assignment.name)
             return
         with tempfile.TemporaryDirectory(prefix="comptroller-") as directory:
-            report = _run(assignment, store, Line(progress, stop), Path(directory))
+            try:
+                report = _run(assignment, store, Line(progress, stop), Path(directory))
+            except NoGainError as error:
+                if error.report is not None:
+                    with stop.deferred():
+                        _publish(store, assignment, error.report)
+                raise
             if report is None:
                 return  # another process has the model too, and reports
             with stop.deferred():  # the work is done: a report takes less time than doing it again

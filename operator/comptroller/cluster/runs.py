@@ -9,7 +9,14 @@ from comptroller.cluster.jobs import MANAGED, STOP, STOP_REASON, Body
 from comptroller.cluster.ownership import STAND_IN, attempt_of, index_of, is_tombstone, trial_uid
 from comptroller.cluster.pods import NEVER, unix
 from comptroller.world import Exit, Run
-from comptroller_api.contract import EXIT_FINISHED, EXIT_SUSPENDED, LEASE_OVER, report_digest
+from comptroller_api.contract import (
+    EXIT_FINISHED,
+    EXIT_SUSPENDED,
+    LEASE_OVER,
+    LEAVES_A_REPORT,
+    report_digest,
+    without_digest,
+)
 from comptroller_api.study import MOST_PODS
 from comptroller_api.text import plain
 from comptroller_api.trial import End
@@ -154,7 +161,7 @@ def _overran(status: Body) -> bool:
 def _digest(pods: Iterable[Body]) -> str | None:
     """Return the digest of the report that the pods left as they finished; of several pods, one leaves it."""
     ends = [
-        done for pod in pods if (done := of_pods.terminated(pod)) and done.get("exitCode") == EXIT_FINISHED
+        done for pod in pods if (done := of_pods.terminated(pod)) and done.get("exitCode") in LEAVES_A_REPORT
     ]
     found = [report_digest(str(done.get("message", ""))) for done in ends]
     return next(filter(None, found), "") if found else None
@@ -164,7 +171,7 @@ def _exit(pod: Body | None, terminal: Body | None, *, overran: bool) -> Exit:
     done, lost = of_pods.terminated(pod) or {}, of_pods.condition(pod, "DisruptionTarget")
     code = done.get("exitCode")
     # A trainer that finished leaves its report's digest there, and nothing that went wrong.
-    left = "" if code == EXIT_FINISHED else str(done.get("message", ""))
+    left = "" if code == EXIT_FINISHED else without_digest(str(done.get("message", "")))
     message = plain(left, _MESSAGE) or plain(of_pods.stuck(pod), _MESSAGE)
     if code is None and terminal is not None and terminal["type"] == "Complete":
         code = EXIT_FINISHED

@@ -29,6 +29,8 @@ def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911, PLR0912  (a d
         return "Diverged", done.message
     if done.code == contract.EXIT_NO_GAIN:
         return "NoGain", done.message
+    if done.code == contract.EXIT_UNAVAILABLE:
+        return "Unavailable", done.message
     if run.stop is not None:
         return run.stop, run.stop_reason or "stopped"
     if done.out_of_memory or done.code == contract.EXIT_OUT_OF_MEMORY:
@@ -145,7 +147,7 @@ def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reaso
     seconds = billed_seconds(attempt, run, ended)
     cost = cost_so_far(books, attempt, run, ended)
     yield from _spread(attempt, cost)
-    report = run.exit.report if end == "Finished" else None
+    report = run.exit.report if end in {"Finished", "NoGain"} else None
     close = _close(attempt, end, reason, seconds=seconds, started=run.scheduled or 0, ended=ended)
     yield close.model_copy(update={"report": report})
 

@@ -61,6 +61,11 @@ def test_a_message_without_a_digest_gives_none(message):
     assert ended(pod(message, 0)).exit.report == ""
 
 
+def test_a_near_miss_says_why_and_gives_the_digest_of_its_report():
+    found = ended(pod(f"compress.must: 'gain' is not met\n{digest_line(b'{}')}", 66)).exit
+    assert (found.report, found.message) == (DIGEST, "compress.must: 'gain' is not met")
+
+
 def test_work_that_failed_vouches_for_nothing():
     assert ended(pod(digest_line(b"{}"), 1)).exit.report is None
 

@@ -161,8 +161,11 @@ def test_zeros_are_shipped(attempt: Attempt, family: str, pattern: str) -> None:
             fours = w.movedim(1, -1).unflatten(-1, (-1, 4))
             assert ((fours == 0).sum(-1) == 2).all()
     # No latency tells the two apart, and a bare mask is no gain.
-    with pytest.raises(NoGainError, match="by the same graph"):
+    with pytest.raises(NoGainError, match="by the same graph") as missed:
         attempt(SPARSE | {"model.family": family, "compress.must": "faster"}, attempt=1, epochs=1)
+    assert missed.value.report is not None
+    assert missed.value.report.missed == str(missed.value)
+    assert missed.value.report.metrics.keys() >= {"accuracy", "latency_p50_ms", "parent_accuracy"}
     zeros, count = sum(int((w == 0).sum()) for w in layers), sum(w.numel() for w in layers)
     assert zeros == round(count / 2)
     assert 0 < found.metrics["zero_share"] <= 0.5

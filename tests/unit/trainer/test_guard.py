@@ -215,6 +215,7 @@ def test_the_guards_numbers_are_the_contracts() -> None:
     assert protocol.EXIT_BAD_ASSIGNMENT == contract.EXIT_BAD_ASSIGNMENT
     assert protocol.EXIT_DIVERGED == contract.EXIT_DIVERGED
     assert protocol.EXIT_NO_GAIN == contract.EXIT_NO_GAIN
+    assert protocol.EXIT_UNAVAILABLE == contract.EXIT_UNAVAILABLE
     assert protocol.EXIT_OUT_OF_MEMORY == contract.EXIT_OUT_OF_MEMORY
     assert protocol.EXIT_SUSPENDED == contract.EXIT_SUSPENDED
 

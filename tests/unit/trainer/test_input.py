@@ -13,7 +13,13 @@ import torch
 from comptroller_api.data import Data
 from comptroller_trainer import assignment, parameters, protocol, recipe, worker
 from comptroller_trainer.data.load import load
-from comptroller_trainer.errors import AssignmentError, DivergedError, NoGainError
+from comptroller_trainer.errors import (
+    AssignmentError,
+    DivergedError,
+    MissingError,
+    NoGainError,
+    UnavailableError,
+)
 from comptroller_trainer.stop import Stop
 from comptroller_trainer.training import Training
 
@@ -190,6 +196,8 @@ def test_stages_that_need_pictures_refuse_tables(tmp_path: Path, attempt: Callab
         (AssignmentError("a", 1, "is wrong"), 64),
         (DivergedError("recipe.lr", "100", "made training diverge"), 65),
         (NoGainError("compress.method", "int8_static", "made it slower"), 66),
+        (UnavailableError("s3://bucket/x: could not connect"), 69),
+        (MissingError("s3://bucket/x: no such bucket"), 69),
         (torch.OutOfMemoryError("CUDA out of memory"), 71),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"),

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from awaiting import eventually
-from comptroller_api.contract import Assignment, Heartbeat, Report, report_digest
+from comptroller_api.contract import Assignment, Heartbeat, Report, report_digest, without_digest
 from comptroller_trainer import heartbeat, protocol, worker
-from comptroller_trainer.errors import StoreError
+from comptroller_trainer.errors import NoGainError, StoreError
 from comptroller_trainer.meter import meter
 from comptroller_trainer.progress import Progress
+from comptroller_trainer.stop import Stop
 from comptroller_trainer.store import open_store
 
 Environment = Callable[..., dict[str, str]]
@@ -88,6 +89,30 @@ def test_a_report_is_written_once_and_a_repeat_ends_well(as_env: Environment, tm
     other = subprocess.run(run, env=as_env(name="another"), check=False, capture_output=True, text=True)
     assert other.returncode == protocol.EXIT_ERROR
     assert "is of study-3-0, not of another" in (tmp_path / "termination-log").read_text()
+
+
+def test_a_near_miss_leaves_its_numbers_before_it_exits_66(
+    described: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(protocol.TERMINATION_LOG_ENV, str(tmp_path / "termination-log"))
+    monkeypatch.setenv("COMPTROLLER_ASSIGNMENT", json.dumps(described(heartbeatPort=0)))
+    monkeypatch.setattr(Stop, "listen", lambda _: None)
+    miss = NoGainError("compress.must", "gain", "is not what it became")
+    miss.report = Report(
+        name="study-3-0", trial=3, attempt=0, rung=0, epochs=2, metrics={"accuracy": 0.5}, seconds=1,
+        missed=str(miss),
+    )  # fmt: skip
+
+    def run(*_: object) -> None:
+        raise miss
+
+    monkeypatch.setattr(worker, "_run", run)
+    assert worker.main([]) == protocol.EXIT_NO_GAIN
+    left = (tmp_path / "artifacts/attempts/0/report.json").read_bytes()
+    said = (tmp_path / "termination-log").read_text()
+    assert Report.model_validate_json(left) == miss.report
+    assert without_digest(said) == str(miss)
+    assert report_digest(said) == hashlib.sha256(left).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -40,14 +40,17 @@ def beside(
             ours, theirs = map(_quieter, (ours, theirs), again())
     faster = not alike and _faster(ours, theirs)
     held = {"gain": smaller or faster, "faster": faster, "smaller": smaller, "anything": True}
+    found = {**ours} | {f"parent_{name}": theirs[name] for name in _TOLD if name in theirs}
     if not held[must]:
-        raise NoGainError(
+        error = NoGainError(
             "compress.must", must,
             f"is not what it became: {ours[_LATENCY]:.4g} ms and {ours[_SIZE]:.0f} bytes, before"
             f" {theirs[_LATENCY]:.4g} ms and {theirs[_SIZE]:.0f} bytes"
             f"{', by the same graph' if alike else ''}",
         )  # fmt: skip
-    return {**ours} | {f"parent_{name}": theirs[name] for name in _TOLD if name in theirs}
+        error.metrics = found
+        raise error
+    return found
 
 
 def same_graph(graph: Path, parent: Path) -> bool:

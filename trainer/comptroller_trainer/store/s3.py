@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from comptroller_trainer.errors import MissingError, StoreError
+from comptroller_trainer.errors import MissingError, StoreError, UnavailableError
 from comptroller_trainer.store.base import Store
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def _as_store_errors(name: str) -> Iterator[None]:
             raise MissingError(
                 f"{name}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}"
             ) from error
-        raise StoreError(f"{name}: {code} {said.get('Message', '')}".rstrip()) from error
+        raise UnavailableError(f"{name}: {code} {said.get('Message', '')}".rstrip()) from error
     except BotoCoreError as error:
-        raise StoreError(f"{name}: {error}") from error
+        raise UnavailableError(f"{name}: {error}") from error
 
 
 class S3Store(Store):
@@ -91,7 +91,7 @@ class S3Store(Store):
                 with _as_store_errors(self.uri_of(key)):
                     raise
             except BotoCoreError as error:
-                raise StoreError(f"{self.uri_of(key)}: {error}") from error
+                raise UnavailableError(f"{self.uri_of(key)}: {error}") from error
             else:
                 return True
         raise StoreError(f"{self.uri_of(key)}: conflicting writes")

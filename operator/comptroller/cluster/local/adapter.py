@@ -33,9 +33,11 @@ from comptroller_api.contract import (
     EXIT_FINISHED,
     EXIT_SUSPENDED,
     LEASE_OVER,
+    LEAVES_A_REPORT,
     Assignment,
     Heartbeat,
     report_digest,
+    without_digest,
 )
 from comptroller_api.study import Artifacts, Study
 from comptroller_api.text import plain
@@ -133,10 +135,9 @@ class Local:
         done = Exit()
         if ended is not None:
             left = run.message
-            finished = ended.code == EXIT_FINISHED
-            message = "" if finished else plain(left, 512)
+            message = "" if ended.code == EXIT_FINISHED else plain(without_digest(left), 512)
             by_guard = ended.code == EXIT_SUSPENDED and message.startswith(LEASE_OVER)
-            digest = report_digest(left) if finished else None
+            digest = report_digest(left) if ended.code in LEAVES_A_REPORT else None
             done = Exit(ended.code, message, digest, deadline=ended.deadline or by_guard)
         idle = 0 if threshold is None else self._tracker.idle_seconds(run.name, threshold, time.monotonic())
         return Run(
