@@ -30,6 +30,8 @@ from comptroller.ledger.entries import Entry, Reserve
 from comptroller.ledger.journal import Journal, JournalError
 from comptroller.ledger.store import StoreError
 from comptroller.plan import plan
+from comptroller.plan.trials import awaited
+from comptroller.preflight import Preflight
 from comptroller.pricing import Feed
 from comptroller.reports import Artifacts
 from comptroller.site import ANYTHING, SitePolicy
@@ -113,6 +115,7 @@ class Controller:
         self._unpublished = unpublished
         self._journals: dict[str, Anchored] = {}
         self._failures: Counter[str] = Counter()
+        self._preflight = Preflight(artifacts, clock)
         self._at_fault: dict[str, set[str]] = {}
         """The studies whose actions made a namespace's last pass fail; absent where all are concerned."""
 
@@ -218,8 +221,7 @@ class Controller:
         return not outdated
 
     async def _see(self, namespace: str, *, fresh: bool = False) -> tuple[Anchored, World]:
-        now = self._clock()  # before the snapshot: what it does not show is not older than that
-        snapshot = await self._cluster.observe(namespace, fresh=fresh)
+        now, snapshot = await self._observed(namespace, fresh=fresh)
         anchored = self._journals.get(namespace)
         if anchored is None:
             journal = await self._blocking(lambda: self._open_journal(namespace))
@@ -246,12 +248,25 @@ class Controller:
             prices=snapshot.prices,
             feed=self._feed(),
             refused=snapshot.refused,
+            unreachable=self._preflight.found(namespace),
             trainer_image=self._trainer_image,
             site=self._site,
             fresh=fresh,
             server_now=snapshot.now,
         )
         return anchored, world
+
+    async def _observed(self, namespace: str, *, fresh: bool) -> tuple[int, Snapshot]:
+        """Return what there is, and the time before it was looked at: what it lacks is not older."""
+        now = self._clock()
+        snapshot = await self._cluster.observe(namespace, fresh=fresh)
+        begin = [s for s in snapshot.studies if not snapshot.trials.get(s.metadata.uid) and not is_final(s)]
+        if not self._preflight.due(namespace, begin):
+            return now, snapshot
+        await self._blocking(lambda: self._preflight.check(namespace, begin))
+        # That took its time, and no lease may be sized by a clock that has moved on.
+        now = self._clock()
+        return now, await self._cluster.observe(namespace, fresh=fresh)
 
     async def _reports(self, snapshot: Snapshot, books: Books) -> dict[AttemptKey, Report | Unusable | None]:
         found: dict[AttemptKey, Report | Unusable | None] = {}
@@ -284,11 +299,6 @@ def _studies_of(action: Action, world: World) -> set[str]:
 
 
 def _awaited(study: Study, trials: Iterable[Trial], books: Books) -> Iterator[Attempt]:
-    """Attempts that finished, and whose results are not in their trials' statuses."""
+    """Attempts that may have left a report, and whose results are not in their trials' statuses."""
     for trial in trials:
-        if trial.status and trial.status.outcome:
-            continue
-        known = {result.rung for result in trial.status.rungs} if trial.status else set()
-        for attempt in books.attempts(study.metadata.uid, trial.spec.number):
-            if attempt.end == "Finished" and attempt.rung not in known:
-                yield attempt
+        yield from awaited(trial, books.attempts(study.metadata.uid, trial.spec.number))

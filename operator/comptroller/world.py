@@ -169,6 +169,15 @@ class Unusable:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Storage that a study names and that cannot be reached."""
+
+    reason: str
+    """One word."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """A namespace at one moment."""
 
@@ -188,6 +197,8 @@ class World:
     feed: Feed = field(default_factory=dict)
     """What price feeds have said."""
     refused: tuple[Refused, ...] = ()
+    unreachable: Mapping[str, Unreachable] = field(default_factory=dict)
+    """By study uid, of studies that have no attempt yet."""
     trainer_image: str = ""
     """For studies that name none."""
     site: SitePolicy = ANYTHING

@@ -103,7 +103,7 @@ MEANT = {
     "pricelists": {"get", "list", "watch"},
     "jobs": {"get", "list", "watch", "create", "patch"},
     "pods": {"get", "list", "watch", "patch"},
-    "events": {"create"},
+    "events": {"create", "list"},
 }
 
 

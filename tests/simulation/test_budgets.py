@@ -77,7 +77,7 @@ def test_credits_are_used_before_the_amount_and_only_until_their_day(simulate, m
     simulation = simulate()
     given = [
         {"amount": "0.40", "until": day(simulation, 3)},
-        {"amount": "0.30", "until": day(simulation)},
+        {"amount": "0.20", "until": day(simulation)},
         {"amount": "9.00", "until": day(simulation, -1)},
     ]
     apply_with(simulation, make_study(), budget(period="Total", credits=given))

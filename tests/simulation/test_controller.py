@@ -211,7 +211,9 @@ def test_trials_that_still_run_when_the_study_ends_are_cancelled(simulate, make_
     simulation.check()
     assert set(simulation.outcomes().values()) == {"Cancelled"}
     (study,) = simulation.cluster.studies.values()
-    assert {c.type: c.reason for c in study.status.conditions}["Complete"] == "WallClockReached"
+    failed = next(c for c in study.status.conditions if c.type == "Failed")
+    assert (failed.status, failed.reason) == ("True", "NoTrialSucceeded")
+    assert "wallClock ceiling 2m" in failed.message
 
 
 def test_a_budget_that_is_spent_suspends_the_study_until_its_next_period(simulate, make_study):

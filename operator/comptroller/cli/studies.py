@@ -57,12 +57,17 @@ def _of_study(command: Callable[..., None]) -> Callable[..., None]:
 
 @_of_study
 def status(source: Source, study: str, output: Output = Form.TABLE) -> None:
-    """Where a study stands: its trials by state, what is spent and held, its best trial."""
+    """Where a study stands: its trials by state, what is spent and held, its best trial.
+
+    Exit 1 when it has Failed.
+    """
     found = source.study(study)
     if output is Form.JSON:
         print_json(found.to_json())
     else:
         console().print(tables.summary(found))
+    if tables.standing(found)[0] == "Failed":
+        raise typer.Exit(REFUSED)
 
 
 @_of_study

@@ -16,6 +16,7 @@ from comptroller.cluster import jobs, runs, unread
 from comptroller.cluster.api import Api, Missing, WriteRefused, path
 from comptroller.cluster.base import Snapshot
 from comptroller.cluster.events import event_of, refused_event, unwritten_event
+from comptroller.cluster.job_events import JobEvents
 from comptroller.cluster.nodes import Nodes, lost_nodes, trimmed_node
 from comptroller.cluster.ownership import by_job, is_managed, is_tombstone, job_uid, orphaned, stand_in
 from comptroller.cluster.pods import finished, is_kept, trimmed
@@ -87,6 +88,7 @@ class Kubernetes:
     ) -> None:
         """Wire the parts."""
         self._api, self._watched, self._pulse, self._settings = api, watched, pulse, settings
+        self._job_events = JobEvents(api)
         self._untold: list[tuple[Body, Refused]] = []
         self._written: dict[tuple[str, str], Body] = {}
         self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
@@ -114,7 +116,7 @@ class Kubernetes:
             now=now,
         )
         await self._tell_refused()
-        return snapshot
+        return replace(snapshot, runs=await self._job_events.explain(namespace, snapshot.runs))
 
     async def _tell_refused(self) -> None:
         told, self._untold = self._untold, []

@@ -10,6 +10,7 @@ from comptroller.plan.accounts import Purse, purses
 from comptroller.pricing import PriceBook, Quote, Unpriced
 from comptroller.world import Run, World
 from comptroller_api import quantity
+from comptroller_api.money import to_amount
 from comptroller_api.study import Study
 
 _SILENCE = 60
@@ -89,6 +90,11 @@ class Leases:
             return Fit(0, 0, (), PERIOD)
         amount = self.priced.worst(resources, seconds + self.overhead)
         return Fit(seconds, amount, tuple(purse.account for purse in paid_from))
+
+    def shortage(self) -> str:
+        """Say what the accounts have no room for."""
+        least = self.priced.worst(self._study.spec.runtime.resources, self._least + self.overhead)
+        return f"no room for a lease, which holds at least {to_amount(least)} {self.currency}"
 
     def _paying(self) -> tuple[Purse, ...]:
         return tuple(self._first_that_pays(options) for options in self.purses)

@@ -18,15 +18,24 @@ from comptroller.actions import (
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Entry
 from comptroller.ledger.names import budget_of, trial_name
-from comptroller.plan import places, trials
+from comptroller.plan import baseline, places, trials, trouble
 from comptroller.plan.accounts import study_account
+from comptroller.plan.conclusion import concluded, too_many_failed
 from comptroller.plan.ended import Closing
 from comptroller.plan.enforce import ending, intrusion, kept
 from comptroller.plan.leases import PERIOD, Leases, silent
 from comptroller.plan.membership import covering
 from comptroller.plan.risk import likely
 from comptroller.plan.trials import Progress, Step
-from comptroller.plan.verdict import BUDGET_EXHAUSTED, CEILING_REACHED, Verdict, settled_verdict, standing
+from comptroller.plan.verdict import (
+    BUDGET_EXHAUSTED,
+    CEILING_REACHED,
+    NO_TRIAL_SUCCEEDED,
+    Verdict,
+    reopened,
+    settled_verdict,
+    standing,
+)
 from comptroller.pricing import PriceBook
 from comptroller.search import Observation, Problem
 from comptroller.search.halving import decide
@@ -57,6 +66,8 @@ class StudyPass:
     """Attempts to stop, each with the account whose ceiling fell under what it holds."""
     entries: list[Entry] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
+    probing: bool = False
+    """The latest attempts could not begin or reach their storage: one finds out whether others can."""
     blocked: set[str] = field(default_factory=set)
     """Accounts without room for a lease that was wanted."""
 
@@ -83,10 +94,10 @@ class StudyPass:
             return
         given_up = self._close().given_up
         everything = [trials.progress(self.world, self.study, trial) for trial in self.trials]
-        self.seen = trials.observations(everything)
-        verdict = settled_verdict(self.study) or self._standing(everything)
+        self.seen = trials.observations(everything, self.problem)
+        verdict = self._verdict(everything)
         steps = self._steps(everything, verdict)
-        if (failing := self._too_many_failed(steps, verdict)) is not None:
+        if (failing := self._failing(everything, steps, verdict)) is not None:
             verdict = failing
             steps = self._steps(everything, verdict)
         unlikely = self._unlikely(everything, steps) if verdict.state == "Active" else None
@@ -124,14 +135,35 @@ class StudyPass:
 
     # -- where the study stands ----------------------------------------------------------------------------
 
+    def _verdict(self, everything: list[Progress]) -> Verdict:
+        """The verdict that stands, or a new one where an ended study may go on under its changed spec."""
+        settled = settled_verdict(self.study)
+        if settled is not None and not reopened(self.study):
+            return settled
+        now = self._standing(everything)
+        return (
+            now if settled is None or now.state in {"Active", "Held"} or now.reason == "Deleted" else settled
+        )
+
     def _standing(self, everything: list[Progress]) -> Verdict:
         verdict = standing(self.world, self.study, self.leases.quote, covering(self.world, self.study))
+        if verdict.state == "Active" and (away := self.world.unreachable.get(self.uid)) is not None:
+            return Verdict("Held", away.reason, away.message)
         unread = next((p for p in everything if p.unread and p.outcome is None), None)
         if verdict.state == "Active" and unread is not None:
             message = (
                 f"the report of trial {unread.number} cannot be read from {self.study.spec.artifacts.uri}"
             )
             return Verdict("Held", "ArtifactsUnavailable", message)
+        if (
+            verdict.state == "Active"
+            and (held := trouble.trouble(everything, self.world.runs, self.world.now)) is not None
+        ):
+            self.probing = True
+            if self.world.now < held.until:
+                return Verdict("Held", held.reason, held.message)
+        if verdict.state == "Active" and (why := trouble.waiting(everything, self.world.runs)) is not None:
+            verdict = Verdict("Active", *why)
         if self.unread and verdict.reason != "Deleted":
             return self._unreadable(self.unread[0])
         return verdict
@@ -142,13 +174,15 @@ class StudyPass:
         message = f"Trial {refused.name} cannot be read: {refused.why}"
         return Verdict("Held", reason, message)
 
-    def _too_many_failed(self, steps: dict[int, Step], verdict: Verdict) -> Verdict | None:
-        """The end at the failure limit; trials that fail in this very pass count."""
-        failed = sum(step.outcome == "Failed" for step in steps.values())
-        limit = self.study.spec.search.failure_limit
-        if failed < limit or verdict.final or verdict.reason == "Deleted":
+    def _failing(
+        self, everything: list[Progress], steps: dict[int, Step], verdict: Verdict
+    ) -> Verdict | None:
+        """The end of a study whose trials fail: all of them for one reason, or too many."""
+        if verdict.final or verdict.reason == "Deleted":
             return None
-        return Verdict("Ending", "FailureLimitReached", f"{failed} trials failed, the limit is {limit}")
+        if (fault := baseline.shared_fault(self.study, everything, steps)) is not None:
+            return Verdict("Ending", NO_TRIAL_SUCCEEDED, fault)
+        return too_many_failed(self.study, steps)
 
     def _steps(self, everything: list[Progress], verdict: Verdict) -> dict[int, Step]:
         """Each trial's next step; a recorded outcome stays."""
@@ -175,25 +209,28 @@ class StudyPass:
         if verdict.final or any(p.open is not None for p in everything):
             return verdict
         unended = [p for p in everything if steps[p.number].outcome is None]
-        if verdict.state == "Ending":
-            if verdict.reason == "FailureLimitReached":
-                return Verdict("Failed", verdict.reason, verdict.message)
-            return verdict if verdict.reason == "Deleted" else replace(verdict, state="Complete")
+        if verdict.state == "Ending" and verdict.reason != "Deleted":
+            return concluded(verdict.reason, verdict.message, everything, steps)
         if verdict.state != "Active":
             return verdict
         if not unended and unlikely is not None:
-            return self._without_money(self.leases.tightest, [], steps, unlikely)
+            return self._without_money(self.leases.tightest, everything, [], steps, unlikely)
         if not unended and (len(everything) >= self.problem.trials or self._exhausted()):
-            return Verdict("Complete", "TrialsDone", f"{len(everything)} trials have ended")
+            return concluded("TrialsDone", f"{len(everything)} trials have ended", everything, steps)
         blocked = self.leases.fit().blocked
         if blocked is None:
             return verdict
         if blocked == PERIOD:
             return Verdict("Held", "PeriodEnding", "another lease would cross the end of a budget's period")
-        return self._without_money(blocked, unended, steps)
+        return self._without_money(blocked, everything, unended, steps, self.leases.shortage())
 
     def _without_money(
-        self, account: str, unended: list[Progress], steps: dict[int, Step], why: str = "no room for a lease"
+        self,
+        account: str,
+        everything: list[Progress],
+        unended: list[Progress],
+        steps: dict[int, Step],
+        why: str,
     ) -> Verdict:
         """A ceiling ends the study; a budget may get more money, and says whether to wait for it."""
         self.blocked.add(account)
@@ -210,7 +247,7 @@ class StudyPass:
             message = f"the ceiling of {amount.amount} {amount.currency} leaves {why}"
         for p in unended:
             steps[p.number] = Step(outcome="BudgetStopped", reason=message)
-        return Verdict("Complete", reason, message)
+        return concluded(reason, message, everything, steps)
 
     def _unlikely(self, everything: list[Progress], steps: dict[int, Step]) -> str | None:
         """Why no further trial is begun, though a lease would fit: its first rung is not likely to."""
@@ -253,8 +290,11 @@ class StudyPass:
             and (step := steps[p.number]).rung is not None
             and step.not_before <= self.world.now
         ]
+        if self.probing or not baseline.proven(everything, self.gone):
+            slots = min(slots, 1 - sum(p.open is not None for p in everything))
         for p in sorted(waiting, key=lambda p: (p.idle_stops, p.number)):
-            lease = self.leases.first(p.number, len(p.attempts), p.rung) if slots > 0 else None
+            rung = steps[p.number].rung or 0
+            lease = self.leases.first(p.number, len(p.attempts), rung) if slots > 0 else None
             if lease is None:
                 return
             self.entries.append(lease)
@@ -324,7 +364,7 @@ class StudyPass:
         if (found := intrusion(attempt, run)) is not None:
             return found
         idle = self.study.spec.runtime.idle
-        why = None
+        why: str | None
         if not wanted:
             why = verdict.message
         elif lowered is not None:
@@ -338,6 +378,8 @@ class StudyPass:
             why = f"{places.trouble(attempt)}, above what is held"
         elif idle is not None and run.idle_seconds >= quantity.seconds(idle.window):
             why = f"{trials.IDLE}: utilization under {idle.threshold}% for {run.idle_seconds}s"
+        else:
+            why = trouble.not_started(run, self.world.now)
         return None if why is None else ("Suspended", why)
 
     def _launch_of(self, trial: Trial, attempt: Attempt) -> Launch:
@@ -386,7 +428,10 @@ class StudyPass:
     def _record_trial(self, p: Progress, step: Step) -> None:
         run = self.world.runs.get((self.uid, p.number, p.open.number)) if p.open else None
         status = trials.trial_status(
-            p, step.outcome, step.reason or (self._trouble(run, p.open) if run else "")
+            p,
+            step.outcome,
+            step.reason or (self._trouble(run, p.open) if run else ""),
+            self.world.now,
         )
         if status != p.trial.status:
             self.actions.append(RecordTrial(p.trial, status))

@@ -1,23 +1,32 @@
 """What a trial has done and what it does next: a fold over its attempts and reports."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from comptroller.ledger.books import Attempt
 from comptroller.search import Observation, Problem, RungValues
 from comptroller.search.front import violation
 from comptroller.search.halving import Decision
 from comptroller.search.ranking import unmeasured
+from comptroller.status import condition
 from comptroller.world import Unusable, World, trial_prefix
 from comptroller_api import contract, quantity
+from comptroller_api.meta import Condition
 from comptroller_api.money import to_amount
 from comptroller_api.study import Study
 from comptroller_api.trial import COUNTED_ENDS, AttemptResult, Outcome, RungResult, Trial, TrialStatus
 
 IDLE = "Idle"
 """How the reason of a stop for low utilization begins."""
+NOT_STARTED = "NotStarted"
+"""How the reason of a stop begins where the work could not begin."""
+LACKS = "the report lacks "
+"""How the reason begins where an objective was not measured."""
 
+_MEASUREMENTS = 2
+"""Attempts at a rung that may measure a latency until it is one to be trusted."""
 _KEPT_ATTEMPTS = 64
+_GOOD = frozenset({"Succeeded", "Pruned"})
 _LONGEST_PAUSE = 600
 """Seconds."""
 
@@ -32,9 +41,13 @@ class Progress:
     lost: str
     """Why there is no result of an attempt that exited 0; empty where none is lost."""
     unread: bool
-    """An attempt exited 0 and its report could not be read so far."""
+    """An attempt left a report, or may have, that could not be read so far."""
     adjusted: int = 0
     """Micro-units that were found after attempts were closed."""
+    near_miss: RungResult | None = None
+    """What was measured of a model that must not be used."""
+    missed: str = ""
+    """Why it must not."""
 
     @property
     def number(self) -> int:
@@ -83,21 +96,41 @@ def progress(world: World, study: Study, trial: Trial) -> Progress:
     number = trial.spec.number
     attempts = tuple(world.books.attempts(study.metadata.uid, number))
     rungs = {result.rung: result for result in (trial.status.rungs if trial.status else [])}
+    near_miss, missed = trial.status.near_miss if trial.status else None, ""
     lost, unread = "", False
-    for attempt in attempts:
-        if attempt.end != "Finished" or attempt.rung in rungs:
-            continue
+    for attempt in awaited(trial, attempts):
         key = (study.metadata.uid, number, attempt.number)
         if key not in world.reports:
             unread = True
-        elif (report := world.reports[key]) is None:
-            lost = f"attempt {attempt.number} exited 0 and left no report"
-        elif isinstance(report, Unusable):
-            lost = f"the report of attempt {attempt.number} is refused: {report.why}"
+        elif (report := world.reports[key]) is None or isinstance(report, Unusable):
+            if attempt.end == "Finished":  # a trainer that keeps no near misses leaves no report of them
+                lost = _lost(attempt, report)
+        elif attempt.end == "NoGain" or report.missed is not None:
+            near_miss = _rung_result(report, trial_prefix(study, number))
+            missed = report.missed or attempt.reason
         else:
             rungs[attempt.rung] = _rung_result(report, trial_prefix(study, number))
     adjusted = sum(map(world.books.spent, attempts)) - sum(attempt.spent for attempt in attempts)
-    return Progress(trial, attempts, rungs, lost, unread, adjusted)
+    return Progress(trial, attempts, rungs, lost, unread, adjusted, near_miss, missed)
+
+
+def _lost(attempt: Attempt, report: Unusable | None) -> str:
+    if report is None:
+        return f"attempt {attempt.number} exited 0 and left no report"
+    return f"the report of attempt {attempt.number} is refused: {report.why}"
+
+
+def awaited(trial: Trial, attempts: Iterable[Attempt]) -> Iterator[Attempt]:
+    """Yield the attempts that may have left a report which is not in the trial's status yet."""
+    if trial.status and trial.status.outcome:
+        return
+    known = {result.rung: result for result in (trial.status.rungs if trial.status else [])}
+    for attempt in attempts:
+        result = known.get(attempt.rung)
+        # Of a rung that was measured again, the later report counts.
+        read = result is not None and (result.attempt is None or attempt.number <= result.attempt)
+        if attempt.end == "NoGain" or (attempt.end == "Finished" and not read):
+            yield attempt
 
 
 def _rung_result(report: contract.Report, prefix: str) -> RungResult:
@@ -109,21 +142,38 @@ def _rung_result(report: contract.Report, prefix: str) -> RungResult:
         metrics=dict(sorted(report.metrics.items())),
         artifact=artifact,
         report=f"{prefix}/{contract.report_key(report.attempt)}",
+        attempt=report.attempt,
     )
 
 
-def observations(all_progress: Iterable[Progress]) -> tuple[Observation, ...]:
-    """What the search learns from."""
+def doubted(problem: Problem, metrics: Mapping[str, float]) -> list[str]:
+    """Return the latencies that would decide and that the trainer says are not to be trusted."""
+    if metrics.get("latency_trusted", 1.0):
+        return []
+    deciding = {c.metric for c in problem.constraints} | {o.metric for o in problem.objectives}
+    return sorted(name for name in deciding if name.startswith("latency_") and name in metrics)
+
+
+def observations(all_progress: Iterable[Progress], problem: Problem) -> tuple[Observation, ...]:
+    """Return what the search learns from: results up to the first that is not to be trusted."""
     return tuple(
         Observation(
             number=p.number,
             parameters=dict(p.trial.spec.parameters),
-            rungs=tuple(RungValues(rung, dict(p.rungs[rung].metrics)) for rung in sorted(p.rungs)),
+            rungs=tuple(_trusted(p, problem)),
             outcome=p.outcome,
             cost=p.spent,
         )
         for p in all_progress
     )
+
+
+def _trusted(p: Progress, problem: Problem) -> Iterator[RungValues]:
+    for rung in sorted(p.rungs):
+        metrics = p.rungs[rung].metrics
+        if doubted(problem, metrics):
+            return
+        yield RungValues(rung, dict(metrics))
 
 
 def next_step(  # noqa: PLR0911  (a decision table)
@@ -138,8 +188,8 @@ def next_step(  # noqa: PLR0911  (a decision table)
         return Step(outcome="MetricsLost", reason=p.lost)
     if last.end == "BadAssignment":
         return Step(outcome="Failed", reason=last.reason)
-    if last.end in {"Diverged", "NoGain"}:
-        return Step(outcome="Infeasible", reason=last.reason)
+    if last.end in {"Diverged", "NoGain"} or p.missed:
+        return Step(outcome="Infeasible", reason=last.reason or p.missed)
     if last.end in COUNTED_ENDS:
         failures = sum(attempt.end in COUNTED_ENDS for attempt in p.attempts)
         if failures > retries:
@@ -152,25 +202,36 @@ def next_step(  # noqa: PLR0911  (a decision table)
         if p.idle_stops > retries:
             return Step(outcome="Failed", reason=f"{last.reason}; suspended for it {p.idle_stops} times")
         return Step(rung=p.rung, not_before=last.ended + _idle_pause(study))
-    return Step(rung=p.rung, not_before=_after_vain_attempts(p))
+    return Step(rung=p.rung, not_before=last.ended + pause(p))
 
 
-def _after_vain_attempts(p: Progress) -> int:
-    """When to try again after attempts that never had a node: later and later, up to ten minutes."""
+def in_vain(attempt: Attempt) -> bool:
+    """Return whether an ended attempt did no work, for a reason that its configuration has no part in."""
+    return attempt.end == "Unavailable" or not attempt.started or attempt.reason.startswith(NOT_STARTED)
+
+
+def pause(p: Progress) -> int:
+    """Return the seconds to wait after attempts that did no work: more each time, up to ten minutes."""
     vain = 0
     for attempt in reversed(p.attempts):
-        if attempt.started:
+        if not in_vain(attempt):
             break
         vain += 1
-    return p.attempts[-1].ended + min(_LONGEST_PAUSE, 10 * 2**vain) if vain else 0
+    return min(_LONGEST_PAUSE, 10 * 2**vain) if vain else 0
 
 
-def _after_rung(p: Progress, problem: Problem, rungs: int, decisions: Mapping[int, Decision]) -> Step:
+def _after_rung(  # noqa: PLR0911  (a decision table)
+    p: Progress, problem: Problem, rungs: int, decisions: Mapping[int, Decision]
+) -> Step:
     metrics = p.rungs[p.rung - 1].metrics
-    if broken := violation(problem, metrics):
+    doubts = doubted(problem, metrics)
+    sure = replace(problem, constraints=tuple(c for c in problem.constraints if c.metric not in doubts))
+    if broken := violation(sure, metrics):
         return Step(outcome="Infeasible", reason=broken)
+    if doubts:
+        return _measured_again(p, doubts)
     if missing := unmeasured(problem, metrics):
-        return Step(outcome="MetricsLost", reason=f"the report lacks {', '.join(missing)}")
+        return Step(outcome="MetricsLost", reason=f"{LACKS}{', '.join(missing)}")
     if p.rung >= rungs:
         return Step(outcome="Succeeded")
     decision = decisions.get(p.number)
@@ -179,6 +240,18 @@ def _after_rung(p: Progress, problem: Problem, rungs: int, decisions: Mapping[in
     if decision.verdict == "Prune":
         return Step(outcome="Pruned", reason=decision.reason)
     return Step(rung=p.rung)
+
+
+def _measured_again(p: Progress, doubts: list[str]) -> Step:
+    """Measure a latency again from the checkpoint; at the limit, say that the trial cannot be judged."""
+    times = sum(attempt.end == "Finished" and attempt.rung == p.rung - 1 for attempt in p.attempts)
+    if times < _MEASUREMENTS:
+        return Step(rung=p.rung - 1)
+    reason = (
+        f"LatencyNotTrusted: {', '.join(doubts)} was measured in {times} attempts, each time while other work"
+        " disturbed the CPU, so it cannot be judged; request whole cores, or use nodes without other work"
+    )
+    return Step(outcome="MetricsLost", reason=reason)
 
 
 def _idle_pause(study: Study) -> int:
@@ -194,8 +267,8 @@ def trial_state(p: Progress, outcome: Outcome | None) -> str:
     return "Suspended" if p.attempts and p.attempts[-1].end != "Finished" else "Pending"
 
 
-def trial_status(p: Progress, outcome: Outcome | None, reason: str) -> TrialStatus:
-    """The status that says what the books and the reports say."""
+def trial_status(p: Progress, outcome: Outcome | None, reason: str, now: int) -> TrialStatus:
+    """Return the status that says what the books and the reports say."""
     closed = [attempt for attempt in p.attempts if not attempt.open]
     return TrialStatus.model_validate(
         {
@@ -214,6 +287,22 @@ def trial_status(p: Progress, outcome: Outcome | None, reason: str) -> TrialStat
                 for attempt in closed[-_KEPT_ATTEMPTS:]
             ],
             "rungs": [p.rungs[rung] for rung in sorted(p.rungs)],
+            "near_miss": p.near_miss,
             "spent": to_amount(p.spent),
+            "conditions": _conditions(p, outcome, reason, now),
         }
     )
+
+
+def _conditions(p: Progress, outcome: Outcome | None, reason: str, now: int) -> list[Condition]:
+    """Return Complete, Failed and Reconciling; a trial that was pruned is Complete, as nothing is wrong."""
+    truth = {
+        "Complete": outcome in _GOOD,
+        "Failed": outcome is not None and outcome not in _GOOD,
+        "Reconciling": outcome is None,
+    }
+    known = {c.type: c for c in p.trial.status.conditions} if p.trial.status else {}
+    why, generation = outcome or trial_state(p, outcome), p.trial.metadata.generation
+    return [
+        condition(known.get(kind), kind, on, why, reason[:512], generation, now) for kind, on in truth.items()
+    ]

@@ -16,6 +16,9 @@ from comptroller_api.money import to_micro
 from comptroller_api.study import Study
 
 CEILING_REACHED, BUDGET_EXHAUSTED = "CeilingReached", "BudgetExhausted"
+FAILURE_LIMIT_REACHED = "FailureLimitReached"
+NO_TRIAL_SUCCEEDED, NO_ROOM_FOR_A_LEASE = "NoTrialSucceeded", "NoRoomForALease"
+_REOPENED = frozenset({CEILING_REACHED, NO_TRIAL_SUCCEEDED, NO_ROOM_FOR_A_LEASE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +37,24 @@ class Verdict:
 
 
 def settled_verdict(study: Study) -> Verdict | None:
-    """The final verdict that the study's status already carries.
-
-    A study that stopped at its ceiling is asked again where its spec has changed since: a raised ceiling lets
-    it go on with the trials it had not begun.
-    """
+    """Return the final verdict that the study's status already carries."""
     for condition in study.status.conditions if study.status else []:
-        if condition.reason == CEILING_REACHED and condition.observed_generation < study.metadata.generation:
-            return None
-        if condition.type == "Complete" and condition.status == "True":
-            return Verdict("Complete", condition.reason, condition.message)
-        if condition.type == "Failed" and condition.status == "True":
-            return Verdict("Failed", condition.reason, condition.message)
+        if condition.status == "True" and condition.type in {"Complete", "Failed"}:
+            state: Literal["Complete", "Failed"] = "Complete" if condition.type == "Complete" else "Failed"
+            return Verdict(state, condition.reason, condition.message)
     return None
+
+
+def reopened(study: Study) -> bool:
+    """Return whether an ended study's spec has changed in a way that may let it go on.
+
+    A raised ceiling lets a study that stopped at it go on with the trials that it had not begun.
+    """
+    ended = [c for c in study.status.conditions if c.type in {"Complete", "Failed"}] if study.status else []
+    return any(
+        c.status == "True" and c.reason in _REOPENED and c.observed_generation < study.metadata.generation
+        for c in ended
+    )
 
 
 def standing(  # noqa: PLR0911  (a decision table)

@@ -135,12 +135,32 @@ def test_prices_may_come_from_a_file_of_their_own(call: Call, naps: Call, tmp_pa
 
 def test_a_failing_trainer_fails_the_study(call: Call, naps: Call, tmp_path: Path) -> None:
     manifest = naps(
-        baseline={"recipe.mode": "wrong"}, search={"trials": 2, "failureLimit": 2}, runtime={"retries": 0}
+        baseline={"recipe.mode": "error"}, search={"trials": 2, "failureLimit": 2}, runtime={"retries": 0}
     )
     result = call("run", manifest, "--dir", tmp_path / "out", "--trainer", TRAINER)
     assert result.exit_code == 1
     assert "FailureLimitReached" in result.output
+    assert "told to be error" in result.output
+
+
+def test_a_fault_that_every_trial_shares_is_paid_for_once(call: Call, naps: Call, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = call("run", naps(baseline={"recipe.mode": "wrong"}), "--dir", out, "--trainer", TRAINER)
+    assert result.exit_code == 1
+    assert "NoTrialSucceeded" in result.output
     assert "told to be wrong" in result.output
+    assert list(outcomes(out).values()) == ["Failed"]
+    assert sum(starts(out).values()) == 1
+    assert call("status", "naps", "--dir", out).exit_code == 1
+    assert call("watch", "naps", "--dir", out).exit_code == 1
+
+
+def test_a_ceiling_under_one_lease_fails_the_study(call: Call, naps: Call, tmp_path: Path) -> None:
+    ceiling = {"spend": {"amount": "0.10", "currency": "USD"}}
+    result = call("run", naps(ceilings=ceiling), "--dir", tmp_path / "out", "--trainer", TRAINER)
+    assert result.exit_code == 1
+    assert "NoRoomForALease" in result.output
+    assert not starts(tmp_path / "out")
 
 
 def test_a_lost_report_is_not_a_failure_and_not_a_number(call: Call, naps: Call, tmp_path: Path) -> None:

@@ -137,7 +137,9 @@ def test_the_status_of_the_worst_trial_fits_an_object():
     spec = TrialSpec.model_construct(study="s", study_uid="u", number=4, seed=0, parameters={}, proposal=None)
     trial = Trial.model_construct(metadata=Metadata(name="t"), spec=spec, status=None)
     worst = [attempt(number=n, reason="\N{CJK UNIFIED IDEOGRAPH-56F3}" * 512) for n in range(1000)]
-    status = trial_status(Progress(trial, tuple(worst), rungs, "", unread=False), None, "x" * 5000)
+    status = trial_status(
+        Progress(trial, tuple(worst), rungs, "", unread=False, near_miss=rungs[0]), None, "x" * 5000, 0
+    )
     assert len(json.dumps(status.to_json(), ensure_ascii=False).encode()) < 512 * 1024
 
 

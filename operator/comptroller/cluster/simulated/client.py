@@ -152,6 +152,8 @@ class Connection(Api):
         """`Api`."""
         del query
         resource, name, _ = parts(where)
+        if resource == "events":
+            return {"items": []}
         found: Body | None = await self._enter(f"get {name}", lambda: self._server.named(resource, name))
         return found
 

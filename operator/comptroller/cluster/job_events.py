@@ -1,0 +1,84 @@
+"""Why the Job controller makes no pod: events alone say that a quota, a limit range or a webhook refuses."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+
+from comptroller.cluster.api import path
+from comptroller.plan.trouble import FAILED_CREATE
+from comptroller.world import AttemptKey, Run
+from comptroller_api.text import plain
+
+log = structlog.get_logger()
+
+Body = dict[str, Any]
+_AFTER, _EVERY = 5.0, 15.0
+"""Seconds without a pod until the events of a Job are read, and between two reads."""
+_READS = 8
+"""Requests in one pass at most; the other Jobs wait for the next."""
+_MESSAGE = 400
+
+
+class Reader(Protocol):
+    """What is used of `Api`."""
+
+    async def get(self, where: str, **query: str) -> Body | None:
+        """Return the object or list at `where`."""
+        ...
+
+
+@dataclass(slots=True)
+class _Job:
+    namespace: str
+    due: float
+    """Seconds of the monotonic clock from which its events are read."""
+    message: str = ""
+
+
+class JobEvents:
+    """The events of Jobs that have no pod."""
+
+    def __init__(self, api: Reader, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read through `api`."""
+        self._api, self._clock = api, clock
+        self._jobs: dict[str, _Job] = {}
+
+    async def explain(self, namespace: str, runs: Mapping[AttemptKey, Run]) -> dict[AttemptKey, Run]:
+        """Return the `runs` of a namespace; the exit message of those without a pod says why."""
+        found, uids, reads = dict(runs), set(), 0
+        for key, run in runs.items():
+            if run.uid is None or not _podless(run):
+                continue
+            uids.add(run.uid)
+            known = self._jobs.setdefault(run.uid, _Job(namespace, self._clock() + _AFTER))
+            if self._clock() >= known.due and reads < _READS:
+                reads += 1
+                known.due = self._clock() + _EVERY
+                known.message = await self._refusal(namespace, run.uid)
+            if known.message:
+                found[key] = replace(run, exit=replace(run.exit, message=known.message))
+        for uid in [uid for uid, job in self._jobs.items() if job.namespace == namespace and uid not in uids]:
+            del self._jobs[uid]
+        return found
+
+    async def _refusal(self, namespace: str, uid: str) -> str:
+        selector = f"involvedObject.uid={uid},reason={FAILED_CREATE}"
+        try:
+            listed = await self._api.get(path("events", namespace), fieldSelector=selector, limit="20")
+        except Exception as error:  # noqa: BLE001 - without the reason the attempt ends at its lease, as before
+            log.info("events not read", namespace=namespace, error=f"{type(error).__name__}: {error}"[:300])
+            return ""
+        items = (listed or {}).get("items") or []
+        if not items:
+            return ""
+        last = max(items, key=lambda one: one.get("lastTimestamp") or one["metadata"]["creationTimestamp"])
+        return f"{FAILED_CREATE}: {plain(str(last.get('message', '')), _MESSAGE)}"
+
+
+def _podless(run: Run) -> bool:
+    """Return whether a run's Job should have a pod and has none."""
+    waits = run.started is not None and run.ended is None and run.stop is None
+    return waits and not (run.requested or run.tombstone or run.paused or run.exit.message)

@@ -1,0 +1,99 @@
+"""Trouble that is not a trial's own: pods that cannot begin, and storage that cannot be reached.
+
+Such an attempt is ended early, so that it neither holds money nor is billed for a node that it cannot use.
+The study then waits, longer each time, and goes on with one attempt until that works.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from comptroller.ledger.books import Attempt
+from comptroller.plan.trials import NOT_STARTED, Progress, in_vain, pause
+from comptroller.status import rfc3339
+from comptroller.world import AttemptKey, Run
+
+FAILED_CREATE = "FailedCreate"
+"""How the message begins where the Job controller could not make a pod."""
+_REFUSED, _UNPLACED = 60, 180
+"""Seconds that a pod may be refused or stuck on its node, and may wait for a node that has to boot."""
+_WORKING = 60
+"""Seconds that an attempt runs before it counts as a sign that others can, too."""
+_WORD = re.compile(r"[A-Z][A-Za-z0-9]{2,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why a study waits, and until when."""
+
+    reason: str
+    """One word."""
+    message: str
+    until: int
+    """Unix seconds; then one attempt finds out."""
+
+
+def stuck(run: Run) -> bool:
+    """Return whether something keeps a run from beginning its work; its exit message says what."""
+    waits = run.ended is None and run.exit.code is None and run.stop is None
+    return waits and bool(run.exit.message) and not run.exit.disruption
+
+
+def not_started(run: Run, now: int) -> str | None:
+    """Return why a run is ended that has not begun its work for too long."""
+    since = run.started if run.scheduled is None else run.scheduled
+    if not stuck(run) or since is None:
+        return None
+    waits_for_node = run.scheduled is None and not run.exit.message.startswith(FAILED_CREATE)
+    if now - since < (_UNPLACED if waits_for_node else _REFUSED):
+        return None
+    return f"{NOT_STARTED}: {run.exit.message}"
+
+
+def trouble(everything: Sequence[Progress], runs: Mapping[AttemptKey, Run], now: int) -> Pause | None:
+    """Return what the latest attempts failed on, of whatever trial; `None` where something works."""
+    vain = [
+        p
+        for p in everything
+        if p.outcome is None and p.open is None and p.attempts and _shared(p.attempts[-1])
+    ]
+    if not vain or any(_works(p, runs, now) for p in everything):
+        return None
+    last = max((p.attempts[-1] for p in vain), key=lambda a: (a.ended, -a.trial))
+    if any(a.ended > last.ended and not in_vain(a) for p in everything for a in p.attempts if not a.open):
+        return None
+    until = last.ended + max(pause(p) for p in vain)
+    what = last.reason.removeprefix(f"{NOT_STARTED}: ") or last.end or ""
+    message = f"trial {last.trial}: {what}; the next attempt is launched at {rfc3339(until)}"
+    return Pause(_word(last, what), message, until)
+
+
+def waiting(everything: Sequence[Progress], runs: Mapping[AttemptKey, Run]) -> tuple[str, str] | None:
+    """Return why every attempt that is under way has not begun, as a word and a sentence."""
+    under_way = [p.open for p in everything if p.open is not None]
+    seen = [(a, runs.get((a.study, a.trial, a.number))) for a in under_way]
+    if not seen or not all(run is not None and stuck(run) for _, run in seen):
+        return None
+    first, run = seen[0]
+    what = run.exit.message if run is not None else ""
+    return _word(first, what), f"trial {first.trial} has not begun: {what}"
+
+
+def _shared(attempt: Attempt) -> bool:
+    """Return whether an ended attempt met trouble that others of the study would meet too."""
+    unplaced = attempt.end == "LeaseExpired" and not attempt.started
+    return attempt.end == "Unavailable" or unplaced or attempt.reason.startswith(NOT_STARTED)
+
+
+def _works(p: Progress, runs: Mapping[AttemptKey, Run], now: int) -> bool:
+    run = runs.get((p.open.study, p.open.trial, p.open.number)) if p.open is not None else None
+    if run is None or run.scheduled is None or run.ended is not None or stuck(run):
+        return False
+    return now - run.scheduled >= _WORKING
+
+
+def _word(attempt: Attempt, what: str) -> str:
+    if attempt.end == "Unavailable":
+        return "StorageUnavailable"
+    found = _WORD.fullmatch(what.split(":", 1)[0])
+    return found[0] if found else NOT_STARTED

@@ -1,0 +1,82 @@
+"""The Job controller's refusals, read where a Job has no pod."""
+
+import asyncio
+from dataclasses import replace
+
+from comptroller.cluster.job_events import JobEvents
+from comptroller.world import Requested, Run
+
+KEY = ("u1", 1, 0)
+RUN = Run(key=KEY, name="s-u1-0001-0", deadline=60, granted=60, started=10, uid="j1")
+QUOTA = 'Error creating: pods "s-u1-0001-0-x" is forbidden: exceeded quota: team'
+
+
+class Reader:
+    def __init__(self, *messages):
+        self.reads, self.fail = [], False
+        self.items = [
+            {
+                "metadata": {"creationTimestamp": "x"},
+                "lastTimestamp": f"2026-01-01T00:00:0{n}Z",
+                "message": text,
+            }
+            for n, text in enumerate(messages)
+        ]
+
+    async def get(self, where, **query):
+        self.reads.append((where, query))
+        if self.fail:
+            raise OSError("down")
+        return {"items": self.items}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def explained(events, run=RUN):
+    return asyncio.run(events.explain("team", {KEY: run}))[KEY].exit.message
+
+
+def test_a_job_without_a_pod_is_explained_by_its_latest_event():
+    reader, clock = Reader("Error creating: old", QUOTA), Clock()
+    events = JobEvents(reader, clock)
+    assert explained(events) == ""
+    assert not reader.reads
+    clock.now = 5.0
+    assert explained(events) == f"FailedCreate: {QUOTA}"
+    ((where, query),) = reader.reads
+    assert where == "/api/v1/namespaces/team/events"
+    assert query["fieldSelector"] == "involvedObject.uid=j1,reason=FailedCreate"
+
+
+def test_events_are_read_now_and_then_and_what_they_said_stays():
+    reader, clock = Reader(QUOTA), Clock()
+    events = JobEvents(reader, clock)
+    explained(events)
+    for clock.now in (5.0, 6.0, 19.0):
+        assert explained(events) == f"FailedCreate: {QUOTA}"
+    assert len(reader.reads) == 1
+    clock.now = 20.0
+    explained(events)
+    assert len(reader.reads) == 2
+
+
+def test_a_job_with_a_pod_costs_no_request():
+    reader, clock = Reader(QUOTA), Clock()
+    events = JobEvents(reader, clock)
+    explained(events)
+    clock.now = 5.0
+    assert explained(events, replace(RUN, requested=(Requested(1000, 2**30),))) == ""
+    assert not reader.reads
+
+
+def test_events_that_cannot_be_read_are_no_reason_to_stop():
+    reader, clock = Reader(QUOTA), Clock()
+    events = JobEvents(reader, clock)
+    explained(events)
+    clock.now, reader.fail = 5.0, True
+    assert explained(events) == ""
