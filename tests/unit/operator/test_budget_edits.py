@@ -582,6 +582,34 @@ def test_each_lease_fits_what_is_declared_for_its_days_whatever_was_edited_befor
     assert cost <= max(declared, sum(int(c.amount) for c in d.budgets[0].spec.credits)) * 10**6
 
 
+later = st.sampled_from(["2027-06-28", "2027-06-29", "2027-06-30"])
+lists = st.lists(st.builds(credit, st.sampled_from(["50", "80"]), later), min_size=1, max_size=2)
+edits_of_credits = st.lists(
+    lists | st.sampled_from([600, 7 * DAY]) | st.sampled_from([(40, 50), (40, 100), (20, 100)]),
+    max_size=20,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(lists, edits_of_credits)
+def test_credits_pay_at_most_the_largest_sum_that_was_declared_at_once(first, history):
+    d = desk(budget(amount="0", credits=first))
+    most = sum(int(c["amount"]) for c in first)
+    for step in history:
+        match step:
+            case list():
+                d.declare(budget(amount="0", credits=step))
+                most = max(most, sum(int(c["amount"]) for c in step))
+            case int():
+                d.now += step
+                d.declare()
+            case (amount, share) if d.hold(amount) is not None:
+                d.settle(share)
+                d.declare()
+    paid = sum(a.spent + a.held for name, a in d.books.accounts.items() if "/credit/" in name)
+    assert paid <= most * 10**6
+
+
 def _within_its_period(d, leases, spans):
     one, now = d.budgets[0], period(d.budgets[0], d.now)
     paid = [a for a in leases[-1].accounts if a == f"budget/b/{now.label}"]
