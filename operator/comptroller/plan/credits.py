@@ -54,8 +54,10 @@ def missing_entries(books: Books, budget: Budget, usable: dict[str, int]) -> Ite
             pool.apply(entry)
             yield entry
             raised[name] = amount - before
+    yield from _charges(
+        pool, raised
+    )  # first: what comes back must not be spent before what is owed is charged
     yield from _returns(pool)
-    yield from _charges(pool, raised)
 
 
 def _returns(pool: Books) -> Iterator[Entry]:

@@ -287,6 +287,17 @@ def test_a_credit_that_is_taken_away_costs_the_others_nothing():
     assert d.room() == 500
 
 
+def test_what_a_credit_gets_back_does_not_hide_what_another_owes():
+    first, second, third = "2027-06-28", "2027-06-29", "2027-06-30"
+    d = desk(budget(amount="0", credits=[credit("50", first), credit("80", second)]))
+    d.spend(20)
+    d.spend(80)
+    d.declare(budget(amount="0", credits=[credit("80", first), credit("50", third)]))
+    assert d.room() == 30
+    d.declare(budget(amount="0", credits=[credit("50", second), credit("50", third)]))
+    assert d.room() == 0
+
+
 def test_what_is_held_counts_until_it_is_settled():
     d = desk(budget(amount="0", credits=SPENT))
     d.hold(900)
