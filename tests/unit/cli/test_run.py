@@ -103,7 +103,7 @@ def test_ctrl_c_suspends_with_checkpoints_and_the_same_command_goes_on(
     out = tmp_path / "out"
     manifest = naps(baseline={"recipe.nap": "4"}, search={"trials": 2})
     run = process("run", manifest, "--dir", out, "--trainer", TRAINER)
-    eventually(lambda: sum(starts(out).values()) == 2)
+    eventually(lambda: sum(starts(out).values()) > 1)
     run.send_signal(signal.SIGINT)
     assert run.wait(180) == 1
     assert "suspending" in (tmp_path / "out.txt").read_text()
