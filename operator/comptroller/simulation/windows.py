@@ -17,6 +17,10 @@ class Ran(Protocol):
     def ended(self) -> int | None: ...
 
 
+_TOO_LATE = "it came too late to begin"
+"""Why an attempt is stopped that waited for its node past the end of its period."""
+
+
 def window(label: str, zone: str) -> tuple[int, int] | None:
     """Return the first unix second of the period `label`, and of the one after it; `None`: all there are."""
     if label == "total":
@@ -44,6 +48,8 @@ def paid(
     total = 0
     for attempt in attempts:
         accounts = [name.split("/") for name in attempt.first.accounts]
+        if attempt.closed is not None and attempt.closed.reason == _TOO_LATE:
+            continue  # its lease is of the day before: it ran only for the seconds that its stop took
         if any(parts[:2] == ["budget", budget] and len(parts) == 3 for parts in accounts):  # noqa: PLR2004
             total += attempt.covered * _within(ran.get(attempt.key), days)
     return total
