@@ -141,5 +141,12 @@ def _excuse(run: "Run", study: Study, told: Condition) -> str | None:
             return (
                 None if any(e is not None and 0 <= e - now <= near for e in ends) else "no period ends soon"
             )
+        case "NotStarted" | "StorageUnavailable":
+            # It goes on by itself, later and later while nothing has changed.
+            return (
+                None
+                if "the next attempt is launched at" in told.message
+                else "it does not say when it goes on"
+            )
         case _:
             return f"it stands still for {told.reason}: {told.message}"
