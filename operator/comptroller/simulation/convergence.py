@@ -113,7 +113,9 @@ def _study(run: "Run", study: Study) -> list[tuple[str, str]]:
     return found
 
 
-def _excuse(run: "Run", study: Study, told: Condition) -> str | None:
+def _excuse(  # noqa: PLR0911  (a decision table)
+    run: "Run", study: Study, told: Condition
+) -> str | None:
     """What is not true about the reason for which a study stands still."""
     runtime, now = study.spec.runtime, run.cluster.now
     currency = study.spec.ceilings.spend.currency
