@@ -18,7 +18,16 @@ from comptroller.cluster.base import Snapshot
 from comptroller.cluster.events import event_of, refused_event, unwritten_event
 from comptroller.cluster.job_events import JobEvents
 from comptroller.cluster.nodes import Nodes, lost_nodes, trimmed_node
-from comptroller.cluster.ownership import by_job, is_managed, is_tombstone, job_uid, orphaned, stand_in
+from comptroller.cluster.ownership import (
+    attempt_of,
+    by_job,
+    is_managed,
+    is_tombstone,
+    is_watched,
+    job_uid,
+    orphaned,
+    stand_in,
+)
 from comptroller.cluster.pods import finished, is_kept, trimmed
 from comptroller.cluster.trials import trial_body
 from comptroller.status import rfc3339
@@ -273,7 +282,7 @@ class Kubernetes:
             case todo.CreateTrial():
                 return await self._create("trials", namespace, trial_body(action))
             case todo.Launch():
-                return await self._create("jobs", namespace, jobs.job(action, self._settings))
+                return await self._take_name(namespace, jobs.job(action, self._settings))
             case todo.Bury():
                 return await self._bury(namespace, action)
             case todo.Extend(name, seconds, uid):
@@ -319,10 +328,25 @@ class Kubernetes:
     async def _create(self, resource: str, namespace: str, body: Body) -> bool:
         return self._wrote(resource, await self._api.create(path(resource, namespace), body))
 
+    async def _take_name(self, namespace: str, body: Body) -> bool:
+        """Create a Job. Where its name is taken by one that watches do not bring, lay that one over.
+
+        It is ours without our label, which somebody took off, or else somebody's who took the name; the next
+        pass decides which.
+        """
+        if await self._create("jobs", namespace, body):
+            return True
+        found = await self._api.get(path("jobs", namespace, body["metadata"]["name"]))
+        if found is not None and not is_watched(found):
+            if attempt_of(found) is None:
+                found = {**found, "metadata": {**found["metadata"], "labels": body["metadata"]["labels"]}}
+            self._wrote("jobs", found)
+        return False
+
     async def _bury(self, namespace: str, bury: todo.Bury) -> bool:
         body = jobs.tombstone(bury, namespace)
         try:
-            return await self._create("jobs", namespace, body)
+            return await self._take_name(namespace, body)
         except ApiException as error:
             if error.status != _FORBIDDEN or "being terminated" not in str(error.body):
                 raise
@@ -365,12 +389,19 @@ class Kubernetes:
             return False
 
     async def _stop(self, namespace: str, stop: todo.Stop) -> bool:
-        """End an attempt by its Job's deadline; a pod that no Job controls any more, by its own."""
+        """End an attempt by its Job's deadline; a pod that no Job controls any more, by its own.
+
+        The label that watches ask for is put back where somebody took it off, so that the end is seen.
+        """
         job, pods = self._attempt(namespace, stop.name, stop.uid)
         notes = {jobs.STOP: stop.end, jobs.STOP_REASON: stop.reason[:512]}
-        patch = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
+        patch: Body = {"metadata": {"annotations": notes}, "spec": {"activeDeadlineSeconds": 1}}
+        if job is not None and not is_watched(job):
+            patch["metadata"]["labels"] = jobs.MANAGED
         done = False
         for pod in pods:
+            if not is_watched(pod):
+                await self._change("pods", pod, {"metadata": {"labels": jobs.MANAGED}}, held=False)
             if (job is None or orphaned(pod)) and not finished(pod):
                 done = await self._change("pods", pod, patch)
                 if not done:

@@ -27,6 +27,11 @@ def labels_of(body: Body) -> Mapping[str, str]:
     return cast("Mapping[str, str]", template if STUDY_UID in template else own)
 
 
+def is_watched(body: Body) -> bool:
+    """Return whether watches, which ask for the label of what the operator makes, bring an object."""
+    return bool(body["metadata"].get("labels", {}).items() >= MANAGED.items())
+
+
 def is_managed(body: Body) -> bool:
     """Return whether a Job or pod carries the label of what the operator makes."""
     return labels_of(body).items() >= MANAGED.items()
@@ -131,6 +136,7 @@ def stand_in(pods: Sequence[Body], *, fresh: bool) -> Body | None:
     if key is None or not (gone or fresh) or not _is_named_after_attempt(pod):
         return None
     made, name = meta["creationTimestamp"], attempt_name(labels.get(STUDY, ""), *key)
+    allowed = granted(pod)
     return {
         "kind": STAND_IN,
         "metadata": {
@@ -142,7 +148,10 @@ def stand_in(pods: Sequence[Body], *, fresh: bool) -> Body | None:
             "deletionTimestamp": meta.get("deletionTimestamp", made),
         },
         "spec": {
-            "activeDeadlineSeconds": granted(pod),
+            # A stop lowers the pod's own deadline, since there is no Job's that it could lower.
+            "activeDeadlineSeconds": min(
+                allowed, pod.get("spec", {}).get("activeDeadlineSeconds") or allowed
+            ),
             "completions": index_of(pods[-1]) + 1,
             "template": {"metadata": {}},
         },

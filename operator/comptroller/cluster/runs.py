@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import cast
 
 from comptroller.cluster import pods as of_pods
-from comptroller.cluster.jobs import MANAGED, STOP, STOP_REASON, Body
-from comptroller.cluster.ownership import STAND_IN, attempt_of, index_of, is_tombstone, trial_uid
+from comptroller.cluster.jobs import STOP, STOP_REASON, Body
+from comptroller.cluster.ownership import STAND_IN, attempt_of, index_of, is_tombstone, is_watched, trial_uid
 from comptroller.cluster.pods import NEVER, unix
 from comptroller.world import Exit, Run
 from comptroller_api.contract import (
@@ -83,7 +83,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
             (pod.get("spec", {}).get("activeDeadlineSeconds") or NEVER for pod in live), default=0
         ),
         template=of_pods.requested(template.get("spec", {})),
-        hidden=not all(map(_is_labelled, [job_body, *live])),
+        hidden=not all(map(is_watched, [job_body, *live])),
         requested=tuple({found for pod in pods if (found := of_pods.requested(pod.get("spec", {})))}),
     )
 
@@ -118,11 +118,6 @@ def _spans(
     spans = [(start, end) for start, end, _ in found if start is not None]
     certain, unseen = all(sure for _, _, sure in found), any(start is not None for start, _, _ in guessed)
     return spans, [end for _, end, _ in found], certain, unseen
-
-
-def _is_labelled(body: Body) -> bool:
-    """Return whether watches, which ask for this label, bring an object."""
-    return bool(body["metadata"].get("labels", {}).items() >= MANAGED.items())
 
 
 def _is_lost(pod: Body, lost_nodes: Collection[str]) -> bool:

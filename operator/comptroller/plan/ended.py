@@ -12,6 +12,8 @@ from comptroller_api.study import Study
 
 UNCONFIRMED_AFTER = 60
 """Seconds past the end of a lease and its overhead after which a run that nobody hears of is given up."""
+_ROUNDED = 1
+"""Seconds by which stamps of whole seconds may differ."""
 ORPHANS_OVERHEAD = 120
 """Seconds past its lease that a run may take to end where its study, which would say, is gone."""
 
@@ -57,6 +59,11 @@ class Closing:
             self.vanished(attempt)  # a pod was on a node, and somebody has taken it away
             return
         over = settle.bounded(run, attempt.granted + self.overhead)
+        if attempt.bound and run.scheduled is not None and run.scheduled > attempt.bound + _ROUNDED:
+            if not self._fresh():
+                return
+            # The pod that was seen first is gone, and this is another: nobody knows how long the first ran.
+            over = settle.whole(over, attempt.bound, attempt.granted + self.overhead)
         end, reason = settle.classify(run)
         ended = self._now if over.ended is None else over.ended
         self.entries += settle.settle(self.world.books, attempt, over, ended, end, reason)

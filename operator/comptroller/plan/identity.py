@@ -40,12 +40,15 @@ class _Judge:
         attempt = self._attempt(run.key)
         if attempt is not None and attempt.job:
             return "" if attempt.job == run.uid else f"Job {run.name} is not the one that was launched"
+        if attempt is not None and not attempt.open and not attempt.started and run.jobless:
+            return f"nothing of {run.name} had reached a node when its books were closed"
         trial = self.trials.get(run.key[:2])
         # A Job whose trial is gone cannot be told from a foreign one. It is stopped, as ours would be.
         if trial is not None and run.trial != trial and not run.jobless:
             return f"Job {run.name} is not owned by its trial"
-        if attempt is not None and run.template is not None:
-            beyond = run.template.beyond(attempt.resources)
+        if attempt is not None:
+            asked = [run.template] if run.template is not None else run.requested if run.jobless else ()
+            beyond = next((found for one in asked if (found := one.beyond(attempt.resources))), "")
             return f"Job {run.name} requests more than its attempt: {beyond}" if beyond else ""
         return ""
 

@@ -119,6 +119,17 @@ def bounded(run: Run, seconds: int) -> Run:
     return replace(run, spans=spans, ended=max(end for _, end in spans))
 
 
+def whole(run: Run, start: int, seconds: int) -> Run:
+    """Return a run that is billed to the end of its lease, since a pod of it is gone that nobody saw end.
+
+    Args:
+        run: one that is over.
+        start: when the first of its pods came to a node.
+        seconds: the lease and what its enforcers may take.
+    """
+    return replace(run, scheduled=start, spans=((start, start + seconds),), ended=start + seconds)
+
+
 def adjustment(books: Books, attempt: Attempt, run: Run) -> Adjust | None:
     """Return what a closed attempt's run cost beyond what was billed; `None` where that is nothing.
 

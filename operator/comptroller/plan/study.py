@@ -351,7 +351,8 @@ class StudyPass:
         if run.ended is not None and not run.paused:
             return
         if run.stop is not None:
-            self.actions += ending(run, overdue=False)
+            # A pod whose trainer is done has no guard any more, so that its kubelet has to end it too.
+            self.actions += ending(run, overdue=run.done)
         elif (why := self._why_stop(attempt, run, verdict, lowered, wanted=wanted)) is not None:
             self.actions.append(Stop(run.name, *why, run.uid))
         else:
