@@ -50,6 +50,9 @@ class _Stored(MemoryStore):
 class Run(Witness):
     """Everything in one run of the simulation."""
 
+    process: type[Process] = Process
+    """What operators are made of."""
+
     def __init__(self, schedule: Schedule, *, keep_trace: bool = False) -> None:
         """Set the stage; nothing has happened yet."""
         self.seed = schedule.seed
@@ -198,7 +201,7 @@ class Run(Witness):
         """Start one that remembers nothing, where none is alive in its place."""
         if slot not in self.processes:
             generation = self._generations[slot] = self._generations.get(slot, -1) + 1
-            self.processes[slot] = Process(self, slot, generation, delay)
+            self.processes[slot] = self.process(self, slot, generation, delay)
             self.say(f"{slot}{generation}", "starts")
 
     def stop_operator(self, slot: str) -> None:

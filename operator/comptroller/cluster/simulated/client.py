@@ -43,6 +43,15 @@ class Watches:
         """Whether all of them bring what is."""
         return not self._old
 
+    @property
+    def still(self) -> frozenset[Kind]:
+        """The kinds whose watches stand still."""
+        return frozenset(self._old)
+
+    def seen(self) -> dict[Kind, list[Body]]:
+        """Return what watches that stand still have brought."""
+        return {kind: list(own.values()) for kind, own in sorted(self._old.items())}
+
     def freeze(self, kinds: Iterable[Kind] = KINDS) -> None:
         """Let the watches of `kinds` bring nothing more."""
         for kind in kinds:

@@ -1,0 +1,303 @@
+"""An exhaustive walk: everything that can happen to one small study, in every order, to a stated depth.
+
+A run draws one history of thousands of events; the walk takes every history of a few. From a state in which
+an attempt runs, each choice is tried: an operator makes a pass, or dies at one of its writes; a second one
+does; watches stand still or catch up; time goes on to the next event; somebody patches or deletes a Job or
+a pod. The plan, the adapter and the code that reads bodies are the real ones. A state that was seen before is
+not walked again, and from every last state the world has to come to rest with everything paid for.
+
+Each choice is tried in a fork of the process, which is a copy of the state that costs nothing to make.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from comptroller.simulation import tenants
+from comptroller.simulation.oracle import Violation
+from comptroller.simulation.people import CreateStudy, SetPrices
+from comptroller.simulation.process import Process, Stop
+from comptroller.simulation.run import Run
+from comptroller.simulation.schedule import Schedule
+
+_START = 1_800_014_400
+_IDLE = 30
+"""Seconds that pass where nothing is due."""
+_UNSEEN = frozenset({"resourceVersion", "uid", "creationTimestamp", "managedFields"})
+"""Parts of metadata that tell states apart which are the same."""
+
+
+class Stepped(Process):
+    """An operator that makes a pass when it is let."""
+
+    def _pass_in(self, seconds: int) -> None:
+        if not isinstance(self._run, Small) or self._run.by_itself:
+            super()._pass_in(seconds)
+
+    def step(self) -> None:
+        """Make one pass, whole."""
+        self._due = self._run.cluster.now
+        self._begin(self._due)
+
+
+class Small(Run):
+    """One study with one trial, and an attempt that runs."""
+
+    process = Stepped
+
+    def __init__(self) -> None:
+        """Bring it to where its pod runs."""
+        super().__init__(Schedule(seed=0, start=_START, events=(), horizon=1), keep_trace=True)
+        self.by_itself = False
+        """Operators pass when they would, and not when they are let."""
+        study = CreateStudy(0, 1, ceiling="1.00", trials=1, parallel=1, epochs=(1,), lease=60, retries=0)
+        self._happen(SetPrices(0))
+        self._happen(study)
+        self.start_operator("a")
+        for _ in range(3):
+            self.let("a")
+            self.cluster.advance(2)
+
+    @property
+    def crowded(self) -> bool:
+        """Passes are whole, so that nobody waits for anybody."""
+        return False
+
+    def let(self, slot: str) -> bool:
+        """Let an operator make a pass; `False` where it is dead."""
+        process = self.processes.get(slot)
+        if isinstance(process, Stepped):
+            process.step()
+        return process is not None
+
+    def passes_on(self) -> bool:
+        """Let time go on to the next event."""
+        timeline = self.cluster.timeline
+        due = timeline.next
+        timeline.run(self.cluster.now + _IDLE if due is None else max(due, self.cluster.now + 1))
+        return True
+
+    def die(self, process: Process, down: int) -> None:
+        """Die, and let a successor be there at once."""
+        super().die(process, down)
+        self.start_operator(process.slot)
+
+    def dies(self, writes: int) -> bool:
+        """Let the first operator die at one of its next points, in a pass."""
+        process = self.processes.get("a")
+        if process is None:
+            return False
+        process.stop_at(Stop(writes))
+        self.let("a")
+        still = self.processes.get("a") is process
+        process.calm()
+        return not still
+
+    def second(self) -> bool:
+        """Let a second operator make a pass, which is there from its first one on."""
+        self.start_operator("b")
+        return self.let("b")
+
+    def stale(self, slot: str, kind: str) -> bool:
+        """Let a watch stand still, or catch up."""
+        process = self.processes.get(slot)
+        if process is None:
+            return False
+        if kind in process.watches.still:
+            process.watches.thaw((kind,))
+        else:
+            process.watches.freeze((kind,))
+        return True
+
+    def rest(self) -> None:
+        """Let everybody go on by themselves, until all is at rest."""
+        self.by_itself = True
+        self.stop_operator("b")
+        self.stop_operator("a")
+        self._calm_down()
+        self._converge()
+
+    def state(self) -> bytes:
+        """Return a digest of all that decides what comes next."""
+        cluster = self.cluster
+        pods = [
+            (p.name, p.scheduled, p.heard, p.longest, p.container, p.deleting, p.signalled, p.over, p.ended)
+            for p in cluster.pods.values()
+        ]
+        books = [
+            (key, vars(held)["closed"] is None, held.granted)
+            for key, held in self.oracle.fold.attempts.items()
+        ]
+        accounts = {name: (one.spent, one.held) for name, one in self.oracle.fold.accounts.items()}
+        watches = {slot: one.watches.seen() for slot, one in sorted(self.processes.items())}
+        bodies = {kind: list(own.values()) for kind, own in cluster.server.objects.items()}
+        seen = {
+            slot: {kind: list(map(_plain, own)) for kind, own in each.items()}
+            for slot, each in watches.items()
+        }
+        everything = [
+            cluster.now,
+            pods,
+            books,
+            accounts,
+            seen,
+            {k: list(map(_plain, v)) for k, v in bodies.items()},
+        ]
+        return hashlib.sha256(json.dumps(everything, default=str, sort_keys=True).encode()).digest()[:12]
+
+
+def _plain(body: dict[str, Any]) -> dict[str, Any]:
+    meta = {name: value for name, value in body["metadata"].items() if name not in _UNSEEN}
+    return {**body, "metadata": meta}
+
+
+def _does(event: Any) -> Callable[[Small], bool]:
+    def happen(run: Small) -> bool:
+        event.happen(run)
+        return True
+
+    return happen
+
+
+def _dies(points: int) -> Callable[[Small], bool]:
+    return lambda run: run.dies(points)
+
+
+def _stale(slot: str, kind: str) -> Callable[[Small], bool]:
+    return lambda run: run.stale(slot, kind)
+
+
+CHOICES: dict[str, Callable[[Small], bool]] = {
+    "a passes": lambda run: run.let("a"),
+    "b passes": Small.second,
+    "time goes on": Small.passes_on,
+    **{f"a dies at point {points}": _dies(points) for points in (2, 4, 6, 9)},
+    **{f"the watch of {kind} of {slot}": _stale(slot, kind) for slot in "ab" for kind in ("jobs", "pods")},
+    "talked out of its lease": _does(tenants.Talk(0, 0)),
+    "suspended": _does(tenants.EditJob(0, 0, "suspend")),
+    "resumed": _does(tenants.EditJob(0, 0, "resume")),
+    "parallelism 0": _does(tenants.EditJob(0, 0, "parallelism 0")),
+    "stop note": _does(tenants.EditJob(0, 0, "stop note")),
+    "Job deleted": _does(tenants.DeleteManaged(0, 0, "jobs", "Background")),
+    "Job orphaned": _does(tenants.DeleteManaged(0, 0, "jobs", "Orphan")),
+    "all stripped": _does(tenants.DeleteManaged(0, 0, "jobs", "stripped")),
+    "pod deleted": _does(tenants.DeleteManaged(0, 0, "pods", "Background")),
+    "clock steps": _does(tenants.ClockStep(0, 0, 3600)),
+}
+
+
+@dataclass
+class Walked:
+    """What a walk came to."""
+
+    depth: int
+    states: int = 0
+    ends: int = 0
+    """Last states, from each of which the world was let come to rest."""
+    seconds: float = 0.0
+    violations: list[tuple[tuple[str, ...], Violation]] = field(default_factory=list)
+    """Each with the choices that led there."""
+
+
+@dataclass
+class _Part:
+    """What a fork found."""
+
+    seen: dict[bytes, int]
+    ends: int
+    violations: list[tuple[tuple[str, ...], Violation]]
+
+
+def walk(depth: int, most: int = 10) -> Walked:
+    """Try everything to a depth, in order; stop after so many violations.
+
+    Args:
+        depth: how many choices a history has.
+        most: violations.
+    """
+    began, run = time.monotonic(), Small()
+    part = _Part({run.state(): depth}, 0, [])
+    _visit(run, depth, (), part, most)
+    return Walked(depth, len(part.seen), part.ends, time.monotonic() - began, part.violations)
+
+
+def _visit(run: Small, depth: int, path: tuple[str, ...], part: _Part, most: int) -> None:
+    for name, choice in CHOICES.items():
+        if len(part.violations) >= most:
+            return
+        found = _forked(lambda c=choice, n=name: _try(run, c, depth - 1, (*path, n), part, most))  # type: ignore[misc]
+        part.seen |= found.seen
+        part.ends += found.ends
+        part.violations += found.violations
+
+
+def _try(
+    run: Small, choice: Callable[[Small], bool], depth: int, path: tuple[str, ...], before: _Part, most: int
+) -> _Part:
+    """Make a choice, in a copy of the state, and all that may follow."""
+    part = _Part({}, 0, [])
+    if not choice(run):
+        return part
+    if not run.oracle.violations:
+        state = run.state()
+        if max(before.seen.get(state, -1), part.seen.get(state, -1)) >= depth:
+            return part
+        part.seen = {**before.seen, state: depth}
+        if depth:
+            _visit(run, depth, path, part, most - len(before.violations))
+        else:
+            run.rest()
+            part.ends += 1
+        part.seen = {key: left for key, left in part.seen.items() if before.seen.get(key) != left}
+    if run.oracle.violations:
+        part.violations.append((path, run.oracle.violations[0]))
+    return part
+
+
+def _forked(call: Callable[[], _Part]) -> _Part:
+    """Make a call in a copy of this process."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(ours)
+            with os.fdopen(theirs, "wb") as pipe:
+                pickle.dump(call(), pipe)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(child, 0)
+    if not data:
+        raise RuntimeError("a copy of the walk died")
+    found: _Part = pickle.loads(data)  # noqa: S301 - our own child's
+    return found
+
+
+def replay(path: tuple[str, ...]) -> Small:
+    """Return the run that these choices lead to, at rest."""
+    run = Small()
+    for name in path:
+        CHOICES[name](run)
+    if not run.oracle.violations:
+        run.rest()
+    return run
+
+
+def told(walked: Walked) -> Iterator[str]:
+    """Yield what a walk came to, for people."""
+    for path, violation in walked.violations:
+        yield f"{violation.promise}: {violation.what}"
+        yield f"  after: {', '.join(path)}"
+    yield (
+        f"depth {walked.depth}: {walked.states} states, {walked.ends} ends in {walked.seconds:.0f}s,"
+        f" {len(walked.violations)} with a violation"
+    )
