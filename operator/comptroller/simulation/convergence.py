@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from comptroller.cluster.ownership import is_watched
 from comptroller.cluster.simulated.trainer import metrics
 from comptroller.ledger.audit import verify
 from comptroller.ledger.books import Books
@@ -25,7 +26,8 @@ def unsettled(run: "Run") -> str:
         return f"{open_ones[0]} is open in the books"
     for resource in ("jobs", "pods"):
         for body in run.cluster.server.objects[resource].values():
-            if FINALIZER in body["metadata"].get("finalizers", ()):
+            # One whose label somebody took off is brought by no watch; it costs nothing, and may stay.
+            if FINALIZER in body["metadata"].get("finalizers", ()) and is_watched(body):
                 return f"{body['metadata']['name']} is not released"
     for study in run.cluster.studies.values():
         if study.metadata.deletion_timestamp:
@@ -51,6 +53,8 @@ def audited(run: "Run") -> Books:
     for violation in verdict.violations:
         if violation.rule == "Snapshot" and violation.sequence in run.damaged:
             continue  # it must be found, and is
+        if violation.rule == "Overrun" and any(job.tampered for job in oracle.launched.values()):
+            continue  # the oracle's own bill says whether it is right
         oracle.violated("P1", f"verify: {violation.rule} in batch {violation.sequence}: {violation.detail}")
     return verdict.books
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from comptroller.cluster.simulated import KINDS
-from comptroller.simulation import faults, people
+from comptroller.simulation import faults, people, tenants
 from comptroller.simulation.schedule import Event, Schedule
+from comptroller.simulation.tempt import TENANTS, Tenants
 
 _NOON = 1_800_014_400
 """2027-01-15 12:00:00 UTC."""
@@ -23,7 +24,13 @@ _EPOCH = 40
 """Seconds, at most."""
 _AFTERWARDS = 20
 _SLOTS = ("a", "a", "b")
-_OFTEN = {"delete_study": 2, "edit_study": 2, "node_lost": 2, "second": 3, "stand_still": 2}
+_OFTEN = dict.fromkeys(TENANTS, 2) | {
+    "delete_study": 2,
+    "edit_study": 2,
+    "node_lost": 2,
+    "second": 3,
+    "stand_still": 2,
+}
 """What comes more often than the rest: it takes several steps to its end, and others may cut it short."""
 
 
@@ -45,10 +52,14 @@ def _unguarded(event: Event) -> bool:
             return field == "hostile"
         case faults.SlowPull(_, seconds):
             return seconds > _SHORTEST
+        case tenants.Sidecars():
+            return True  # the guard ends the trainer and not the sidecar
+        case tenants.ClockStep(_, _, seconds):
+            return seconds < 0  # the kubelet reads its node's clock, and the pod's own deadline is later
     return False
 
 
-class _Draw:
+class _Draw(Tenants):
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
@@ -66,6 +77,8 @@ class _Draw:
         )
         for _ in range(rng.randint(2, 9)):
             self.events += _KINDS[rng.choice(kinds)](self)
+        if TENANTS & set(kinds) and self._chance(25):
+            self.events.insert(0, tenants.Policies(0))
         if self._names({"ControllersDown", "ApiAway", "NodeLost"}):
             # Two enforcers at once: an image that has no guard, or is still being pulled, and nobody to tell
             # the kubelet. Only the pod's own deadline is left, which covers the lease where it is not renewed
@@ -329,5 +342,7 @@ class _Draw:
 
 
 _KINDS: dict[str, Callable[[_Draw], Iterator[Event]]] = {
-    name: method for name, method in vars(_Draw).items() if not name.startswith("_") and name != "schedule"
+    name: method
+    for name, method in (vars(Tenants) | vars(_Draw)).items()
+    if not name.startswith("_") and name != "schedule"
 }

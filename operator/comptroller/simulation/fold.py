@@ -1,10 +1,21 @@
 """The ledger's rules once more, apart from the ledger: the oracle must not share what it looks for."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from comptroller.ledger.entries import Adjust, Ceiling, Close, Entry, Post, Price, Reserve, Transfer, Void
+from comptroller.ledger.entries import (
+    Adjust,
+    Ceiling,
+    Close,
+    Entry,
+    Post,
+    Price,
+    Reserve,
+    Start,
+    Transfer,
+    Void,
+)
 from comptroller.world import AttemptKey
 from comptroller_api import quantity
 from comptroller_api.study import Resources
@@ -37,6 +48,8 @@ class Account:
     held: int = 0
     moved: int = 0
     transfers: int = 0
+    beyond: int = 0
+    """What was spent beyond its hold because somebody tampered with an attempt."""
     elsewhere: int = 0
     """What the budget's other periods spent and hold within this one's days."""
 
@@ -65,6 +78,8 @@ class Held:
     """In force at its launch, and since then until it was closed."""
     holds: list[Hold] = field(default_factory=list)
     closed: Close | None = None
+    began: bool = False
+    """The books know the Job that it runs as."""
     late: int = 0
     """Micro-units that were found after it was closed."""
 
@@ -113,6 +128,8 @@ class Fold:
     accounts: dict[str, Account] = field(default_factory=dict)
     attempts: dict[AttemptKey, Held] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
+    tampered: Callable[[AttemptKey], bool] = lambda _key: False
+    """Whether somebody changed an attempt's objects, so that it may have run beyond its hold."""
     _count: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def apply(self, entry: Entry) -> str | None:
@@ -130,6 +147,8 @@ class Fold:
                 wrong = self._settle(entry)
             case Close():
                 wrong = self._close(entry)
+            case Start() if entry.key in self.attempts:
+                self.attempts[entry.key].began, wrong = True, None
             case Adjust():
                 wrong = self._adjust(entry)
             case _:
@@ -138,7 +157,7 @@ class Fold:
 
     def _over(self) -> str | None:
         for name, account in self.accounts.items():
-            if account.spent + account.held > account.ceiling:
+            if account.spent + account.held > account.ceiling + account.beyond:
                 return f"{name} has {account.spent} spent and {account.held} held of {account.ceiling}"
         return None
 
@@ -219,10 +238,12 @@ class Fold:
         if hold.posted is not None:
             return "it settles what is settled"
         hold.posted = entry.amount if isinstance(entry, Post) else 0
-        if hold.posted > hold.amount:
+        beyond = max(0, hold.posted - hold.amount)
+        if beyond and not self.tampered(entry.key):
             return f"{hold.posted} is posted and {hold.amount} was held"
         for name in attempt.first.accounts:
             account = self.accounts[name]
+            account.beyond += beyond
             account.held -= hold.amount
             account.spent += hold.posted
             _lower(account)
@@ -244,6 +265,7 @@ class Fold:
         attempt.late += entry.amount
         for name in attempt.first.accounts:
             self.accounts[name].spent += entry.amount
+            self.accounts[name].beyond += entry.amount if self.tampered(entry.key) else 0
             _lower(self.accounts[name])
         return None
 

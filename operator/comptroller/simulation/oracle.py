@@ -77,6 +77,15 @@ class Oracle:
     members: dict[str, set[str]] = field(default_factory=dict)
     """The budgets that leases of each study were under, by its uid."""
 
+    def __post_init__(self) -> None:
+        """Let the fold ask who tampered with what."""
+        self.fold.tampered = self.tampered
+
+    def tampered(self, key: AttemptKey) -> bool:
+        """Return whether somebody changed an attempt's objects."""
+        job = self.launched.get(key)
+        return job is not None and job.tampered
+
     def violated(self, promise: str, what: str) -> None:
         """Note a violation."""
         self.violations.append(Violation(promise, self.cluster.now, what))
@@ -154,7 +163,7 @@ class Oracle:
         for name in entry.accounts:
             account = self.fold.accounts[name]
             wanted = [amount for one in self._recent() for amount in _amounts(one, name)]
-            if wanted and account.spent + account.held > max(wanted) + account.moved:
+            if wanted and account.spent + account.held > max(wanted) + account.moved + account.beyond:
                 self.violated(
                     "P1", f"{entry.id}: {name} is above {max(wanted)}, which is all that was allowed"
                 )
@@ -220,7 +229,11 @@ class Oracle:
         elif job is not None and self._may_run(job):
             self.violated("P4", f"{entry.id}: it is settled and may still run")
         elif job is None or not pods:
-            if posted:
+            # A pod that says it is the attempt's, of a Job that is gone, can be anybody's.
+            guests = [
+                j for j in self.cluster.all_jobs.values() if j.name == attempt.first.name and j.key is None
+            ]
+            if posted and not (posted <= held and any(guest.pods for guest in guests)):
                 self.violated("P7", f"{entry.id}: {posted} is posted for what never ran")
         else:
             true = attempt.cost((pod.scheduled or 0, pod.until(0)) for pod in pods)
@@ -298,8 +311,10 @@ class Oracle:
         if change.user != OPERATOR or change.old is None:
             return
         job = self._job_of(change)
-        if job is not None and job.key is None:
-            self.violated("P4", f"{job.name} is somebody else's, and the operator writes to it")
+        longer = change.new is not None and (_allowed(change.new) or 0) > (_allowed(change.old) or 0)
+        if job is not None and job.key is None and longer:
+            # One that says it is an attempt, and has no lease, may be stopped.
+            self.violated("P4", f"{job.name} is somebody else's, and the operator lets it run on")
         attempt = self.fold.attempts.get(job.key) if job is not None and job.key is not None else None
         if job is None or attempt is None:
             return
@@ -404,7 +419,9 @@ class Oracle:
         held = sum(hold.amount for hold in attempt.holds)
         cap = max((one.cap for own in self.tariffs.values() for one in own), default=0)
         resolution = worst(attempt.first.resources.cpu, cap, _STAMPS * len(job.pods))
-        if posted < least - resolution:
+        # A shorter span that can be is believed, so that a clock stepped back a little lessens the bill.
+        back = worst(attempt.first.resources.cpu, cap, sum(pod.stepped_back for pod in job.pods))
+        if posted < least - resolution - back or (least and not posted):
             self.violated("P7", f"{job.name} has truly cost {least}, {posted} is posted")
         uncertain = job.tampered or not all(self._confirmed(pod) for pod in job.pods)
         if posted > (max(held, most) if uncertain else most + self._waited(job, cap)) + resolution:

@@ -1,19 +1,31 @@
 """What tenants and their controllers do to a run, drawn from its seed."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from comptroller.simulation import tenants
 from comptroller.simulation.schedule import Event
+
+TENANTS = frozenset(
+    {
+        "talk",
+        "edit_job",
+        "queue",
+        "edit_pod",
+        "delete_managed",
+        "impostor",
+        "clock_step",
+        "sidecars",
+        "quota",
+    }
+)
 
 
 class Tenants:
     """The kinds of what people with `edit` in the namespace do."""
 
     rng: random.Random
-
-    def _at(self) -> int:
-        raise NotImplementedError
+    _at: Callable[[], int]
 
     def talk(self) -> Iterator[Event]:
         """Somebody raises a deadline and a grant."""
@@ -42,7 +54,9 @@ class Tenants:
     def impostor(self) -> Iterator[Event]:
         """Somebody takes the name of an attempt."""
         trial, attempt = self.rng.randint(0, 1), self.rng.choice((0, 1, 1, 2))
-        yield tenants.Impostor(self._at() // 2, self.rng.choice((1, 1, 2)), trial, attempt)
+        labelled = self.rng.choice((True, False))
+        number = self.rng.choice((1, 1, 2))
+        yield tenants.Impostor(self._at() // 2, number, trial, attempt, labelled=labelled)
 
     def clock_step(self) -> Iterator[Event]:
         """A node's clock is stepped."""

@@ -158,6 +158,10 @@ class DeleteManaged:
         job: SimulatedJob = found
         name, server = pod.name if pod else job.name, run.cluster.server
 
+        attempt = run.oracle.fold.attempts.get(job.key) if job.key is not None else None
+        if self.how == "stripped" and (attempt is None or not attempt.began):
+            return  # nothing is left then that tells it from a Job that was never created
+
         def delete() -> None:
             grace = 0 if self.how == "forced" else None
             if self.how == "stripped":
@@ -184,6 +188,8 @@ class Impostor:
     trial: int
     attempt: int
     cpu: str = "2"
+    labelled: bool = True
+    """It says that it is the attempt's."""
 
     def __str__(self) -> str:
         return f"a Job of somebody else has the name of attempt {self.attempt} of s{self.number}/{self.trial}"
@@ -206,12 +212,12 @@ class Impostor:
         body = {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"name": name, "labels": labels},
+            "metadata": {"name": name, "labels": labels if self.labelled else {}},
             "spec": {
                 "activeDeadlineSeconds": LONG,
                 "backoffLimit": 0,
                 "template": {
-                    "metadata": {"labels": labels},
+                    "metadata": {"labels": labels if self.labelled else {}},
                     "spec": {"restartPolicy": "Never", "containers": [container]},
                 },
             },
@@ -241,7 +247,7 @@ class ClockStep:
         """Step it."""
         node = run.cluster.nodes[self.node % len(run.cluster.nodes)]
         for pod in run.cluster.pods_on(node):
-            pod.job.tampered = True
+            pod.job.tampered, pod.stepped_back = True, pod.stepped_back + max(0, -self.seconds)
         run.cluster.set_clock(node, node.clock + self.seconds)
 
 

@@ -114,6 +114,8 @@ class Pod:
     exit: Ending | None = None
     reported_at: int | None = None
     """When the API server learned that it had ended, from its kubelet."""
+    stepped_back: int = 0
+    """Seconds by which its node's clock was stepped back while it ran."""
     cut: bool = False
     """Its node was lost while it ran, so that for a time nobody could tell it anything."""
     given_up: bool = False
