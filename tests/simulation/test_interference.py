@@ -24,6 +24,16 @@ def step(simulation, times):
         simulation.cluster.advance(5)
 
 
+def second_trial(simulation):
+    """Step until the baseline has proven the study and trial 1 runs; return the Job of trial 1."""
+    for _ in range(20):
+        step(simulation, 1)
+        for job in simulation.cluster.jobs.values():
+            if job.key[1] == 1:
+                return job
+    raise AssertionError("trial 1 was never launched")
+
+
 def seen_with(simulation, monkeypatch, **changes):
     """Let observers see more than the cluster holds."""
     observe = simulation.cluster.observe
@@ -37,8 +47,7 @@ def seen_with(simulation, monkeypatch, **changes):
 def test_a_deleted_trial_lets_go_of_its_money_and_its_number_is_not_given_again(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study())
-    step(simulation, 4)
-    (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 1]
+    job = second_trial(simulation)
     before = simulation.cluster.trials[job.key[:2]].spec.parameters
     simulation.cluster.delete_trial(job.key[:2])
     del simulation.cluster.jobs[job.name]
@@ -54,9 +63,8 @@ def test_a_deleted_trial_lets_go_of_its_money_and_its_number_is_not_given_again(
 
 def test_the_pod_of_a_deleted_trial_is_stopped(simulate, make_study):
     simulation = simulate()
-    simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
-    step(simulation, 4)
-    (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 1]
+    simulation.cluster.apply(make_study())
+    job = second_trial(simulation)
     simulation.cluster.delete_trial(job.key[:2])
     step(simulation, 3)
     assert job.ended is not None
@@ -106,6 +114,7 @@ def test_reports_that_cannot_be_read_are_waited_for_and_stop_no_other_study(
             raise Unavailable("403")
         return get(uri, limit)
 
+    step(simulation, 2)  # the preflight could read
     monkeypatch.setattr(simulation, "get", forbid)
     step(simulation, 100)
     assert stalled(simulation) == "ArtifactsUnavailable"
@@ -142,8 +151,7 @@ def test_a_mistake_of_ours_in_one_study_is_told_and_stops_no_other(simulate, mak
 def test_a_deleted_job_is_stopped_and_its_trial_goes_on(simulate, make_study, monkeypatch):
     simulation = simulate()
     simulation.cluster.apply(make_study())
-    step(simulation, 4)
-    (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 1]
+    job = second_trial(simulation)
     observe = simulation.cluster.observe
 
     async def deleted(namespace, *, fresh=False):
@@ -210,7 +218,7 @@ def test_a_study_that_can_no_longer_be_read_keeps_its_trials_to_the_end_of_their
     refused = (Refused("Study", "s1", "0000-1", "spec.search: missing"),)
     seen_with(simulation, monkeypatch, studies=(), refused=refused)
     step(simulation, 2)
-    assert [job.stop for job in simulation.cluster.jobs.values()] == [None, None]
+    assert [job.stop for job in simulation.cluster.jobs.values()] == [None]
     step(simulation, 30)
     books = simulation.check()
     assert books.open == {}
@@ -232,7 +240,7 @@ def test_a_trial_of_a_newer_release_runs_on_and_nothing_is_put_in_its_place(
     seen_with(simulation, monkeypatch, trials={"0000-1": others}, refused=refused)
     step(simulation, 2)
     assert stalled(simulation) == "WrittenByNewerRelease"
-    assert [job.stop for job in simulation.cluster.jobs.values()] == [None, None]
+    assert [job.stop for job in simulation.cluster.jobs.values()] == [None]
     step(simulation, 30)
     study = simulation.cluster.studies["0000-1"]
     (held,) = [c for c in study.status.conditions if c.type == "Stalled"]
