@@ -19,6 +19,7 @@ API_VERSION: Final = "comptroller.dev/v1alpha1"
 FINALIZER = f"{GROUP}/ledger"
 """Keeps a study, a Job and a pod until the books are closed on them."""
 APPROVED = f"{GROUP}/approved"
+APPROVED_BY = f"{GROUP}/approved-by"
 """An annotation of a study: the ceiling, such as '250.00', that somebody who may has approved."""
 
 RULES = "x-kubernetes-validations"

@@ -11,7 +11,7 @@ import manifests
 from apiserver import ApiServer
 from awaiting import eventually
 from chart import LEDGER, applied, bound, removed, rendered
-from comptroller_api.meta import APPROVED
+from comptroller_api.meta import APPROVED, APPROVED_BY
 
 STUDIES = "/apis/comptroller.dev/v1alpha1/namespaces/team-a/studies"
 
@@ -37,8 +37,8 @@ def ask(api_server: ApiServer, role: str, method: str, where: str, body: dict[st
     return api_server.client.request(method, where, json=body, headers=headers)
 
 
-def approval(amount: str) -> dict[str, Any]:
-    return {"metadata": {"annotations": {APPROVED: amount}}}
+def approval(amount: str, approver: str = "budget-admin") -> dict[str, Any]:
+    return {"metadata": {"annotations": {APPROVED: amount, APPROVED_BY: approver}}}
 
 
 def refusal(api_server: ApiServer, study: str) -> str:
@@ -72,6 +72,16 @@ def test_only_who_may_approve_can_approve(api_server: ApiServer, study: str) -> 
     assert ask(api_server, "study-editor", "PATCH", study, {"spec": {"suspend": True}}).is_success
     assert ask(api_server, "study-editor", "PATCH", study, approval("999.00")).status_code == 403
     assert ask(api_server, "study-editor", "PATCH", study, {"metadata": {"annotations": None}}).is_error
+
+
+def test_an_approval_names_the_user_who_approves(api_server: ApiServer, study: str) -> None:
+    refused = ask(api_server, "budget-admin", "PATCH", study, approval("250.00", "somebody"))
+    assert refused.status_code == 403
+    assert "approved-by']: 'somebody' must be 'budget-admin'" in refused.json()["message"]
+    assert ask(api_server, "budget-admin", "PATCH", study, approval("250.00")).is_success
+    later = {"metadata": {"annotations": {APPROVED_BY: "study-editor"}}}
+    assert ask(api_server, "study-editor", "PATCH", study, later).status_code == 403
+    assert ask(api_server, "budget-admin", "PATCH", study, {"metadata": {"annotations": None}}).is_success
 
 
 def test_an_approval_is_an_amount(api_server: ApiServer, study: str) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from comptroller.ledger.balance import balance as balance_of
 from comptroller_api.budget import Budget
 
 
@@ -135,7 +136,8 @@ def test_a_ceiling_above_the_limit_waits_for_approval_of_that_much(simulate, mak
     study = the_study(simulation)
 
     def approve(amount):
-        meta = study.metadata.model_copy(update={"annotations": {"comptroller.dev/approved": amount}})
+        approval = {"comptroller.dev/approved": amount, "comptroller.dev/approved-by": "ana"}
+        meta = study.metadata.model_copy(update={"annotations": approval})
         simulation.cluster.apply(the_study(simulation).model_copy(update={"metadata": meta}))
 
     approve("19.99")
@@ -143,8 +145,12 @@ def test_a_ceiling_above_the_limit_waits_for_approval_of_that_much(simulate, mak
     assert simulation.cluster.jobs == {}
     approve("20.00")
     simulation.run()
-    simulation.check()
+    books = simulation.check()
     assert simulation.over
+    last = books.approvals["0000-1"]
+    assert (last.number, last.amount, last.approver) == (1, 20_000_000, "ana")
+    lines = balance_of(simulation.store, "team").approvals
+    assert [(line.amount, line.approver) for line in lines] == [(19_990_000, "ana"), (20_000_000, "ana")]
 
 
 def test_a_budget_that_cancels_ends_the_study_when_it_is_exhausted(simulate, make_study):

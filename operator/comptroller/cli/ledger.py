@@ -257,13 +257,7 @@ def _print_balance(found: Balance) -> None:
         trials.add_row(trial.name, *map(str, numbers), to_amount(trial.spent), to_amount(trial.held))
     if found.trials:
         console().print(trials)
-    if found.manifests:
-        manifests = table("BATCH", "TIME", "MANIFEST", "GENERATION", "SPEC", "SPACE", "CRITERIA")
-        for said in found.manifests:
-            name = f"{said.study}/{said.revision}"
-            hashes = (digest[:_SHORT] for digest in (said.spec, said.space, said.criteria))
-            manifests.add_row(str(said.sequence), _time(said.time), name, str(said.generation), *hashes)
-        console().print(manifests)
+    _print_records(found)
     if found.movements:
         moves = table("BATCH", "TIME", "ENTRY", "ACCOUNT", "CEILING", "SPENT", "HELD")
         for move in found.movements:
@@ -274,6 +268,23 @@ def _print_balance(found: Balance) -> None:
         typer.echo(f"{_count(found.overruns, 'overrun', 'overruns')}: run `ledger verify`")
 
 
+def _print_records(found: Balance) -> None:
+    """Print what the journal records beside money: manifests and approvals."""
+    if found.manifests:
+        manifests = table("BATCH", "TIME", "MANIFEST", "GENERATION", "SPEC", "SPACE", "CRITERIA")
+        for said in found.manifests:
+            name = f"{said.study}/{said.revision}"
+            hashes = (digest[:_SHORT] for digest in (said.spec, said.space, said.criteria))
+            manifests.add_row(str(said.sequence), _time(said.time), name, str(said.generation), *hashes)
+        console().print(manifests)
+    if found.approvals:
+        approvals = table("BATCH", "TIME", "APPROVAL", "UP TO", "APPROVER")
+        for one in found.approvals:
+            name, amount = f"{one.study}/{one.number}", to_amount(one.amount)
+            approvals.add_row(str(one.sequence), _time(one.time), name, amount, one.approver or "-")
+        console().print(approvals)
+
+
 def _balance(found: Balance) -> dict[str, Any]:
     """JSON; money as decimal strings."""
     return {
@@ -282,11 +293,12 @@ def _balance(found: Balance) -> dict[str, Any]:
         "accounts": [_amounts(asdict(line) | {"room": line.room}) for line in found.accounts],
         "trials": [_amounts(asdict(line)) for line in found.trials],
         "manifests": [asdict(line) for line in found.manifests],
+        "approvals": [_amounts(asdict(line)) for line in found.approvals],
         "movements": [_amounts(asdict(line)) for line in found.movements],
     }
 
 
-_MONEY = frozenset({"requested", "ceiling", "spent", "held", "room"})
+_MONEY = frozenset({"requested", "ceiling", "spent", "held", "room", "amount"})
 
 
 def _amounts(line: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from comptroller_api.meta import APPROVED, GROUP, VERSION
+from comptroller_api.meta import APPROVED, APPROVED_BY, GROUP, VERSION
 from comptroller_api.study import Study
 from comptroller_api.trial import Trial
 
@@ -164,9 +164,21 @@ class KubernetesSource:
         self._call("patch_namespaced_custom_object", "studies", name, patch)
 
     def approve(self, name: str, amount: str) -> None:
-        """Set the annotation that the admission policy guards."""
-        patch = {"metadata": {"annotations": {APPROVED: amount}}}
+        """Set the annotations that the admission policy guards."""
+        patch = {"metadata": {"annotations": {APPROVED: amount, APPROVED_BY: self._user()}}}
         self._call("patch_namespaced_custom_object", "studies", name, patch)
+
+    def _user(self) -> str:
+        """Return the name by which the API server knows this person."""
+        import kubernetes  # noqa: PLC0415  (a second of imports)
+
+        try:
+            review: Any = kubernetes.client.AuthenticationV1Api().create_self_subject_review({})
+        except self._refused as error:
+            raise SourceError(f"the API server refused to say who you are: {_sentence(error)}") from error
+        except self._unreached as error:
+            raise SourceError(f"the API server cannot be reached: {error}") from error
+        return str(review.status.user_info.username)
 
     def _call(self, method: str, plural: str, *arguments: Any, **options: Any) -> dict[str, Any]:
         try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from comptroller.ledger.audit import trusted
 from comptroller.ledger.books import Account, Attempt, Books
-from comptroller.ledger.entries import Batch, Entry, Manifest
+from comptroller.ledger.entries import Approval, Batch, Entry, Manifest
 from comptroller.ledger.names import study_name
 from comptroller.ledger.store import Store
 
@@ -76,6 +76,20 @@ class ManifestLine:
     """The writer's clock, in unix seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class ApprovalLine:
+    """Up to what somebody approved a study's ceiling, and when."""
+
+    study: str
+    """Its uid."""
+    number: int
+    amount: int
+    approver: str
+    sequence: int
+    time: int
+    """The writer's clock, in unix seconds."""
+
+
 @dataclass(slots=True)
 class Balance:
     """The books of one namespace."""
@@ -84,6 +98,7 @@ class Balance:
     accounts: list[AccountLine] = field(default_factory=list)
     trials: list[TrialLine] = field(default_factory=list)
     manifests: list[ManifestLine] = field(default_factory=list)
+    approvals: list[ApprovalLine] = field(default_factory=list)
     movements: list[Movement] = field(default_factory=list)
     overruns: int = 0
 
@@ -106,10 +121,13 @@ def balance(
     """
     moved: list[Movement] = []
     declared: list[ManifestLine] = []
+    approvals: list[ApprovalLine] = []
 
     def observe(batch: Batch, entry: Entry, books: Books) -> None:
         if isinstance(entry, Manifest):
             declared.append(_manifest(batch, entry))
+        elif isinstance(entry, Approval):
+            approvals.append(_approval(batch, entry))
         if not explain:
             return
         # A settled attempt is still open here: only its `Close` takes it away, and that moves no money.
@@ -121,6 +139,7 @@ def balance(
     found = draw(trusted(store, namespace, observe).books, namespace, study=study, account=account)
     studies = {line.study for line in found.trials}
     found.manifests = [line for line in declared if line.study in studies or not (study or account)]
+    found.approvals = [line for line in approvals if line.study in studies or not (study or account)]
     shown = {line.account for line in found.accounts}
     found.movements = [movement for movement in moved if movement.account in shown]
     return found
@@ -157,6 +176,10 @@ def _account(name: str, account: Account) -> AccountLine:
 def _manifest(batch: Batch, entry: Manifest) -> ManifestLine:
     hashes = (entry.spec, entry.space, entry.criteria)
     return ManifestLine(entry.study, entry.revision, entry.generation, *hashes, batch.sequence, batch.time)
+
+
+def _approval(batch: Batch, entry: Approval) -> ApprovalLine:
+    return ApprovalLine(entry.study, entry.number, entry.amount, entry.approver, batch.sequence, batch.time)
 
 
 def _trial(books: Books, attempts: list[Attempt]) -> TrialLine:

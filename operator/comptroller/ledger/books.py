@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from comptroller.ledger.entries import (
     Adjust,
+    Approval,
     Ceiling,
     Close,
     Entry,
@@ -186,6 +187,8 @@ class Books:
     prices: dict[str, Price] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
     """The last of each study, by its uid."""
+    approvals: dict[str, Approval] = field(default_factory=dict)
+    """The last of each study, by its uid."""
     open: dict[tuple[str, int, int], Attempt] = field(default_factory=dict)
     closed: list[Attempt] = field(default_factory=list)
     """In the order in which they were closed; none of them changes any more."""
@@ -289,7 +292,7 @@ class Books:
             case Adjust():
                 closed = self._closed(entry)
                 return closed.accounts if closed else ()
-            case Price() | Manifest() | Membership() | Start() | Place() | Close() | Takeover():
+            case Price() | Manifest() | Approval() | Membership() | Start() | Place() | Close() | Takeover():
                 return ()
 
     def _closed(self, entry: Adjust) -> Attempt | None:
@@ -317,18 +320,22 @@ class Books:
             elif isinstance(entry, Manifest):
                 if (manifest := self.manifests.get(entry.study)) is not None:
                     part.manifests[entry.study] = manifest
-            elif (
-                not isinstance(entry, Ceiling | Transfer | Membership | Takeover)
-                and (key := (entry.study, entry.trial)) not in part.trials
-            ):
-                for attempt in self.trials.get(key, ()):
-                    if attempt.open:
-                        # A price that comes before its `Close` asks for its currency.
-                        part._borrow(attempt.accounts, self.accounts)
-                    if (found := self.adjustments.get((*key, attempt.number))) is not None:
-                        part.adjustments[*key, attempt.number] = list(found)
-                    part.admit(replace(attempt, leases=[replace(lease) for lease in attempt.leases]))
+            elif isinstance(entry, Approval):
+                if (approval := self.approvals.get(entry.study)) is not None:
+                    part.approvals[entry.study] = approval
+            elif not isinstance(entry, Ceiling | Transfer | Membership | Takeover):
+                part._borrow_attempts((entry.study, entry.trial), self)
         return part
+
+    def _borrow_attempts(self, trial: TrialKey, books: "Books") -> None:
+        """Copy a trial's attempts from other books, where they are not here yet."""
+        for attempt in () if trial in self.trials else books.trials.get(trial, ()):
+            if attempt.open:
+                # A price that comes before its `Close` asks for its currency.
+                self._borrow(attempt.accounts, books.accounts)
+            if (found := books.adjustments.get((*trial, attempt.number))) is not None:
+                self.adjustments[*trial, attempt.number] = list(found)
+            self.admit(replace(attempt, leases=[replace(lease) for lease in attempt.leases]))
 
     def _borrow(self, names: Iterable[str], accounts: dict[str, Account]) -> None:
         """Copies of those of `accounts` that are named, where they are not here yet."""
@@ -336,7 +343,7 @@ class Books:
             if name in accounts and name not in self.accounts:
                 self.accounts[name] = replace(accounts[name])
 
-    def apply(self, entry: Entry) -> str | None:  # noqa: C901, PLR0911  (one row an entry)
+    def apply(self, entry: Entry) -> str | None:  # noqa: C901, PLR0911, PLR0912  (one row an entry)
         """Fold one entry in; the rule it breaks, if any, and then nothing has changed."""
         match entry:
             case Ceiling():
@@ -347,6 +354,8 @@ class Books:
                 return self._price(entry)
             case Manifest():
                 return self._manifest(entry)
+            case Approval():
+                return self._approval(entry)
             case Membership():
                 return self._membership(entry)
             case Reserve():
@@ -428,6 +437,14 @@ class Books:
         if known and entry.generation < known.generation:
             return f"the manifest of {entry.study} is of generation {known.generation} already"
         self.manifests[entry.study] = entry
+        return None
+
+    def _approval(self, entry: Approval) -> str | None:
+        known = self.approvals.get(entry.study)
+        expected = known.number + 1 if known else 0
+        if entry.number != expected:
+            return f"approval {entry.number} of {entry.study} does not follow {expected} others"
+        self.approvals[entry.study] = entry
         return None
 
     def _take_over(self, entry: Takeover) -> str | None:

@@ -241,6 +241,24 @@ class Manifest(_Entry):
         return f"manifest/{self.study}/{self.revision}"
 
 
+class Approval(_Entry):
+    """Somebody approved a study's ceiling up to an amount, which a budget asks for above its limit."""
+
+    kind: Literal["Approval"] = "Approval"
+    study: str = Field(description="The study's uid.")
+    number: int = Field(ge=0, description="Counts this study's approvals from 0.")
+    amount: Micro
+    approver: str = Field(
+        max_length=256,
+        description="The user's name at the API server; empty where nothing vouched for it.",
+    )
+
+    @property
+    def id(self) -> str:
+        """Unique in the journal."""
+        return f"approval/{self.study}/{self.number}"
+
+
 class Takeover(_Entry):
     """An administrator lets an installation continue a journal that is not the one it expected."""
 
@@ -283,6 +301,7 @@ Entry = Annotated[
     | Transfer
     | Price
     | Manifest
+    | Approval
     | Membership
     | Reserve
     | Start

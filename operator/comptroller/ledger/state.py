@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 
 from comptroller.ledger.books import Account, Attempt, Books, Lease
 from comptroller.ledger.encoding import Head, canonical
-from comptroller.ledger.entries import Adjust, Manifest, Place, Price, State, Takeover
+from comptroller.ledger.entries import Adjust, Approval, Manifest, Place, Price, State, Takeover
 from comptroller_api.study import Resources
 
 VERSION = 2
@@ -119,6 +119,7 @@ class Recorder:
             "accounts": [{"account": name, **asdict(account)} for name, account in books.accounts.items()],
             "prices": [price.model_dump(mode="json") for price in books.prices.values()],
             "manifests": [manifest.model_dump(mode="json") for manifest in books.manifests.values()],
+            "approvals": [approval.model_dump(mode="json") for approval in books.approvals.values()],
             "covered": [[study, sorted(budgets)] for study, budgets in books.covered.items()],
             "open": [
                 [
@@ -179,6 +180,7 @@ def _restored(content: bytes) -> Restored:
         accounts={line.pop("account"): Account(**line) for line in rest["accounts"]},
         prices={line["node_class"]: Price.model_validate(line) for line in rest["prices"]},
         manifests={line["study"]: Manifest.model_validate(line) for line in rest["manifests"]},
+        approvals={line["study"]: Approval.model_validate(line) for line in rest["approvals"]},
         covered={study: frozenset(budgets) for study, budgets in rest["covered"]},
         overruns=rest["overruns"],
         takeover=rest["takeover"] and Takeover.model_validate(rest["takeover"]),

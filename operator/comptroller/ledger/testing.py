@@ -6,6 +6,7 @@ import random
 from comptroller.ledger.books import Account, Attempt, Books
 from comptroller.ledger.entries import (
     Adjust,
+    Approval,
     Ceiling,
     Close,
     Entry,
@@ -50,6 +51,11 @@ def manifest(revision: int = 0, study: str = STUDY, generation: int = 1) -> Mani
     return Manifest(
         study=study, revision=revision, generation=generation, spec=spec, space=space, criteria=criteria
     )
+
+
+def approval(amount: int, number: int = 0, study: str = STUDY, approver: str = "ana") -> Approval:
+    """Somebody approved a study's ceiling up to an amount."""
+    return Approval(study=study, number=number, amount=amount, approver=approver)
 
 
 def transfer(amount: int, number: int = 0, source: str = ACCOUNT, target: str = "budget/a") -> Transfer:

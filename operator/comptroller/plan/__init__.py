@@ -14,7 +14,7 @@ from comptroller.ledger.names import budget_of
 from comptroller.plan import accounts
 from comptroller.plan.budgets import record_budgets
 from comptroller.plan.ended import ORPHANS_OVERHEAD, Closing
-from comptroller.plan.governance import missing_manifests
+from comptroller.plan.governance import missing_approvals, missing_manifests
 from comptroller.plan.identity import identified
 from comptroller.plan.membership import missing_memberships
 from comptroller.plan.places import missing_places
@@ -33,7 +33,7 @@ def plan(world: World) -> list[Action]:
     """What to do now. An empty list means that the namespace is as it should be."""
     world = identified(world)
     declared: list[Entry] = [*accounts.missing_ceilings(world), *missing_manifests(world)]
-    declared += [*missing_memberships(world), *accounts.rollovers(world)]
+    declared += [*missing_approvals(world), *missing_memberships(world), *accounts.rollovers(world)]
     if declared:
         return [Append(tuple(declared))]
     prices = PriceBook(world.prices, world.now, world.feed)

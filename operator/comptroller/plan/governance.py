@@ -5,8 +5,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from comptroller.ledger.entries import Manifest
+from comptroller.ledger.entries import Approval, Manifest
 from comptroller.world import World
+from comptroller_api.meta import APPROVED, APPROVED_BY
+from comptroller_api.money import to_micro
 from comptroller_api.study import Study
 
 
@@ -19,6 +21,28 @@ def missing_manifests(world: World) -> Iterator[Manifest]:
         said = manifest(study, known.revision + 1 if known else 0)
         if known is None or (said.spec != known.spec and said.generation >= known.generation):
             yield said
+
+
+def missing_approvals(world: World) -> Iterator[Approval]:
+    """Yield the approvals of ceilings that the books do not have yet."""
+    for study in world.studies:
+        amount, approver = approved(study), study.metadata.annotations.get(APPROVED_BY, "")
+        known = world.books.approvals.get(study.metadata.uid)
+        if amount and (known is None or (known.amount, known.approver) != (amount, approver[:256])):
+            yield Approval(
+                study=study.metadata.uid,
+                number=known.number + 1 if known else 0,
+                amount=amount,
+                approver=approver[:256],
+            )
+
+
+def approved(study: Study) -> int:
+    """Return up to how many micro-units the ceiling is approved; 0 where nobody approved it."""
+    try:
+        return to_micro(study.metadata.annotations.get(APPROVED, "0"))
+    except ValueError:
+        return 0
 
 
 def manifest(study: Study, revision: int) -> Manifest:

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Literal
 
 from comptroller.plan.accounts import in_other_currency
+from comptroller.plan.governance import approved
 from comptroller.plan.membership import may_cover, uncovered
 from comptroller.plan.periods import mistakes
 from comptroller.pricing import Quote, Unpriced
 from comptroller.world import World
 from comptroller_api import quantity
 from comptroller_api.budget import Budget
-from comptroller_api.meta import APPROVED
 from comptroller_api.money import to_micro
 from comptroller_api.study import Study
 
@@ -128,14 +128,6 @@ def _unapproved(study: Study, budget: Budget) -> Verdict | None:
         f" one is {spend.amount}: comptroller approve {study.metadata.name}"
     )
     return Verdict("Held", "ApprovalRequired", message)
-
-
-def approved(study: Study) -> int:
-    """Micro-units up to which somebody who may has approved the ceiling; 0 where nobody has."""
-    try:
-        return to_micro(study.metadata.annotations.get(APPROVED, "0"))
-    except ValueError:
-        return 0
 
 
 def _created(study: Study) -> int:

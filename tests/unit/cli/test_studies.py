@@ -125,6 +125,10 @@ class ApiServer(BaseHTTPRequestHandler):
         found = self.objects.get(path)
         return self._answer(404, {"message": "not found"}) if found is None else self._answer(200, found)
 
+    def do_POST(self) -> None:
+        assert self.path == "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        self._answer(201, {"status": {"userInfo": {"username": "ana@example.com"}}})
+
     def do_PATCH(self) -> None:
         found = self.objects.get(self.path)
         if found is None:
@@ -290,7 +294,8 @@ def test_approve_approves_the_ceiling_as_it_is_now(
     monkeypatch.setattr(ApiServer, "patches", patches)
     result = call("approve", "naps", *api(finished()).words)
     assert (result.exit_code, result.output) == (0, "study naps may spend up to 5.00 USD\n")
-    assert patches == [{"metadata": {"annotations": {"comptroller.dev/approved": "5.00"}}}]
+    approval = {"comptroller.dev/approved": "5.00", "comptroller.dev/approved-by": "ana@example.com"}
+    assert patches == [{"metadata": {"annotations": approval}}]
 
 
 def test_who_may_not_approve_hears_the_policys_sentence(

@@ -25,6 +25,7 @@ from comptroller.ledger.testing import (
     ACCOUNT,
     STUDY,
     adjust,
+    approval,
     ceiling,
     close,
     manifest,
@@ -258,6 +259,11 @@ def test_the_last_amendment_is_the_manifest_of_a_study() -> None:
     assert books.manifests["other"].revision == 0
 
 
+def test_the_last_approval_of_a_study_counts() -> None:
+    books = folded(approval(5), approval(7, number=1, approver="ben"), approval(1, study="other"))
+    assert (books.approvals[STUDY].amount, books.approvals[STUDY].approver) == (7, "ben")
+
+
 def test_what_many_attempts_have_is_there_once() -> None:
     books = folded(ceiling(100), *(Reserve.model_validate(reserve(1, n).model_dump()) for n in range(9)))
     attempts = list(books.open.values())
@@ -294,6 +300,8 @@ def test_a_renewal_is_for_what_was_launched() -> None:
         ([ceiling(1)], ceiling(2, revision=1, currency="EUR")),
         ([], price(1)),
         ([], manifest(1)),
+        ([], approval(1, number=1)),
+        ([approval(1)], approval(2)),
         ([manifest()], manifest()),
         ([manifest()], manifest(2)),
         ([manifest(generation=4)], manifest(1, generation=3)),

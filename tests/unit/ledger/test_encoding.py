@@ -17,9 +17,18 @@ from comptroller.ledger.encoding import (
     sequence_of,
 )
 from comptroller.ledger.entries import Batch, Entry
-from comptroller.ledger.testing import ceiling, close, manifest, post, price, reserve, void
+from comptroller.ledger.testing import approval, ceiling, close, manifest, post, price, reserve, void
 
-ENTRIES: tuple[Entry, ...] = (ceiling(100), price(), manifest(), reserve(60), post(5), void(1), close())
+ENTRIES: tuple[Entry, ...] = (
+    ceiling(100),
+    price(),
+    manifest(),
+    approval(7),
+    reserve(60),
+    post(5),
+    void(1),
+    close(),
+)
 
 
 def batch(**changes: object) -> Batch:

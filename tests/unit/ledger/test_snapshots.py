@@ -25,6 +25,7 @@ from comptroller.ledger.stores import MemoryStore
 from comptroller.ledger.stores.faulty import Fault, FaultyStore
 from comptroller.ledger.testing import (
     ACCOUNT,
+    approval,
     ceiling,
     close,
     manifest,
@@ -134,7 +135,7 @@ def test_a_snapshot_is_lines_of_json_that_any_tool_reads() -> None:
     store = MemoryStore()
     one = journal(store)
     for entries in (
-        [manifest(), ceiling(1_000), price()],
+        [manifest(), approval(7), ceiling(1_000), price()],
         [reserve(60), reserve(40, 1)],
         [post(20), close()],
         [void(1)],
@@ -147,6 +148,7 @@ def test_a_snapshot_is_lines_of_json_that_any_tool_reads() -> None:
     assert (rest["sequence"], rest["hash"]) == (2, digest(store.objects[journal_key("ns", 2)]))
     assert rest["accounts"][0] | {"spent": 20, "held": 40, "requested": 1_000} == rest["accounts"][0]
     assert rest["manifests"] == [manifest().model_dump()]
+    assert rest["approvals"] == [approval(7).model_dump()]
     assert len(rest["open"]) == 1
 
 
