@@ -122,6 +122,27 @@ def test_the_command_fails_and_its_replay_line_fails_the_same_way(cli, monkeypat
     assert violation in again.output.splitlines()
 
 
+def test_nothing_of_a_few_steps_breaks_a_promise(cli):
+    result = cli.invoke(app, ["simulate", "--walk", "2", "--jobs", "2", "-o", "json"])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.output)
+    assert (said["depth"], said["failed"]) == (2, [])
+    assert said["states"] > 80
+
+
+def test_the_walk_finds_a_planted_mistake_and_prints_the_way_there(cli, monkeypatch):
+    MUTANTS["talked_out_of_its_lease"](monkeypatch)
+    result = cli.invoke(app, ["simulate", "--walk", "1", "--jobs", "1"])
+    assert result.exit_code == 1
+    assert "after: talked out of its lease" in result.output
+    assert "1 with a violation" in result.output
+
+
+def test_a_walk_takes_no_seeds(cli):
+    for options in (["--seeds", "9"], ["--seed", "0"], ["--start", "3"]):
+        assert cli.invoke(app, ["simulate", "--walk", "1", *options]).exit_code == 2
+
+
 def test_one_seed_prints_its_trace_and_takes_no_place_it_does_not_have(cli):
     result = cli.invoke(app, ["simulate", "--seed", "0", "--trace"])
     assert result.exit_code == 0

@@ -25,6 +25,7 @@ def _places(text: str) -> list[int]:
 
 
 def simulate(
+    ctx: typer.Context,
     seeds: Annotated[int, typer.Option(min=1, help="How many runs.")] = 100,
     start: Annotated[int, typer.Option(min=0, help="The first run's seed.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = os.cpu_count() or 1,
@@ -33,6 +34,12 @@ def simulate(
         str | None, typer.Option(metavar="N,N,...", help="With --seed: only these of its events.")
     ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="With --seed: print all that happens.")] = False,
+    walk: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="DEPTH", help="In place of seeds: every history of so many choices, of one study."
+        ),
+    ] = None,
     output: Output = Form.TABLE,
 ) -> None:
     """Run the whole controller in virtual time, with faults, and hold it against its promises.
@@ -41,11 +48,19 @@ def simulate(
     edits at any time; the ceilings are checked at every prefix of the ledger and against what pods truly
     cost. A seed is one run, the same on every machine. A failing one is cut down to the events that matter.
 
+    A seed is one long history; --walk tries every short one: passes, crashes, stale watches and edits around
+    one attempt, in every order, to a depth. Each step of depth takes about eight times as long.
+
     Exit 0: no violation. Exit 1: there is one.
     """
     from comptroller.simulation.draw import schedule  # noqa: PLC0415  (a second of imports)
     from comptroller.simulation.pool import quiet  # noqa: PLC0415
 
+    if walk is not None:
+        if any(_is_given(ctx, name) for name in ("seeds", "start", "seed", "only", "trace")):
+            raise typer.BadParameter("--walk tries everything; seeds and their options are for other runs")
+        _walk(walk, jobs, output)
+        return
     if seed is None:
         if only is not None or trace:
             raise typer.BadParameter("--only and --trace are for one --seed")
@@ -59,6 +74,37 @@ def simulate(
             refuse(f"seed {seed} has events 0 to {len(chosen.events) - 1}")
         chosen = chosen.only(places)
     _one(chosen, trace=trace, output=output)
+
+
+def _is_given(ctx: typer.Context, option: str) -> bool:
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _walk(depth: int, jobs: int, output: Form) -> None:
+    from comptroller.simulation.pool import quiet  # noqa: PLC0415
+    from comptroller.simulation.walk import replay, told, walk  # noqa: PLC0415
+
+    quiet()
+    walked = walk(depth, jobs)
+    if output is Form.JSON:
+        found = [asdict(violation) | {"path": path} for path, violation in walked.violations]
+        print_json(
+            {
+                "depth": depth,
+                "states": walked.states,
+                "ends": walked.ends,
+                "wallSeconds": round(walked.seconds, 1),
+                "failed": found,
+            }
+        )
+    else:
+        for path, _ in sorted(walked.violations, key=lambda one: len(one[0]))[:1]:
+            typer.echo("\n".join(replay(path).trace.lines))
+        for line in told(walked):
+            typer.echo(line)
+    if walked.violations:
+        raise typer.Exit(REFUSED)
 
 
 def _one(schedule: "Schedule", *, trace: bool, output: Form) -> None:

@@ -9,10 +9,12 @@ not walked again, and from every last state the world has to come to rest with e
 Each choice is tried in a fork of the process, which is a copy of the state that costs nothing to make.
 """
 
+import gc
 import hashlib
 import json
 import os
 import pickle
+import select
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -212,28 +214,49 @@ class _Part:
     ends: int
     violations: list[tuple[tuple[str, ...], Violation]]
 
+    def add(self, other: "_Part") -> None:
+        """Take in what another fork found."""
+        for state, left in other.seen.items():
+            self.seen[state] = max(left, self.seen.get(state, -1))
+        self.ends += other.ends
+        self.violations += other.violations
 
-def walk(depth: int, most: int = 10) -> Walked:
+
+def walk(depth: int, jobs: int = 1, most: int = 10) -> Walked:
     """Try everything to a depth, in order; stop after so many violations.
 
     Args:
         depth: how many choices a history has.
+        jobs: how many first choices are followed at a time.
         most: violations.
     """
     began, run = time.monotonic(), Small()
     part = _Part({run.state(): depth}, 0, [])
-    _visit(run, depth, (), part, most)
-    return Walked(depth, len(part.seen), part.ends, time.monotonic() - began, part.violations)
+    gc.freeze()  # what is there stays, and forks share it as long as nobody looks through it
+    _spread(run, depth, part, most, jobs)
+    return Walked(depth, len(part.seen), part.ends, time.monotonic() - began, part.violations[:most])
+
+
+def _spread(run: Small, depth: int, part: _Part, most: int, jobs: int) -> None:
+    """Follow the first choices side by side; each begins with the states that those before it found."""
+    left, copies = list(CHOICES.items()), list[_Copy]()
+    while copies or (left and len(part.violations) < most):
+        while left and len(copies) < jobs and len(part.violations) < most:
+            name, choice = left.pop(0)
+            copies.append(_Copy(lambda c=choice, n=name: _try(run, c, depth - 1, (n,), part, most)))  # type: ignore[misc]
+        done, _, _ = select.select(copies, [], [])
+        for copy in done:
+            copies.remove(copy)
+            part.add(copy.found())
 
 
 def _visit(run: Small, depth: int, path: tuple[str, ...], part: _Part, most: int) -> None:
     for name, choice in CHOICES.items():
         if len(part.violations) >= most:
             return
-        found = _forked(lambda c=choice, n=name: _try(run, c, depth - 1, (*path, n), part, most))  # type: ignore[misc]
-        part.seen |= found.seen
-        part.ends += found.ends
-        part.violations += found.violations
+        part.add(
+            _Copy(lambda c=choice, n=name: _try(run, c, depth - 1, (*path, n), part, most)).found()  # type: ignore[misc]
+        )
 
 
 def _try(
@@ -259,27 +282,38 @@ def _try(
     return part
 
 
-def _forked(call: Callable[[], _Part]) -> _Part:
-    """Make a call in a copy of this process."""
-    ours, theirs = os.pipe()
-    child = os.fork()
-    if child == 0:
+class _Copy:
+    """A copy of this process that makes a call."""
+
+    def __init__(self, call: Callable[[], _Part]) -> None:
+        """Fork, and make the call there."""
+        self._pipe, theirs = os.pipe()
+        self._process = os.fork()
+        if self._process:
+            os.close(theirs)
+            return
         status = 1
         try:
-            os.close(ours)
+            os.close(self._pipe)
             with os.fdopen(theirs, "wb") as pipe:
                 pickle.dump(call(), pipe)
             status = 0
         finally:
             os._exit(status)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as pipe:
-        data = pipe.read()
-    os.waitpid(child, 0)
-    if not data:
-        raise RuntimeError("a copy of the walk died")
-    found: _Part = pickle.loads(data)  # noqa: S301 - our own child's
-    return found
+
+    def fileno(self) -> int:
+        """Return what can be read from once the call has been made."""
+        return self._pipe
+
+    def found(self) -> _Part:
+        """Return what the call returned, once it has."""
+        with os.fdopen(self._pipe, "rb") as pipe:
+            data = pipe.read()
+        os.waitpid(self._process, 0)
+        if not data:
+            raise RuntimeError("a copy of the walk died")
+        found: _Part = pickle.loads(data)  # noqa: S301 - our own child's
+        return found
 
 
 def replay(path: tuple[str, ...]) -> Small:
