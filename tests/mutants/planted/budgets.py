@@ -1,0 +1,64 @@
+"""Mistakes in budgets: whom they cover, and what they have left."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from comptroller.ledger.books import Books
+from comptroller.ledger.entries import Ceiling, Entry
+from comptroller.plan import accounts, membership
+from mutants.planted.registry import Patch, mutant
+
+
+@mutant
+def second_budget_ignored(patch: Patch) -> None:
+    """A study is under the first budget that covers it, and no other."""
+    covering = accounts.covering
+    patch.setattr(accounts, "covering", lambda world, study: covering(world, study)[:1])
+
+
+@mutant
+def a_label_edit_leaves_a_budget(patch: Patch) -> None:
+    """Labels alone decide which budgets cover a study, at each lease again."""
+    patch.setattr(membership, "covers", lambda _world, budget, study: membership.selects(budget, study))
+
+
+@mutant
+def lowered_ceilings_ignored(patch: Patch) -> None:
+    """A ceiling in the books only rises."""
+    ceiling = accounts._ceiling
+
+    def rising(books: Books, purse: Any, currency: str) -> Iterator[Ceiling]:
+        known = books.accounts.get(purse.account)
+        if known is None or purse.amount > known.requested:
+            yield from ceiling(books, purse, currency)
+
+    patch.setattr(accounts, "_ceiling", rising)
+
+
+@mutant
+def an_edit_refills_credits(patch: Patch) -> None:
+    """M16: what was spent of a credit stays with the day that the credit had, and is not moved with it."""
+    missing = accounts.missing_entries
+
+    def refilled(*args: Any) -> Iterator[Entry]:
+        yield from (entry for entry in missing(*args) if isinstance(entry, Ceiling))
+
+    patch.setattr(accounts, "missing_entries", refilled)
+
+
+@mutant
+def another_period_begins_with_nothing_spent(patch: Patch) -> None:
+    """M17: what a budget spent in other periods does not count in one that has the same days."""
+    missing = accounts.missing_period
+
+    def fresh(*args: Any) -> Ceiling | None:
+        found = missing(*args)
+        return found and found.model_copy(update={"carried": 0, "pending": 0})
+
+    patch.setattr(accounts, "missing_period", fresh)
+
+
+@mutant
+def cap_per_study_ignored(patch: Patch) -> None:
+    """A study may have all of a budget, whatever the budget's cap for one study is."""
+    patch.setattr(accounts, "cap_purse", lambda _budget, _study: None)

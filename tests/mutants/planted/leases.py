@@ -1,0 +1,102 @@
+"""Mistakes in leases: what they hold, how long they run, and who keeps to them."""
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+from comptroller.actions import Grant, Launch
+from comptroller.ledger import names
+from comptroller.ledger.books import Books
+from comptroller.ledger.entries import Reserve
+from comptroller.plan import leases, study
+from mutants.planted.registry import Patch, mutant
+
+
+@mutant
+def overhead_not_reserved(patch: Patch) -> None:
+    """A lease holds its own seconds only, and not those that the enforcers take."""
+    init = leases.Leases.__init__
+
+    def without(self: leases.Leases, *args: Any) -> None:
+        init(self, *args)
+        self.overhead = 0
+
+    patch.setattr(leases.Leases, "__init__", without)
+
+
+@mutant
+def lease_across_a_period(patch: Patch) -> None:
+    """Nobody looks when a budget's period ends."""
+    patch.setattr(leases.Leases, "_until_boundary", lambda self, _paid_from, _start: self._duration)
+
+
+@mutant
+def leases_renewed_without_room(patch: Patch) -> None:
+    """A renewal asks no account, and the books do not either."""
+    renewal, rule = leases.Leases.renewal, Books._room_rule
+
+    def generous(self: leases.Leases, attempt: Any, run: Any) -> Reserve | None:
+        room = dict(self._room)
+        self._room.update(dict.fromkeys(room, 10**12))
+        found = renewal(self, attempt, run)
+        self._room.update(room)
+        return found
+
+    patch.setattr(leases.Leases, "renewal", generous)
+    patch.setattr(Books, "_room_rule", lambda self, entry: None if entry.lease else rule(self, entry))
+
+
+@mutant
+def attempt_named_by_a_counter(patch: Patch) -> None:
+    """An attempt's name says when it was planned, and not its place."""
+    count = itertools.count()
+    patch.setattr(leases, "attempt_name", lambda *place: f"{names.trial_name(*place[:3])}-{next(count)}")
+
+
+@mutant
+def job_deadline_longer_than_the_lease(patch: Patch) -> None:
+    """A Job may run for its lease and the overhead, since both are held."""
+    launch_of = study.StudyPass._launch_of
+
+    def longer(self: study.StudyPass, trial: Any, attempt: Any) -> Launch:
+        launch = launch_of(self, trial, attempt)
+        seconds = attempt.granted + self.leases.overhead
+        return replace(launch, assignment=launch.assignment.model_copy(update={"lease_seconds": seconds}))
+
+    patch.setattr(study.StudyPass, "_launch_of", longer)
+
+
+@mutant
+def guard_not_told(patch: Patch) -> None:
+    """A renewal raises the Job's deadline and nothing else."""
+    keep = study.StudyPass._keep
+
+    def silent(self: study.StudyPass, attempt: Any, run: Any, verdict: Any) -> None:
+        keep(self, attempt, run, verdict)
+        self.actions = [action for action in self.actions if not isinstance(action, Grant)]
+
+    patch.setattr(study.StudyPass, "_keep", silent)
+
+
+@mutant
+def renewed_though_nothing_is_heard(patch: Patch) -> None:
+    """A run on a node that is cut off gets one lease after another."""
+    patch.setattr(leases, "_SILENCE", 10**9)
+
+
+@mutant
+def late_start_let_be(patch: Patch) -> None:
+    """A Job that has not begun may begin at any time."""
+    patch.setattr(leases.Leases, "too_late", lambda _self, _attempt: False)
+
+
+@mutant
+def launched_whatever_became_of_its_terms(patch: Patch) -> None:
+    """A lease that was given may be used at any time, also in another period or at another price."""
+    patch.setattr(leases.Leases, "launchable", lambda _self, _attempt: True)
+
+
+@mutant
+def renewed_at_another_cap(patch: Patch) -> None:
+    """A renewal holds the cap of its day, and not the one that its attempt is billed by."""
+    patch.setattr(leases.known, "same_cap", lambda _price, _quote: True)

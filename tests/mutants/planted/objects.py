@@ -1,0 +1,147 @@
+"""Mistakes in whose objects are believed, and what their fields are believed to say."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from comptroller import plan
+from comptroller.actions import Action, Extend, Grant
+from comptroller.cluster import kubernetes, runs
+from comptroller.cluster.ownership import is_watched, orphaned
+from comptroller.cluster.pods import unix
+from comptroller.plan import ended, settle, study
+from mutants.planted.registry import Patch, mutant
+
+
+def nobody_ends(patch: Patch) -> None:
+    """Plant that a run which was stopped, or is overdue, is left to others to end."""
+    for part in (study, ended):
+        patch.setattr(part, "ending", lambda *_, **__: iter(()))
+
+
+def settled_as_seen(patch: Patch, which: str) -> None:
+    """Plant that a run with the flag `which` is over as it says, whatever the books know of its start."""
+    close = ended.Closing._settle_ended
+
+    def at_once(self: ended.Closing, attempt: Any, run: Any) -> None:
+        if not getattr(run, which):
+            close(self, attempt, run)
+            return
+        end, reason = settle.classify(run)
+        self.entries += settle.settle(self.world.books, attempt, run, run.ended, end, reason)
+        self.given_up.add(run.key)
+
+    patch.setattr(ended.Closing, "_settle_ended", at_once)
+
+
+def queues_are_let(patch: Patch, **also: Any) -> None:
+    """Plant that a Job which somebody suspended may be resumed, and what else `also` hides from the plan."""
+    intrusion = study.intrusion
+
+    def blind(attempt: Any, run: Any) -> Any:
+        bound = min(run.bound, attempt.resources.pods)
+        return intrusion(attempt, replace(run, paused=False, bound=bound, **also))
+
+    patch.setattr(study, "intrusion", blind)
+
+
+@mutant
+def talked_out_of_its_lease(patch: Patch) -> None:
+    """M1: what others raised is never lowered, and time alone closes the books on what still runs."""
+
+    def raised(attempt: Any, run: Any) -> Iterator[Action]:
+        if run.deadline < attempt.granted:
+            yield Extend(run.name, attempt.granted, run.uid)
+        elif run.granted < attempt.granted:
+            yield Grant(run.name, attempt.granted, run.uid)
+
+    def by_time(self: ended.Closing, granted: int, run: Any) -> bool:
+        if run.started is None or run.scheduled is None:
+            return False
+        latest = max(start for start, _ in run.billed(self._now))
+        return bool(self._now > latest + granted + self.overhead + ended.UNCONFIRMED_AFTER)
+
+    patch.setattr(study, "kept", raised)
+    patch.setattr(ended.Closing, "_surely_over_after", by_time)
+    nobody_ends(patch)
+
+
+@mutant
+def what_carries_a_stop_was_stopped(patch: Patch) -> None:
+    """M2: the note of a stop is taken for the stop, whoever wrote it."""
+    nobody_ends(patch)
+
+
+@mutant
+def parallelism_0_is_a_tombstone(patch: Patch) -> None:
+    """M3: a Job with a parallelism of 0 runs nothing, also where its pod is in its grace period."""
+    spans = runs._spans
+
+    def is_tombstone(body: Any) -> bool:
+        return bool(body["spec"].get("parallelism", 1) == 0)
+
+    def nothing(job_body: Any, *rest: Any) -> Any:
+        if is_tombstone(job_body):
+            return [], [unix(job_body["metadata"]["creationTimestamp"])], True, False
+        return spans(job_body, *rest)
+
+    patch.setattr(runs, "is_tombstone", is_tombstone)
+    patch.setattr(kubernetes, "is_tombstone", is_tombstone)
+    patch.setattr(runs, "_spans", nothing)
+    settled_as_seen(patch, "tombstone")
+
+
+@mutant
+def whatever_has_the_name_is_ours(patch: Patch) -> None:
+    """M4: a Job under an attempt's name is the attempt, whoever made it and whatever it requests."""
+    patch.setattr(plan, "identified", lambda world: world)
+
+
+@mutant
+def launched_again_on_one_lease(patch: Patch) -> None:
+    """M5: an attempt that somebody took away with its Job was never launched."""
+    steer = study.StudyPass._steer
+
+    def again(self: study.StudyPass, p: Any, attempt: Any, verdict: Any, *, wanted: bool) -> None:
+        steer(self, p, replace(attempt, bound=0), verdict, wanted=wanted)
+
+    patch.setattr(study.StudyPass, "_steer", again)
+    patch.setattr(ended.Closing, "vanished", lambda _self, _attempt: None)
+
+
+@mutant
+def a_suspended_job_is_over(patch: Patch) -> None:
+    """A Job that a queue has suspended is settled, and nobody thinks of its being resumed."""
+    queues_are_let(patch)
+    settled_as_seen(patch, "paused")
+
+
+@mutant
+def a_resumed_job_goes_on(patch: Patch) -> None:
+    """A Job that was suspended may go on with a new pod, and its deadline counts anew."""
+    queues_are_let(patch)
+
+
+@mutant
+def what_has_no_label_is_not_ours(patch: Patch) -> None:
+    """Nobody looks for objects that watches do not bring because our label was taken off."""
+    patch.setattr(
+        kubernetes.Kubernetes,
+        "_ours",
+        lambda _self, resource, _namespace, bodies: [
+            body for body in bodies if resource not in {"jobs", "pods"} or is_watched(body)
+        ],
+    )
+
+
+@mutant
+def orphans_are_nobodys(patch: Patch) -> None:
+    """A pod without an owner belongs to no attempt."""
+    by_job = kubernetes.by_job
+    patch.setattr(kubernetes, "by_job", lambda pods: by_job(pod for pod in pods if not orphaned(pod)))
+
+
+@mutant
+def without_a_job_there_is_no_pod(patch: Patch) -> None:
+    """A pod whose Job was taken away is not looked at."""
+    patch.setattr(kubernetes, "stand_in", lambda _pods, **_: None)

@@ -1,0 +1,76 @@
+"""Mistakes in prices: what there is, what it is of, and when it is charged."""
+
+from dataclasses import replace
+from typing import Any
+
+from comptroller import plan
+from comptroller.plan import settle
+from comptroller.pricing import Quote, book
+from comptroller.pricing.rates import HourlyRates
+from comptroller_api.pricelist import PriceList
+from mutants.planted.registry import Patch, mutant
+
+
+@mutant
+def held_at_the_price_of_the_day(patch: Patch) -> None:
+    """A lease holds what it costs today, and not what it may cost at most."""
+    patch.setattr(Quote, "worst", Quote.cost)
+
+
+@mutant
+def billed_above_the_cap_it_was_held_at(patch: Patch) -> None:
+    """A price above the cap that sized the hold is billed in full."""
+    patch.setattr(HourlyRates, "at_most", lambda self, _cap: self)
+
+
+@mutant
+def billed_at_the_last_price_throughout(patch: Patch) -> None:
+    """An attempt is billed at the price of its end, also for the time before that was the price."""
+    cost = settle.cost_so_far
+
+    def at_last(books: Any, attempt: Any, run: Any, now: int) -> int:
+        last = tuple(price.model_copy(update={"since": 0}) for price in attempt.changes[-1:])
+        return cost(books, replace(attempt, changes=last), run, now)
+
+    patch.setattr(settle, "cost_so_far", at_last)
+
+
+@mutant
+def billed_at_the_first_price_throughout(patch: Patch) -> None:
+    """An attempt is billed at the price of its launch, whatever the price has become."""
+    cost = settle.cost_so_far
+    patch.setattr(
+        settle,
+        "cost_so_far",
+        lambda books, attempt, run, now: cost(books, replace(attempt, changes=()), run, now),
+    )
+
+
+@mutant
+def billed_as_what_was_asked_for(patch: Patch) -> None:
+    """M13: no capacity has nodes of its own, and the price is that of the capacity that was asked for."""
+    patch.setattr(book, "selector", lambda node_class, _capacity: dict(node_class.node_selector))
+    patch.setattr(book, "tolerations", lambda node_class, _capacity: tuple(node_class.tolerations))
+    patch.setattr(book, "tells_spot_apart", lambda *_: True)
+    patch.setattr(plan, "missing_places", lambda *_: iter(()))
+
+
+@mutant
+def an_unwritten_rate_is_zero(patch: Patch) -> None:
+    """M11: a resource that a price list does not price is free."""
+    patch.setattr(HourlyRates, "lacks", lambda _self, _resources: [])
+
+
+@mutant
+def prices_never_age(patch: Patch) -> None:
+    """A price is the price, however old it is."""
+    init = book.PriceBook.__init__
+
+    def ageless(self: book.PriceBook, lists: Any, *rest: Any) -> None:
+        init(self, [_without_age(prices) for prices in lists], *rest)
+
+    patch.setattr(book.PriceBook, "__init__", ageless)
+
+
+def _without_age(prices: PriceList) -> PriceList:
+    return prices.model_copy(update={"spec": prices.spec.model_copy(update={"max_age": None})})
