@@ -135,6 +135,11 @@ class RealCluster:
         """Whether the study is complete."""
         return self.conditions(study, namespace).get("Complete", {}).get("status") == "True"
 
+    def ended(self, study: str, namespace: str) -> bool:
+        """Whether the study is complete or has failed."""
+        found = self.conditions(study, namespace)
+        return any(found.get(kind, {}).get("status") == "True" for kind in ("Complete", "Failed"))
+
     def books(self, namespace: str) -> Books:
         """Fold the journal; P1 in every prefix."""
         books, store, sequence = Books(), open_store(LEDGER), 0

@@ -106,6 +106,20 @@ def terminated(pod: Body | None) -> Body | None:
     return None
 
 
+def is_outlived(pod: Body) -> bool:
+    """Return whether the trainer has ended and another container keeps its pod running.
+
+    A pod with all containers ended is about to be over. A native sidecar is ended by its kubelet.
+    """
+    if terminated(pod) is None:
+        return False
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    ended = {one["name"] for one in statuses if "terminated" in one.get("state", {})}
+    # The status of a container that has not begun may be absent.
+    names = [one["name"] for one in [*pod.get("spec", {}).get("containers", []), *statuses]]
+    return not ended.issuperset(names)
+
+
 def stuck(pod: Body | None) -> str:
     """Return why the container never began: no node for it, a wrong image, a Secret that is not there."""
     for one in (pod or {}).get("status", {}).get("conditions", []):

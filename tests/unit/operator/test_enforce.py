@@ -187,6 +187,13 @@ def test_a_sidecar_that_outlives_the_trainer_is_ended_and_its_time_is_billed():
     assert (stage.spent, stage.attempt.end) == (90, "Finished")
 
 
+def test_a_pod_whose_only_container_has_ended_is_left_to_its_kubelet():
+    stage = running()
+    stage.bodies.pop()
+    stage.pod(ended=60)
+    assert of(todo.Stop, stage.at(61)) == []
+
+
 def test_a_pod_that_requests_more_than_is_paid_for_is_ended_with_what_it_requests():
     stage = running()
     stage.bodies[1]["spec"] = stage.bodies[1]["spec"] | {
