@@ -5,6 +5,7 @@ plan appends nothing more.
 """
 
 import copy
+from dataclasses import replace
 
 from attempts import STUDY, TRIAL, pod
 from comptroller import actions as todo
@@ -61,6 +62,7 @@ class Stage:
         self.study = Study.model_validate(body)
         self.trial = TRIAL.model_copy(update={"spec": TRIAL.spec.model_copy(update={"number": 0})})
         self.books, self.bodies, self.lost_nodes, self.entries = Books(), [], (), []
+        self.heard = None
         self.launched = next(action for action in self.at(0) if isinstance(action, todo.Launch))
 
     def at(self, second, *, fresh=True):
@@ -82,7 +84,7 @@ class Stage:
         for body in [*there.values(), *left]:
             run = runs.run(body, *own.get(body["metadata"]["uid"], ()), lost_nodes=self.lost_nodes)
             if run is not None:
-                found.setdefault(run.key, run)
+                found.setdefault(run.key, replace(run, heard=self.heard))
         return World(
             now=now,
             namespace="team",

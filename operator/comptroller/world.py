@@ -86,6 +86,10 @@ class Run:
     """The end that was asked for, if the operator asked."""
     stop_reason: str = ""
     heartbeat: Heartbeat | None = None
+    heard: int | None = None
+    """When this operator last got a heartbeat from it, in unix seconds; `None` where it never did."""
+    reported: int | None = None
+    """When a kubelet last wrote the status of one of its pods, by the API server's clock."""
     silent_seconds: int = 0
     """For how long it has not answered, though this operator asked; 0 also where it did not ask yet."""
     idle_seconds: int = 0

@@ -72,6 +72,10 @@ class Pulse(Protocol):
         """The latest heartbeat of the Job with this uid."""
         ...
 
+    def heard(self, job: str) -> int | None:
+        """When the latest heartbeat came, in unix seconds, also of an attempt that is over."""
+        ...
+
     def silent_seconds(self, job: str) -> int:
         """For how long it has not answered, though it was asked."""
         ...
@@ -242,6 +246,7 @@ class Kubernetes:
                     run,
                     nodes=places.of(own),
                     heartbeat=self._pulse.heartbeat(uid),
+                    heard=self._pulse.heard(uid),
                     silent_seconds=self._pulse.silent_seconds(uid),
                     idle_seconds=self._pulse.idle_seconds(uid, threshold) if threshold is not None else 0,
                 )

@@ -23,6 +23,9 @@ _AT_ONCE = 256
 _OF_A_NAMESPACE = 32
 """Scrapes under way in one namespace."""
 
+_REMEMBERED = 3600
+"""Seconds for which the last answer of an attempt that is over is known."""
+
 
 class PodPulse:
     """The latest heartbeat of each running attempt's first pod and how long it has been idle.
@@ -36,6 +39,7 @@ class PodPulse:
         self._latest: dict[str, Heartbeat] = {}
         self._unanswered: dict[str, tuple[float, float]] = {}
         """When the first scrape since its last heartbeat began, and when the last one ended, both in vain."""
+        self._heard: dict[str, int] = {}
         self._rounds: dict[str, asyncio.Task[None]] = {}
         """The round of each namespace that is under way."""
         self._gate = asyncio.Semaphore(_AT_ONCE)
@@ -44,6 +48,10 @@ class PodPulse:
     def heartbeat(self, job: str) -> Heartbeat | None:
         """The latest heartbeat of an attempt."""
         return self._latest.get(job)
+
+    def heard(self, job: str) -> int | None:
+        """When an attempt last answered, in unix seconds; known for an hour after its end."""
+        return self._heard.get(job)
 
     def silent_seconds(self, job: str) -> int:
         """For how long an attempt has left scrapes unanswered.
@@ -93,6 +101,8 @@ class PodPulse:
 
     def _forget(self, there: set[str]) -> None:
         self._tracker.forget(there)
+        long_ago = time.time() - _REMEMBERED
+        self._heard = {job: at for job, at in self._heard.items() if job in there or at > long_ago}
         self._latest = {job: beat for job, beat in self._latest.items() if job in there}
         self._unanswered = {job: span for job, span in self._unanswered.items() if job in there}
 
@@ -120,6 +130,7 @@ class PodPulse:
             self._unanswered[job] = (self._unanswered.get(job, (began, began))[0], now)
         else:
             self._latest[job] = beat
+            self._heard[job] = int(time.time())
             self._unanswered.pop(job, None)
 
 

@@ -60,6 +60,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         ended=None if None in ends else max(end for end in ends if end is not None),
         spans=tuple(spans),
         certain=certain,
+        reported=max(filter(None, map(of_pods.reported, pods)), default=None),
         exit=replace(
             _exit(min(latest.values(), key=_silence, default=None), terminal, overran=_overran(status)),
             report=_digest(latest.values()),

@@ -15,6 +15,8 @@ from comptroller_api.trial import End
 _KILLED = 137
 _BY_DEADLINE = frozenset({None, contract.EXIT_SUSPENDED, _KILLED, 143})
 """Exit codes that a deadline explains; work that failed before it, failed."""
+_SKEW = 5
+"""Seconds by which the operator's clock may be ahead of the API server's."""
 _NODE_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
 
 
@@ -113,10 +115,25 @@ def bounded(run: Run, seconds: int) -> Run:
         run: one that is over.
         seconds: the lease and what its enforcers may take.
     """
+    run = _as_heard(run)
     if run.certain or run.ended is None:
         return run
     spans = tuple((start, min(end, start + seconds)) for start, end in run.billed(run.ended))
     return replace(run, spans=spans, ended=max(end for _, end in spans))
+
+
+def _as_heard(run: Run) -> Run:
+    """Return a run that ends no earlier than its trainer's last heartbeat.
+
+    A heartbeat that came after the end which the node's clock gives shows that this clock was stepped back
+    while the pod ran. Then the pod ended at the latest when its kubelet reported that, by the API server's
+    clock.
+    """
+    if run.heard is None or run.ended is None or run.ended >= run.heard - _SKEW:
+        return run
+    end = max(run.heard, run.reported or 0)
+    *before, (start, _) = sorted(run.billed(run.ended), key=lambda span: span[1])
+    return replace(run, spans=(*before, (start, end)), ended=end, certain=False)
 
 
 def whole(run: Run, start: int, seconds: int) -> Run:

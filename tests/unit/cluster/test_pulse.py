@@ -83,7 +83,7 @@ async def test_a_pod_that_is_gone_is_forgotten(answers: dict[str, bytes]) -> Non
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now, time=lambda: clock.now)
     monkeypatch.setattr(pulse, "time", clock)
     return clock
 
@@ -101,6 +101,20 @@ async def test_a_pod_is_silent_for_as_long_as_scrapes_were_left_unanswered(
     answers["10.0.0.1"] = says(50)
     await heard.round(pods)
     assert heard.silent_seconds("j1") == 0
+
+
+async def test_the_last_answer_of_an_attempt_is_known_for_an_hour_after_its_end(
+    answers: dict[str, bytes], clock: SimpleNamespace
+) -> None:
+    answers["10.0.0.1"] = says(50)
+    heard = PodPulse()
+    await heard.round([pod("j1", "10.0.0.1")])
+    clock.now += 3599
+    await heard.round([])
+    assert (heard.heartbeat("j1"), heard.heard("j1")) == (None, 100)
+    clock.now += 1
+    await heard.round([])
+    assert heard.heard("j1") is None
 
 
 async def test_one_scrape_in_vain_is_no_minute_of_silence(

@@ -4,7 +4,7 @@ import pytest
 
 from comptroller import actions as todo
 from comptroller.ledger.entries import Adjust, Close, Start
-from stage import GRACE, KEY, LEASE, SLACK, Stage, of, stamp
+from stage import GRACE, KEY, LEASE, SLACK, T0, Stage, of, stamp
 
 NAME = "s-u1-0000-0"
 COVERED = LEASE + GRACE + SLACK
@@ -234,6 +234,16 @@ def test_a_span_that_cannot_be_and_was_never_reported_is_billed_to_the_end_of_th
     stage.pod(phase="Succeeded", ended=310, clock=-3600)
     stage.at(320)
     assert stage.spent == COVERED
+
+
+@pytest.mark.parametrize(("reported", "billed"), [(311, 301), (310 + 7200, COVERED)])
+def test_a_clock_that_is_stepped_back_is_known_by_a_later_heartbeat(reported, billed):
+    stage = running()
+    stage.bodies.pop()
+    stage.heard = T0 + 305
+    stage.pod(phase="Succeeded", ended=310, clock=-100, reported=reported)
+    stage.at(320)
+    assert (stage.spent, stage.books.overruns) == (billed, 0)
 
 
 def test_a_clock_that_is_off_and_does_not_step_changes_nothing():

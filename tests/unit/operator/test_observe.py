@@ -33,6 +33,9 @@ class Said:
     def heartbeat(self, job):
         return job
 
+    def heard(self, _job):
+        return None
+
     def silent_seconds(self, _job):
         return 0
 

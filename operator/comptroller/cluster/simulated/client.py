@@ -107,6 +107,8 @@ class Heartbeats:
         self._heard: dict[str, int] = {}
         """When one last answered, or when it was first asked, by its Job's uid."""
 
+        self._answered: dict[str, int] = {}
+
     def listen(self) -> None:
         """Ask every pod that runs, as far as the API server knows; those within reach answer."""
         now = self._cluster.now
@@ -115,7 +117,7 @@ class Heartbeats:
                 continue
             self.asked.setdefault(pod.job.name, now)
             if pod.ended is None and pod.reachable:
-                self._heard[pod.job.uid] = now
+                self._heard[pod.job.uid] = self._answered[pod.job.uid] = now
             else:
                 self._heard.setdefault(pod.job.uid, now)
 
@@ -123,6 +125,10 @@ class Heartbeats:
         """Return none, since nobody here needs what it says."""
         del job
         return None
+
+    def heard(self, job: str) -> int | None:
+        """Return when a Job's pod last answered."""
+        return self._answered.get(job)
 
     def silent_seconds(self, job: str) -> int:
         """Return for how long a Job's pod has not answered."""
