@@ -46,7 +46,9 @@ class Requested:
     """Thousandths of a core."""
     memory_bytes: int
     devices: tuple[tuple[str, int], ...] = ()
-    """Extended resources by name, and how many."""
+    """Every other resource by name, and how many: GPUs, huge pages, claims of devices."""
+    storage_bytes: int = 0
+    """Of the node's disk."""
 
     def beyond(self, resources: Resources) -> str:
         """Return what is requested beyond the `resources` that are paid for; empty where nothing is."""
@@ -58,6 +60,8 @@ class Requested:
             found.append(("cpu", f"{self.cpu_milli}m", f"{cpu}m"))
         if self.memory_bytes > (memory := quantity.whole(resources.memory)):
             found.append(("memory", f"{self.memory_bytes} B", f"{memory} B"))
+        if self.storage_bytes > (storage := quantity.whole(resources.storage)):
+            found.append(("ephemeral-storage", f"{self.storage_bytes} B", f"{storage} B"))
         return ", ".join(f"{name}: {asked} requested, {known} paid for" for name, asked, known in found)
 
 

@@ -30,6 +30,8 @@ _STUCK = {
     "CreateContainerConfigError",
     "CreateContainerError",
 }
+_MEASURED = frozenset({"cpu", "memory", "ephemeral-storage"})
+"""Resources that are not counted in whole pieces."""
 _UNSEEN = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
 """Reasons of a pod's disruption for which nobody asked its node."""
 
@@ -203,7 +205,7 @@ def _by_clocks(pod: Body, start: int, at: int, job_over: int | None) -> tuple[in
     end = at if acknowledged is None else start + at - acknowledged
     known = reported(pod) or job_over
     if known is None:
-        return (end, True) if end >= start else (NEVER, False)
+        return (end if end >= start else NEVER), False  # only the end of the lease bounds it
     if start <= end <= known + _ROUNDED:
         return end, end >= known - _PROMPT
     return max(start, known), False
@@ -228,11 +230,14 @@ def requested(spec: Body) -> Requested | None:
     for name, amount in _requests(spec).items():
         amounts[name] = max(amounts.get(name, 0), amount)
     amounts = _sum([amounts, _amounts(spec.get("overhead", {}))])
-    devices = {name: amount // 1000 for name, amount in amounts.items() if "/" in name and amount}
+    devices = {name: amount // 1000 for name, amount in amounts.items() if name not in _MEASURED and amount}
+    if claims := len(spec.get("resourceClaims") or ()):
+        devices["resourceClaims"] = claims
     return Requested(
         cpu_milli=amounts.get("cpu", 0),
         memory_bytes=-(-amounts.get("memory", 0) // 1000),
         devices=tuple(sorted(devices.items())),
+        storage_bytes=-(-amounts.get("ephemeral-storage", 0) // 1000),
     )
 
 

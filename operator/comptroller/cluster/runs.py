@@ -74,7 +74,8 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         uid=meta.get("uid"),
         trial=trial_uid(job_body),
         jobless=job_body.get("kind") == STAND_IN,
-        tombstone=is_tombstone(job_body),
+        # Ours never has a pod, whatever its container is called.
+        tombstone=is_tombstone(job_body) and not pods,
         paused=terminal is None and (bool(spec.get("suspend")) or spec.get("parallelism", 1) == 0),
         bound=sum(of_pods.bound(pod) is not None for pod in pods),
         live=bool(live),
