@@ -6,14 +6,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 import manifests
 from apiserver import ApiServer, free_ports
@@ -236,18 +238,35 @@ def kubeconfig(api_server: ApiServer, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An object store with the buckets of a study, which waits for them, and the address for artifacts."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {"ENDPOINT_URL_S3": f"http://{host}:{port}", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "test")
+    for bucket in ("artifacts", "datasets"):
+        boto3.client("s3").create_bucket(Bucket=bucket)
+    yield "s3://artifacts"
+    server.stop()
+
+
 @pytest.mark.usefixtures("namespaces")
 @pytest.mark.parametrize(
     "words", [(), ("--set", "watchNamespaces={team-a}")], ids=["everywhere", "one namespace"]
 )
 def test_the_operator_launches_under_its_roles_and_policies(
-    api_server: ApiServer, kubeconfig: Path, tmp_path: Path, words: tuple[str, ...]
+    api_server: ApiServer, kubeconfig: Path, tmp_path: Path, s3: str, words: tuple[str, ...]
 ) -> None:
     documents = install_roles(api_server, "--set", LEDGER, *words)
     documents += [d for d in rendered("--set", LEDGER, *words) if d["kind"].startswith(POLICY)]
     for document in documents:
         applied(api_server, document, dry=False)
-    study = manifests.change(manifests.valid("Study"), {"metadata.namespace": "team-a"})
+    changes = {"metadata.namespace": "team-a", "spec.artifacts.uri": s3}
+    study = manifests.change(manifests.valid("Study"), changes)
     prices = manifests.change(manifests.valid("PriceList"), {"spec.asOf": datetime.now(UTC).isoformat()})
     health, metrics = free_ports(2)
     environment = {

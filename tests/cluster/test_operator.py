@@ -34,12 +34,9 @@ def test_a_study_completes_and_its_books_agree(cluster, operator):
 def test_the_ceiling_stops_a_study(cluster, operator):
     namespace = operator.namespace
     cluster.apply(study("poor", namespace, ceiling="0.06", search={"rungs": {"epochs": [2000]}}))
-    complete = eventually(
-        lambda: (c := cluster.conditions("poor", namespace).get("Complete")) and c["status"] == "True" and c,
-        400,
-        "the study is complete",
-    )
-    assert complete["reason"] == "CeilingReached"
+    eventually(lambda: cluster.ended("poor", namespace), 400, "the study has ended")
+    failed = cluster.conditions("poor", namespace)["Failed"]
+    assert failed["reason"] == "NoTrialSucceeded"
     assert "BudgetStopped" in outcomes(cluster, namespace).values()
     cluster.books(namespace)
 
