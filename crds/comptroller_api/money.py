@@ -65,6 +65,7 @@ def to_micro(amount: str) -> int:
     return int(Decimal(amount) * MICRO)
 
 
+@lru_cache(maxsize=4096)
 def to_amount(micro: int) -> str:
     """The shortest decimal string of `micro`, with at least two digits after the point."""
     sign, micro = ("-", -micro) if micro < 0 else ("", micro)

@@ -110,6 +110,7 @@ def nanoseconds(duration: str) -> int:
     )
 
 
+@lru_cache(maxsize=4096)
 def seconds(duration: str) -> int:
     """Whole seconds of a `Duration`, rounded up."""
     return -(-nanoseconds(duration) // 10**9)

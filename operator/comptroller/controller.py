@@ -36,7 +36,7 @@ from comptroller.pricing import Feed
 from comptroller.reports import Artifacts
 from comptroller.site import ANYTHING, SitePolicy
 from comptroller.status import is_final, stalled
-from comptroller.world import AttemptKey, Unusable, World, trial_prefix
+from comptroller.world import AttemptKey, Memory, Unusable, World, trial_prefix
 from comptroller_api.contract import Report, report_key
 from comptroller_api.study import Study
 from comptroller_api.trial import Trial
@@ -114,6 +114,7 @@ class Controller:
         self._ledger = ledger
         self._unpublished = unpublished
         self._journals: dict[str, Anchored] = {}
+        self._memories: dict[str, Memory] = {}
         self._failures: Counter[str] = Counter()
         self._preflight = Preflight(artifacts, clock)
         self._at_fault: dict[str, set[str]] = {}
@@ -253,6 +254,7 @@ class Controller:
             site=self._site,
             fresh=fresh,
             server_now=snapshot.now,
+            memory=self._memories.setdefault(namespace, Memory()),
         )
         return anchored, world
 

@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from comptroller.ledger.books import Account
 from comptroller.search import Observation, Problem
 from comptroller.search.front import front_and_best
-from comptroller_api.meta import Condition
+from comptroller_api.meta import Condition, Model
 from comptroller_api.money import to_amount
 from comptroller_api.study import FrontEntry, Study, StudyStatus, TrialCounts
 from comptroller_api.trial import Trial
 
 _FRONT = 20
+
+M = TypeVar("M", bound=Model)
 
 
 class Standing(Protocol):
@@ -30,6 +32,15 @@ class Standing(Protocol):
 def rfc3339(now: int) -> str:
     """Unix seconds as Kubernetes writes a time."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stated(model: type[M], known: M | None, **fields: Any) -> M:
+    """Return the part of a status with these fields, which are all that `model` has.
+
+    It is the `known` one where that says the same: most passes change nothing, and to validate what is
+    already written would be most of their work.
+    """
+    return known if known is not None and known.__dict__ == fields else model(**fields)
 
 
 def study_status(
@@ -54,22 +65,17 @@ def study_status(
         verdict: where the study stands.
         now: unix seconds.
     """
-    counts = _counts(observations, states)
+    told = study.status
+    counts = _counts(observations, states, told.trials if told else None)
     ended = sum(o.outcome is not None for o in observations)
-    artifacts = {t.spec.number: t for t in trials}
-    front_numbers, best_number = front_and_best(problem, observations, most=_FRONT)
-    by_number = {o.number: o for o in observations}
-    first = problem.objectives[0].metric
-    best = (
-        ""
-        if best_number is None
-        else f"{best_number}: {first} {_short(by_number[best_number].rungs[-1].metrics[first])}"
-    )
-    front = [_entry(by_number[n], artifacts.get(n), problem) for n in front_numbers]
-    if study.status is not None and is_final(study) and verdict.state in {"Complete", "Failed"}:
+    if told is not None and is_final(study) and verdict.state in {"Complete", "Failed"}:
         # Results of an ended study stay what they were, whatever its spec says now.
-        best, best_number, front = study.status.best, study.status.best_trial, study.status.front
-    return StudyStatus(
+        best, best_number, front = told.best, told.best_trial, told.front
+    else:
+        best, best_number, front = _results(told, problem, observations, trials)
+    return stated(
+        StudyStatus,
+        told,
         observed_generation=study.metadata.generation,
         trials=counts,
         progress=f"{ended}/{study.spec.search.trials}",
@@ -82,24 +88,42 @@ def study_status(
     )
 
 
-def _entry(observation: Observation, trial: Trial | None, problem: Problem) -> FrontEntry:
+def _results(
+    told: StudyStatus | None, problem: Problem, observations: Sequence[Observation], trials: Iterable[Trial]
+) -> tuple[str, int | None, list[FrontEntry]]:
+    """Return the best trial for people, its number, and the front."""
+    front, best = front_and_best(problem, observations, most=_FRONT)
+    by_number, artifacts = {o.number: o for o in observations}, {t.spec.number: t for t in trials}
+    entries = {entry.trial: entry for entry in told.front} if told else {}
+    first = problem.objectives[0].metric
+    said = "" if best is None else f"{best}: {first} {_short(by_number[best].rungs[-1].metrics[first])}"
+    return said, best, [_entry(by_number[n], artifacts.get(n), problem, entries.get(n)) for n in front]
+
+
+def _entry(
+    observation: Observation, trial: Trial | None, problem: Problem, known: FrontEntry | None
+) -> FrontEntry:
     final = observation.rungs[-1]
     shown = [o.metric for o in problem.objectives] + [c.metric for c in problem.constraints]
     artifact = ""
     if trial is not None and trial.status is not None and trial.status.rungs:
         artifact = trial.status.rungs[-1].artifact
     metrics = {m: _short(final.metrics[m]) for m in dict.fromkeys(shown) if m in final.metrics}
-    return FrontEntry(trial=observation.number, metrics=metrics, artifact=artifact)
+    return stated(FrontEntry, known, trial=observation.number, metrics=metrics, artifact=artifact)
 
 
 def _short(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _counts(observations: Sequence[Observation], states: Iterable[str]) -> TrialCounts:
+def _counts(
+    observations: Sequence[Observation], states: Iterable[str], known: TrialCounts | None
+) -> TrialCounts:
     outcomes = Counter(o.outcome for o in observations)
     state = Counter(states)
-    return TrialCounts(
+    return stated(
+        TrialCounts,
+        known,
         total=len(observations),
         pending=state["Pending"],
         running=state["Running"],

@@ -185,6 +185,14 @@ class Unreachable:
     message: str
 
 
+@dataclass(slots=True)
+class Memory:
+    """What a pass over a namespace leaves for the next one. Nothing is lost with it but time."""
+
+    at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    """By uid, the ended studies that had nothing to do, each with all that this rests on."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """A namespace at one moment."""
@@ -215,6 +223,10 @@ class World:
     """The cluster's part was read just now, and is not what watches brought some time ago."""
     server_now: int | None = None
     """Unix seconds of the clock that stamps the cluster's objects, where the part is fresh."""
+    memory: Memory = field(default_factory=Memory, repr=False, compare=False)
+    """What the pass before left, and what this one leaves."""
+    covering: dict[str, list[Budget]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """By study uid, the budgets that pay for it, once `plan.membership` has found them."""
 
 
 def trial_prefix(study: Study, trial: int) -> str:

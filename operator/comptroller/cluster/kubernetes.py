@@ -1,34 +1,25 @@
 """The real cluster: objects from watches, actions by the API, heartbeats from the pods."""
 
 import time
-from collections.abc import Awaitable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from itertools import filterfalse
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from kubernetes.aio.client.exceptions import ApiException
 
 from comptroller import actions as todo
 from comptroller.actions import Action
-from comptroller.cluster import jobs, runs, unread
+from comptroller.cluster import jobs, unread
 from comptroller.cluster.api import Api, Missing, WriteRefused, path
 from comptroller.cluster.base import Snapshot
 from comptroller.cluster.events import event_of, refused_event, unwritten_event
 from comptroller.cluster.job_events import JobEvents
-from comptroller.cluster.nodes import Nodes, lost_nodes, trimmed_node
-from comptroller.cluster.ownership import (
-    attempt_of,
-    by_job,
-    is_managed,
-    is_tombstone,
-    is_watched,
-    job_uid,
-    orphaned,
-    stand_in,
-)
+from comptroller.cluster.nodes import trimmed_node
+from comptroller.cluster.ownership import attempt_of, is_managed, is_watched, job_uid, orphaned
 from comptroller.cluster.pods import finished, is_kept, trimmed
+from comptroller.cluster.reading import Reading
 from comptroller.cluster.trials import trial_body
 from comptroller.status import rfc3339
 from comptroller.world import AttemptKey, Refused, Run
@@ -42,8 +33,6 @@ from comptroller_api.trial import Trial
 log = structlog.get_logger()
 
 Body = dict[str, Any]
-Attempt: TypeAlias = tuple[Body | None, tuple[Body, ...]]
-"""A Job, where it is there, and all its pods."""
 M = TypeVar("M", Study, Trial, Budget, PriceList)
 _FORBIDDEN = 403
 _LIMIT = 2000
@@ -105,8 +94,7 @@ class Kubernetes:
         self._untold: list[tuple[Body, Refused]] = []
         self._written: dict[tuple[str, str], Body] = {}
         self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
-        self._attempts: dict[str, dict[str, dict[str | None, Attempt]]] = {}
-        self._runs_read: dict[str, dict[str, tuple[Hashable, Run | None]]] = {}
+        self._readings: dict[str, Reading] = {}
 
     # -- observe -------------------------------------------------------------------------------------------
 
@@ -119,17 +107,19 @@ class Kubernetes:
         for trial in self._parse(Trial, "trials", namespace, refused):
             trials.setdefault(trial.spec.study_uid, []).append(trial)
         thresholds = {s.metadata.uid: s.spec.runtime.idle.threshold for s in studies if s.spec.runtime.idle}
-        snapshot = Snapshot(
+        runs = self._runs(namespace, thresholds, fresh=fresh)
+        budgets = tuple(self._parse(Budget, "budgets", namespace, refused))
+        prices = tuple(self._parse(PriceList, "pricelists", None, refused))
+        await self._tell_refused()
+        return Snapshot(
             studies=studies,
             trials={uid: tuple(sorted(own, key=lambda t: t.spec.number)) for uid, own in trials.items()},
-            runs=self._runs(namespace, thresholds, fresh=fresh),
-            budgets=tuple(self._parse(Budget, "budgets", namespace, refused)),
-            prices=tuple(self._parse(PriceList, "pricelists", None, refused)),
+            runs=await self._job_events.explain(namespace, runs),
+            budgets=budgets,
+            prices=prices,
             refused=tuple(refused),
             now=now,
         )
-        await self._tell_refused()
-        return replace(snapshot, runs=await self._job_events.explain(namespace, snapshot.runs))
 
     async def _tell_refused(self) -> None:
         told, self._untold = self._untold, []
@@ -189,7 +179,10 @@ class Kubernetes:
         return refused
 
     def _objects(self, resource: str, namespace: str | None) -> list[Body]:
-        seen = {body["metadata"]["uid"]: body for body in self._watched.objects(resource, namespace)}
+        bodies = self._watched.objects(resource, namespace)
+        if not self._written:
+            return list(bodies)
+        seen = {body["metadata"]["uid"]: body for body in bodies}
         for (kind, uid), ours in list(self._written.items()):
             if kind != resource or ours["metadata"].get("namespace") != namespace:
                 continue
@@ -218,60 +211,33 @@ class Kubernetes:
         }
 
     def _runs(self, namespace: str, thresholds: Mapping[str, int], *, fresh: bool) -> dict[AttemptKey, Run]:
-        pods = by_job(self._objects("pods", namespace))
-        there = {body["metadata"]["uid"]: body for body in self._objects("jobs", namespace)}
-        left = [
-            body for uid, own in pods.items() if uid not in there and (body := stand_in(own, fresh=fresh))
-        ]
-        nodes = self._objects("nodes", None)
-        lost, places = lost_nodes(nodes), Nodes(nodes if pods else ())
+        reading = self._readings.setdefault(namespace, Reading())
+        reading.look(
+            self._objects("jobs", namespace),
+            self._objects("pods", namespace),
+            self._objects("nodes", None),
+            fresh=fresh,
+        )
         claims: dict[AttemptKey, list[Run]] = {}
-        attempts: dict[str, dict[str | None, Attempt]] = {}
-        read: dict[str, tuple[Hashable, Run | None]] = {}
-        # A Job is believed before what stands in for one, and that before a Job that only takes a name.
-        for body in [
-            *filterfalse(is_tombstone, there.values()),
-            *left,
-            *filter(is_tombstone, there.values()),
-        ]:
-            uid = body["metadata"]["uid"]
-            own = pods.get(uid, ())
-            run = self._read_run(namespace, body, own, lost, read)
-            if run is None:
-                continue
-            attempts.setdefault(run.name, {})[uid] = (there.get(uid), own)
-            threshold = thresholds.get(run.key[0])
-            claims.setdefault(run.key, []).append(
-                replace(
-                    run,
-                    nodes=places.of(own),
-                    heartbeat=self._pulse.heartbeat(uid),
-                    heard=self._pulse.heard(uid),
-                    silent_seconds=self._pulse.silent_seconds(uid),
-                    idle_seconds=self._pulse.idle_seconds(uid, threshold) if threshold is not None else 0,
-                )
-            )
-        self._attempts[namespace], self._runs_read[namespace] = attempts, read
-        return {key: replace(first, rivals=tuple(rest)) for key, (first, *rest) in claims.items()}
+        for place, (uid, run) in enumerate(reading.runs):
+            told = self._told(uid, run, thresholds.get(run.key[0]))
+            reading.runs[place] = (uid, told)
+            claims.setdefault(run.key, []).append(told)
+        return {
+            key: replace(first, rivals=tuple(rest)) if rest else first
+            for key, (first, *rest) in claims.items()
+        }
 
-    def _read_run(
-        self,
-        namespace: str,
-        job: Body,
-        pods: tuple[Body, ...],
-        lost: frozenset[str],
-        read: dict[str, tuple[Hashable, Run | None]],
-    ) -> Run | None:
-        """Return what became of an attempt; what has not changed since the last pass is not read again."""
-        uid = job["metadata"]["uid"]
-        names = {pod.get("spec", {}).get("nodeName") for pod in pods}
-        versions = [(one["metadata"]["uid"], one["metadata"].get("resourceVersion")) for one in (job, *pods)]
-        state = (tuple(versions), frozenset(names & lost))
-        known = self._runs_read.get(namespace, {}).get(uid)
-        if known is None or known[0] != state or versions[0][1] is None:
-            known = (state, runs.run(job, *pods, lost_nodes=lost))
-        read[uid] = known
-        return known[1]
+    def _told(self, uid: str, run: Run, threshold: int | None) -> Run:
+        """Return a run with what its pods say of themselves; the very same one where they say the same."""
+        over = run.ended is not None and not run.paused
+        heartbeat, heard = self._pulse.heartbeat(uid), self._pulse.heard(uid)
+        silent = 0 if over else self._pulse.silent_seconds(uid)
+        idle = 0 if over or threshold is None else self._pulse.idle_seconds(uid, threshold)
+        known = (run.heartbeat, run.heard, run.silent_seconds, run.idle_seconds)
+        if known == (heartbeat, heard, silent, idle):
+            return run
+        return replace(run, heartbeat=heartbeat, heard=heard, silent_seconds=silent, idle_seconds=idle)
 
     # -- act -----------------------------------------------------------------------------------------------
 
@@ -365,7 +331,8 @@ class Kubernetes:
 
     def _attempt(self, namespace: str, name: str, uid: str | None) -> tuple[Body | None, list[Body]]:
         """The Job and the pods of an attempt as they were last observed, or as we have written them since."""
-        claims = self._attempts.get(namespace, {}).get(name, {})
+        reading = self._readings.get(namespace)
+        claims = reading.attempts.get(name, {}) if reading else {}
         job, pods = claims.get(uid) or next(iter(claims.values()), (None, ()))
         return job and self._latest("jobs", job), [self._latest("pods", pod) for pod in pods]
 

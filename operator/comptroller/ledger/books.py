@@ -199,6 +199,8 @@ class Books:
     """What was found after attempts were closed; closed attempts themselves do not change."""
     takeover: Takeover | None = None
     """The last one."""
+    version: object = field(default_factory=object, init=False, repr=False, compare=False)
+    """Another one after each entry: while it is the same, nothing in the books has changed."""
     _families: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The accounts below each path, such as those of a budget's periods below `budget/<name>`."""
     _open_of: dict[str, dict[int, Attempt]] = field(
@@ -345,6 +347,7 @@ class Books:
 
     def apply(self, entry: Entry) -> str | None:  # noqa: C901, PLR0911, PLR0912  (one row an entry)
         """Fold one entry in; the rule it breaks, if any, and then nothing has changed."""
+        self.version = object()
         match entry:
             case Ceiling():
                 return self._ceiling(entry)

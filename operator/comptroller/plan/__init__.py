@@ -11,7 +11,7 @@ from pathlib import Path
 from comptroller.actions import Action, Append, RecordStudy
 from comptroller.ledger.entries import Close, Entry, Price, Reserve
 from comptroller.ledger.names import budget_of
-from comptroller.plan import accounts
+from comptroller.plan import accounts, rest
 from comptroller.plan.budgets import record_budgets
 from comptroller.plan.ended import ORPHANS_OVERHEAD, Closing
 from comptroller.plan.governance import missing_approvals, missing_manifests
@@ -21,12 +21,14 @@ from comptroller.plan.places import missing_places
 from comptroller.plan.settle import unposted
 from comptroller.plan.shedding import shed
 from comptroller.plan.study import StudyPass
-from comptroller.pricing import PriceBook
+from comptroller.pricing import PriceBook, Shelf
 from comptroller.status import is_final, stalled
-from comptroller.world import AttemptKey, World
+from comptroller.world import AttemptKey, Run, World
 from comptroller_api.study import Study
 
 __all__ = ["plan"]
+
+_PRICES = Shelf()
 
 
 def plan(world: World) -> list[Action]:
@@ -36,7 +38,7 @@ def plan(world: World) -> list[Action]:
     declared += [*missing_approvals(world), *missing_memberships(world), *accounts.rollovers(world)]
     if declared:
         return [Append(tuple(declared))]
-    prices = PriceBook(world.prices, world.now, world.feed)
+    prices = _PRICES.book(world.prices, world.now, world.feed)
     if places := tuple(missing_places(world, prices)):
         return [Append(places)]  # what ends now is billed by where it ran
     room = {name: account.room for name, account in world.books.accounts.items()}
@@ -45,8 +47,19 @@ def plan(world: World) -> list[Action]:
     lowered, without_room = shed(world), set()
     entries: list[Entry] = []
     actions: list[Action] = []
+    runs: dict[str, list[Run]] = {}
+    for key in sorted(world.runs):
+        runs.setdefault(key[0], []).append(world.runs[key])
+    at_rest: dict[str, tuple[object, ...]] = {}
     for study in sorted(world.studies, key=lambda s: (s.metadata.creation_timestamp or "", s.metadata.uid)):
+        uid = study.metadata.uid
+        still = rest.ended(world, study, runs.get(uid, ()))
+        if still is not None and rest.same(world.memory.at_rest.get(uid), still):
+            at_rest[uid] = still
+            continue
         own, asked, blocked = _pass(world, study, prices, room, lowered)
+        if still is not None and not own and not asked:
+            at_rest[uid] = still
         # Studies on one node class miss the same price: the first says so. One that would say another (spot
         # beside on-demand) reserves nothing until its own is in the books.
         said = {entry.id: entry for entry in entries}
@@ -54,6 +67,7 @@ def plan(world: World) -> list[Action]:
         entries += [e for e in own if e.id not in said and not (clash and isinstance(e, Reserve))]
         actions += asked
         without_room |= {name for account in blocked if (name := budget_of(account))}
+    world.memory.at_rest = at_rest
     actions += record_budgets(world, without_room)
     closing = _ownerless(world)
     entries += closing.entries

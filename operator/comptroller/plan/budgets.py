@@ -8,7 +8,7 @@ from comptroller.plan.accounts import credit_purses, period_purse
 from comptroller.plan.credits import accounts_of_credits
 from comptroller.plan.membership import covers
 from comptroller.plan.periods import mistakes, period
-from comptroller.status import condition
+from comptroller.status import condition, stated
 from comptroller.world import World
 from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.money import to_amount
@@ -75,7 +75,9 @@ def _status(budget: Budget, world: World, *, exhausted: bool) -> BudgetStatus:
         ),
     }
     before = {c.type: c for c in budget.status.conditions} if budget.status else {}
-    return BudgetStatus(
+    return stated(
+        BudgetStatus,
+        budget.status,
         observed_generation=budget.metadata.generation,
         period=period(budget, world.now).label,
         spent=to_amount(now.spent),

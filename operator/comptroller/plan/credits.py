@@ -39,6 +39,8 @@ def missing_entries(books: Books, budget: Budget, usable: dict[str, int]) -> Ite
         usable: micro-units of the credits that can still be used, by account.
     """
     known, currency = accounts_of_credits(books, budget), budget.spec.currency
+    if not known and not usable:
+        return
     if any(books.accounts[name].currency != currency for name in known):
         return  # the budget is held for it
     declared = {credit_account(budget.metadata.name, day) for day in amounts(budget)}

@@ -1,6 +1,7 @@
 """Leases: how long an attempt may run on what there is room for."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Price, Reserve
@@ -72,7 +73,10 @@ class Leases:
     @property
     def tightest(self) -> str:
         """Of the accounts that would pay for a lease now, the one with the least room."""
-        return min(self._paying(), key=lambda purse: self._room.get(purse.account, 0)).account
+        return self._tightest(self._paying())
+
+    def _tightest(self, paid_from: tuple[Purse, ...]) -> str:
+        return min(paid_from, key=lambda purse: self._room.get(purse.account, 0)).account
 
     @property
     def room(self) -> int:
@@ -82,9 +86,11 @@ class Leases:
     def fit(self) -> Fit:
         """The lease that a new attempt could have now."""
         resources, paid_from = self._study.spec.runtime.resources, self._paying()
-        affordable = self.priced.affordable_seconds(resources, self.room) - self.overhead
+        tightest = self._tightest(paid_from)
+        room = self._room.get(tightest, 0)
+        affordable = self.priced.affordable_seconds(resources, room) - self.overhead
         if affordable < self._least:
-            return Fit(0, 0, (), self.tightest)
+            return Fit(0, 0, (), tightest)
         seconds = min(self._duration, affordable, self._until_boundary(paid_from, self._world.now))
         if seconds < self._least:
             return Fit(0, 0, (), PERIOD)
@@ -93,19 +99,22 @@ class Leases:
 
     def shortage(self) -> str:
         """Say what the accounts have no room for."""
-        least = self.priced.worst(self._study.spec.runtime.resources, self._least + self.overhead)
-        return f"no room for a lease, which holds at least {to_amount(least)} {self.currency}"
+        return f"no room for a lease, which holds at least {to_amount(self._least_hold)} {self.currency}"
+
+    @cached_property
+    def _least_hold(self) -> int:
+        """Micro-units of the shortest lease that may be."""
+        return self.priced.worst(self._study.spec.runtime.resources, self._least + self.overhead)
 
     def _paying(self) -> tuple[Purse, ...]:
         return tuple(self._first_that_pays(options) for options in self.purses)
 
     def _first_that_pays(self, options: tuple[Purse, ...]) -> Purse:
         """The first account with room for the shortest lease that may be; else the last."""
-        resources, shortest = self._study.spec.runtime.resources, self._least + self.overhead
-        amount = self.priced.worst(resources, shortest)
+        shortest = self._least + self.overhead
         for purse in options[:-1]:
             open_for = purse.ends is None or purse.ends - self._world.now >= shortest
-            if open_for and self._room.get(purse.account, 0) >= amount:
+            if open_for and self._room.get(purse.account, 0) >= self._least_hold:
                 return purse
         return options[-1]
 

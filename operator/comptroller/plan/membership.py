@@ -18,7 +18,7 @@ def selects(budget: Budget, study: Study) -> bool:
 
 
 def _matches(labels: Mapping[str, str], study: Study) -> bool:
-    return all(study.metadata.labels.get(label) == value for label, value in labels.items())
+    return labels.items() <= study.metadata.labels.items()
 
 
 def may_cover(world: World, refused: Refused, study: Study) -> bool:
@@ -38,7 +38,11 @@ def covers(world: World, budget: Budget, study: Study) -> bool:
 
 def covering(world: World, study: Study) -> list[Budget]:
     """Return the budgets that pay for `study`, by name."""
-    return sorted((b for b in world.budgets if covers(world, b, study)), key=lambda b: b.metadata.name)
+    known = world.covering.get(study.metadata.uid)
+    if known is None:
+        found = sorted((b for b in world.budgets if covers(world, b, study)), key=lambda b: b.metadata.name)
+        known = world.covering[study.metadata.uid] = found
+    return known
 
 
 def missing_memberships(world: World) -> Iterator[Membership]:

@@ -22,13 +22,22 @@ class Period:
     ends: int | None
     """Unix seconds of the first moment after it; `None`: never."""
 
+    def holds(self, now: int) -> bool:
+        """Return whether `now`, in unix seconds, is in the period."""
+        return (self.starts is None or self.starts <= now) and (self.ends is None or now < self.ends)
+
 
 def zone(budget: Budget) -> ZoneInfo | None:
     """The budget's time zone, or `None` where there is no such zone; such a budget is refused."""
-    if budget.spec.time_zone not in TIME_ZONES:
+    return _zone(budget.spec.time_zone)
+
+
+@lru_cache(maxsize=1024)
+def _zone(name: str) -> ZoneInfo | None:
+    if name not in TIME_ZONES:
         return None  # also where the data has a file or a directory of this name
     try:
-        return ZoneInfo(budget.spec.time_zone)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
 
@@ -46,10 +55,17 @@ def mistakes(budget: Budget) -> list[str]:
 
 def period(budget: Budget, now: int) -> Period:
     """The period of `budget` that holds `now`."""
-    return _period(budget.spec.period, zone(budget) or UTC, now)
+    kind, place = budget.spec.period, zone(budget) or UTC
+    known = _latest.get((kind, place))
+    if known is None or not known.holds(now):
+        known = _latest[kind, place] = _period(kind, place, now)
+    return known
 
 
-@lru_cache(maxsize=1024)
+_latest: dict[tuple[str, tzinfo], Period] = {}
+"""The period that was last asked for: passes ask again and again. There are only so many time zones."""
+
+
 def _period(kind: Literal["Daily", "Weekly", "Monthly", "Total"], place: tzinfo, now: int) -> Period:
     local = datetime.fromtimestamp(now, place)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
@@ -69,11 +85,16 @@ def _period(kind: Literal["Daily", "Weekly", "Monthly", "Total"], place: tzinfo,
 
 def end_of_day(budget: Budget, day: str) -> int | None:
     """Unix seconds of the first moment after `day`, such as 2030-12-31; `None` where it is no day."""
+    return _end_of_day(day, zone(budget) or UTC)
+
+
+@lru_cache(maxsize=1024)
+def _end_of_day(day: str, place: tzinfo) -> int | None:
     if not _DAY.fullmatch(day):
         return None  # Python reads more forms than these
     try:
         after = date.fromisoformat(day) + timedelta(days=1)
-        return _unix(datetime(after.year, after.month, after.day, tzinfo=zone(budget) or UTC))
+        return _unix(datetime(after.year, after.month, after.day, tzinfo=place))
     except (ValueError, OverflowError):
         return None
 

@@ -84,7 +84,7 @@ class StudyPass:
             self.gone = set()  # each of them may be the one that cannot be read
         self.gone -= {refused.number for refused in self.unread}
         problem = Problem.from_spec(self.study.spec)
-        self.problem = replace(problem, trials=problem.trials - len(self.gone))
+        self.problem = replace(problem, trials=problem.trials - len(self.gone)) if self.gone else problem
         self.seen: tuple[Observation, ...] = ()
 
     def run(self) -> None:
@@ -121,9 +121,8 @@ class StudyPass:
     def _close(self) -> Closing:
         """Close the books on what is over, and on attempts whose trial somebody deleted."""
         closing = Closing(self.world, self.leases.overhead)
-        for key, run in sorted(self.world.runs.items()):
-            if key[0] == self.uid:
-                closing.settle(run)
+        for key in sorted(key for key in self.world.runs if key[0] == self.uid):
+            closing.settle(self.world.runs[key])
         for attempt in list(self.world.books.open_attempts(self.uid)):
             if attempt.trial in self.gone:
                 closing.abandon(attempt, "its trial is gone", self.study)

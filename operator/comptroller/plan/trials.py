@@ -8,7 +8,7 @@ from comptroller.search import Observation, Problem, RungValues
 from comptroller.search.front import violation
 from comptroller.search.halving import Decision
 from comptroller.search.ranking import unmeasured
-from comptroller.status import condition
+from comptroller.status import condition, stated
 from comptroller.world import Unusable, World, trial_prefix
 from comptroller_api import contract, quantity
 from comptroller_api.meta import Condition
@@ -269,28 +269,31 @@ def trial_state(p: Progress, outcome: Outcome | None) -> str:
 
 def trial_status(p: Progress, outcome: Outcome | None, reason: str, now: int) -> TrialStatus:
     """Return the status that says what the books and the reports say."""
-    closed = [attempt for attempt in p.attempts if not attempt.open]
-    return TrialStatus.model_validate(
-        {
-            "state": trial_state(p, outcome),
-            "outcome": outcome,
-            "reason": reason[:512],
-            "attempts": [
-                AttemptResult(
-                    number=attempt.number,
-                    rung=attempt.rung,
-                    end=attempt.end,
-                    reason=attempt.reason,
-                    seconds=attempt.seconds,
-                    spent=to_amount(attempt.spent),
-                )
-                for attempt in closed[-_KEPT_ATTEMPTS:]
-            ],
-            "rungs": [p.rungs[rung] for rung in sorted(p.rungs)],
-            "near_miss": p.near_miss,
-            "spent": to_amount(p.spent),
-            "conditions": _conditions(p, outcome, reason, now),
-        }
+    closed, told = [attempt for attempt in p.attempts if not attempt.open], p.trial.status
+    known = {result.number: result for result in told.attempts} if told else {}
+    return stated(
+        TrialStatus,
+        told,
+        state=trial_state(p, outcome),
+        outcome=outcome,
+        reason=reason[:512],
+        attempts=[
+            stated(
+                AttemptResult,
+                known.get(attempt.number),
+                number=attempt.number,
+                rung=attempt.rung,
+                end=attempt.end,
+                reason=attempt.reason,
+                seconds=attempt.seconds,
+                spent=to_amount(attempt.spent),
+            )
+            for attempt in closed[-_KEPT_ATTEMPTS:]
+        ],
+        rungs=[p.rungs[rung] for rung in sorted(p.rungs)],
+        near_miss=p.near_miss,
+        spent=to_amount(p.spent),
+        conditions=_conditions(p, outcome, reason, now),
     )
 
 

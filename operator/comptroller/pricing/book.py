@@ -1,8 +1,10 @@
 """The price book: the price lists of a cluster, folded into one quote for each node class."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
+from operator import is_
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -16,6 +18,7 @@ from comptroller_api.study import WHOLE_GPU, Resources
 __all__ = ["HourlyRates", "PriceBook", "Quote", "Unpriced", "metered"]
 
 _HOUR = 3600
+_MOST_QUOTES = 4096
 _NOTHING: Feed = MappingProxyType({})
 
 Entry: TypeAlias = tuple[PriceList, NodeClass]
@@ -71,9 +74,11 @@ class PriceBook:
 
     def __init__(self, lists: Iterable[PriceList], now: int, feed: Feed = _NOTHING) -> None:
         """Fold `lists` and what feeds say of them; `now` (unix seconds) decides which are stale."""
+        lists = tuple(lists)
+        self._stale = frozenset(_stale(lists, now, feed))
+        self._quotes: dict[tuple[str, str, str, Resources | None], Quote | Unpriced] = {}
         self._known: dict[tuple[str, str], list[Entry]] = {}
         self._wanted: dict[str, list[tuple[tuple[str, str], dict[str, str]]]] = {}
-        self._now = now
         self._feed = feed
         for prices in sorted(lists, key=lambda p: p.metadata.name):
             for node_class in prices.spec.node_classes:
@@ -84,9 +89,15 @@ class PriceBook:
         self, node_class: str, capacity: str, currency: str, resources: Resources | None = None
     ) -> Quote | Unpriced:
         """Return what pods with `resources` are launched at, or why they are not."""
-        found = self.price(node_class, capacity, currency, resources)
+        asked = (node_class, capacity, currency, resources)
+        if (known := self._quotes.get(asked)) is not None:
+            return known
+        found = self.price(*asked)
         if isinstance(found, Quote) and resources is not None:
-            return self._strayed(found, resources) or found
+            found = self._strayed(found, resources) or found
+        if len(self._quotes) >= _MOST_QUOTES:
+            self._quotes.clear()
+        self._quotes[asked] = found
         return found
 
     def price(
@@ -228,7 +239,7 @@ class PriceBook:
                 why = f"{prices.spec.source} has no price for PriceList {name!r}: {fed.why}"
                 return Unpriced("NoPrice", f"node class {node_class.name!r} has no price: {why}")
             as_of, fresh = fed.as_of, _of(fed, capacity)
-        if max_age is not None and self._now - as_of > quantity.seconds(max_age):
+        if (name, node_class.name) in self._stale:
             stamp = f"{datetime.fromtimestamp(as_of, UTC):%Y-%m-%dT%H:%M:%SZ}"
             return Unpriced(
                 "StalePrice",
@@ -357,11 +368,54 @@ def _declared(prices: PriceList, node_class: NodeClass, capacity: str) -> tuple[
     """When the list's own prices were true, and the one of this capacity."""
     spot = capacity == "Spot"
     declared = node_class.spot if spot else node_class.on_demand
-    as_of = int(datetime.fromisoformat(prices.spec.as_of).timestamp()) if prices.spec.as_of else 0
+    as_of = _unix(prices.spec.as_of) if prices.spec.as_of else 0
     if declared is None:
         return as_of, None
     points = tuple(sorted((q.at, q.percent) for q in node_class.spot_quantiles)) if spot else ()
     return as_of, Fresh(HourlyRates.of(declared), as_of, points)
+
+
+@lru_cache(maxsize=1024)
+def _unix(stamp: str) -> int:
+    return int(datetime.fromisoformat(stamp).timestamp())
+
+
+def _stale(lists: Iterable[PriceList], now: int, feed: Feed) -> Iterator[tuple[str, str]]:
+    """Yield the lists, and their node classes, whose prices are too old to be believed."""
+    for prices in lists:
+        if prices.spec.max_age is None:
+            continue
+        oldest = now - quantity.seconds(prices.spec.max_age)
+        for node_class in prices.spec.node_classes:
+            if prices.spec.source == "Static":
+                as_of = _unix(prices.spec.as_of) if prices.spec.as_of else 0
+            else:
+                fed = feed.get((prices.metadata.name, node_class.name))
+                as_of = fed.as_of if isinstance(fed, Fed) else oldest
+            if as_of < oldest:
+                yield prices.metadata.name, node_class.name
+
+
+class Shelf:
+    """Keeps the last price book: most passes have the same lists and feeds, and no price has become stale."""
+
+    def __init__(self) -> None:
+        """Keep none yet."""
+        self._last: tuple[tuple[PriceList, ...], Feed, frozenset[tuple[str, str]], PriceBook] | None = None
+
+    def book(self, lists: tuple[PriceList, ...], now: int, feed: Feed) -> PriceBook:
+        """Return `PriceBook(lists, now, feed)`."""
+        last, stale = self._last, frozenset(_stale(lists, now, feed))
+        if (
+            last is not None
+            and len(last[0]) == len(lists)
+            and all(map(is_, last[0], lists))
+            and (last[1], last[2]) == (feed, stale)
+        ):
+            return last[3]
+        book = PriceBook(lists, now, feed)
+        self._last = (lists, dict(feed), stale, book)
+        return book
 
 
 def _of_profile(

@@ -55,13 +55,16 @@ class HourlyRates:
 
         Scratch space that a study did not ask for comes with the node where storage has no price.
         """
-        needed = (
-            ("gpu" if resources.gpus == WHOLE_GPU else resources.gpus, resources.gpu > 0, self.gpu),
-            ("cpu", True, self.cpu),
-            ("memoryGiB", True, self.memory_gib),
-            ("storageGiB", resources.ephemeral_storage is not None, self.storage_gib),
-        )
-        return [name for name, wanted, rate in needed if wanted and rate is None]
+        missing = []
+        if self.gpu is None and resources.gpu > 0:
+            missing.append("gpu" if resources.gpus == WHOLE_GPU else resources.gpus)
+        if self.cpu is None:
+            missing.append("cpu")
+        if self.memory_gib is None:
+            missing.append("memoryGiB")
+        if self.storage_gib is None and resources.ephemeral_storage is not None:
+            missing.append("storageGiB")
+        return missing
 
     def cost(self, resources: Resources, seconds: int) -> int:
         """Return the micro-units that `resources` cost in `seconds`, rounded up once.
@@ -129,16 +132,18 @@ def metered(resources: Resources, spans: Iterable[tuple[HourlyRates, int]]) -> i
         ValueError: a resource has no rate, or its GPUs are of another resource than the rates are of.
     """
     micro_hours_milli = 0
+    gpu, cpu = resources.gpu * 1000 * _GIB_MILLI, quantity.milli(resources.cpu) * _GIB_MILLI
+    memory, storage = quantity.milli(resources.memory) * 1000, quantity.milli(resources.storage) * 1000
     for rates, seconds in spans:
-        if resources.gpu and resources.gpus != rates.gpu_resource:
+        if gpu and resources.gpus != rates.gpu_resource:
             raise ValueError(f"{resources.gpus} has no price, {rates.gpu_resource} has")
         if missing := rates.lacks(resources):
             raise ValueError(f"{', '.join(missing)} has no price")
         micro_hours_milli += seconds * (
-            (rates.gpu or 0) * resources.gpu * 1000 * _GIB_MILLI
-            + (rates.cpu or 0) * quantity.milli(resources.cpu) * _GIB_MILLI
-            + (rates.memory_gib or 0) * quantity.milli(resources.memory) * 1000
-            + (rates.storage_gib or 0) * quantity.milli(resources.storage) * 1000
+            (rates.gpu or 0) * gpu
+            + (rates.cpu or 0) * cpu
+            + (rates.memory_gib or 0) * memory
+            + (rates.storage_gib or 0) * storage
         )
     return ceil_div(resources.pods * micro_hours_milli, _HOUR * 1000 * _GIB_MILLI)
 

@@ -16,6 +16,8 @@ from comptroller.search.ranking import (
     unmeasured,
 )
 
+_NO_POINTS: Points = np.empty((0, 0))
+
 
 def violation(problem: Problem, metrics: Metrics) -> str:
     """Which ceilings `metrics` pass, as a sentence; empty if none.
@@ -53,6 +55,8 @@ def front(problem: Problem, observations: Iterable[Observation], most: int | Non
 
 
 def _thinned(numbers: list[int], points: Points, most: int | None) -> list[int]:
+    if len(numbers) <= 1:
+        return numbers
     numbers = list(numbers)
     while most is not None and len(numbers) > most:
         # Of equally crowded members the one with the highest number goes.
@@ -95,8 +99,10 @@ def _members(problem: Problem, observations: Iterable[Observation]) -> tuple[lis
         and not unmeasured(problem, o.rungs[-1].metrics)
         and feasible(problem, o.rungs[-1].metrics)
     ]
+    if not finished:
+        return [], _NO_POINTS
     points = np.array([losses(problem, o.rungs[-1].metrics) for o in finished])
-    if len(finished) <= 1:
+    if len(finished) == 1:
         return [o.number for o in finished], points
     alone = len(problem.objectives) == 1
     members = np.flatnonzero(points[:, 0] == points.min() if alone else fronts(points) == 0)

@@ -6,7 +6,7 @@ import pytest
 
 import manifests
 from comptroller.actions import Extend, Grant, RecordBudget, RecordTrial, Release, Stop
-from comptroller.cluster import kubernetes
+from comptroller.cluster import kubernetes, runs
 from comptroller.cluster.api import Missing, WriteRefused
 from comptroller.cluster.jobs import STOP, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
@@ -240,6 +240,30 @@ async def test_a_version_is_parsed_once(cluster):
     cluster.store["studies"]["team"] = []
     await cluster.observe("team")
     assert cluster._parsed["studies", "team"] == {}
+
+
+async def test_what_has_not_changed_is_the_same_run(cluster):
+    cluster.has(job(), pod())
+    first = await run_of(cluster)
+    assert await run_of(cluster) == first
+    cluster.store["pods"]["team"] = [pod(phase="Failed", resourceVersion="2")]
+    assert (await run_of(cluster)).ended is not None
+    cluster.store["pods"]["team"] = []
+    assert (await run_of(cluster)).scheduled is None
+
+
+async def test_a_look_that_failed_is_made_again(cluster, monkeypatch):
+    cluster.has(job(), pod())
+
+    def broken(*_args, **_fields):
+        raise OSError("no reading")
+
+    with monkeypatch.context() as now:
+        now.setattr(runs, "run", broken)
+        for _ in range(2):
+            with pytest.raises(OSError, match="no reading"):
+                await run_of(cluster)
+    assert (await run_of(cluster)).scheduled is not None
 
 
 # -- what watches missed -----------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 """The price book: which list wins, what is refused, and what MIG profiles and feeds do to a quote."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.pricing import Fed, PriceBook, Quote, Unfed, Unpriced
+from comptroller.pricing import Fed, PriceBook, Quote, Shelf, Unfed, Unpriced
 from comptroller.pricing.fed import Fresh
 from comptroller.pricing.rates import HourlyRates, metered
 from comptroller_api.pricelist import PriceList
@@ -375,3 +376,35 @@ def test_a_price_that_changes_midway_is_metered_at_both() -> None:
     resources = Resources(gpu=1, cpu="1", memory="1Gi")
     spans = [(HourlyRates(3_600_000, 0, 0), 10), (HourlyRates(7_200_000, 0, 0), 5)]
     assert metered(resources, spans) == 20_000
+
+
+# -- books that are kept from pass to pass -----------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(-7200, 7200), st.booleans()), max_size=12))
+def test_a_book_that_is_kept_says_what_a_new_one_would(passes: list[tuple[int, int, bool]]) -> None:
+    whole, fed = pod(), HourlyRates(4_000_000, 40_000, 4_000, storage_gib=0)
+    lists = [
+        (prices("a"),),
+        (prices("a", maxAge="1h", asOf="2026-11-30T00:13:20Z"),),
+        (prices("b", source="AWS", aws={"region": "us-east-1"}, asOf=None, maxAge="1h"),),
+        (prices("a"), prices("b")),
+    ]
+    shelf = Shelf()
+    for which, later, told in passes:
+        feed = {("b", "h100"): Fed(NOW, Fresh(fed, NOW), None)} if told else {}
+        kept = shelf.book(lists[which], NOW + later, feed)
+        new = PriceBook(lists[which], NOW + later, feed)
+        for capacity in ("OnDemand", "Spot"):
+            assert kept.quote("h100", capacity, "USD", whole) == new.quote("h100", capacity, "USD", whole)
+            assert kept.price("h100", capacity, "USD") == new.price("h100", capacity, "USD")
+
+
+def test_a_book_is_kept_until_a_price_is_too_old() -> None:
+    lists, shelf = (prices("a", maxAge="1h", asOf="2026-11-30T00:53:20Z"),), Shelf()
+    first = shelf.book(lists, NOW, {})
+    stamp = int(datetime.fromisoformat("2026-11-30T00:53:20Z").timestamp())
+    assert shelf.book(lists, stamp + 3600, {}) is first
+    stale = shelf.book(lists, stamp + 3601, {}).quote("h100", "OnDemand", "USD", pod())
+    assert isinstance(stale, Unpriced)
+    assert stale.reason == "StalePrice"

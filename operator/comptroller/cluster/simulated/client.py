@@ -92,8 +92,7 @@ class Watches:
 
 
 def _is_selected(body: Body) -> bool:
-    labels = body["metadata"].get("labels", {})
-    return all(labels.get(name) == value for name, value in _LABELS)
+    return bool(body["metadata"].get("labels", {}).items() >= _LABELS)
 
 
 class Heartbeats:
