@@ -192,8 +192,7 @@ class Phase:
             found = [self._judge(each) for each in self.studies]
         for one in found:
             one.conclude()
-            if not _verifies(f"s3://{BUCKET}/{self.prefix}", one.namespace):
-                one.faults.append("`comptroller ledger verify` fails")
+            one.faults += _unverified(f"s3://{BUCKET}/{self.prefix}", one.namespace)
         return found
 
     def _judge(self, namespace: str) -> Verdict:
@@ -236,10 +235,13 @@ def _journal(prefix: str, namespace: str) -> list[bytes]:
     return [store.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys]
 
 
-def _verifies(uri: str, namespace: str) -> bool:
+def _unverified(uri: str, namespace: str) -> list[str]:
+    """What `comptroller ledger verify` says, where it fails."""
     program = Path(sys.executable).with_name("comptroller")
     words = [str(program), "ledger", "verify", uri, "--namespace", namespace]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    said = " ".join(f"{done.stdout} {done.stderr}".split())
+    return [f"`comptroller ledger verify` fails: {said}"] if done.returncode else []
 
 
 def chaos(cluster: realcluster.RealCluster, minutes: float, seed: int, directory: Path) -> list[str]:

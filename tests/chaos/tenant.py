@@ -118,7 +118,8 @@ class Tenant:
             if refusal := _REFUSAL.search(message):
                 return REFUSED, refusal[0]
             return ("missed", "") if _GONE.search(message) else ("invalid", message)
-        return ("accepted", "") if answer.strip() else ("missed", "")
+        # `kubectl delete -l` succeeds, and says so, where it finds nothing.
+        return ("accepted", "") if answer.strip() and not _GONE.search(answer) else ("missed", "")
 
 
 def _filled(word: str, names: dict[str, str]) -> str:
