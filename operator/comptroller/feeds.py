@@ -25,6 +25,7 @@ from comptroller.pricing.fed import FeedError, Fresh, split
 from comptroller.pricing.rates import HourlyRates
 from comptroller_api import quantity
 from comptroller_api.pricelist import Aws, NodeClass, OpenCost, PriceList, PriceListSpec
+from comptroller_api.text import plain
 
 log = structlog.get_logger()
 
@@ -35,6 +36,8 @@ _MOST_BYTES = 16 * 2**20
 """Of one answer: the nodes of a cluster of some thousands."""
 _MOST_SECONDS = 60
 """That one answer may take from its first byte to its last."""
+_MOST_WORDS = 512
+"""Characters kept of why a source has no price; it may have written them itself."""
 _NEVER = Fed(0, None, None)
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -198,10 +201,10 @@ def _told(ask: Callable[P, T], *terms: P.args, **more: P.kwargs) -> T | Unfed:
     try:
         return ask(*terms, **more)
     except FeedError as error:
-        return Unfed(str(error))
+        return Unfed(plain(str(error), _MOST_WORDS))
     except Exception as error:  # noqa: BLE001 - what a source can do has no end; the list's condition says it
         lines = str(error).strip().splitlines() or [""]
-        return Unfed(f"it cannot be asked: {type(error).__name__}: {lines[0]}"[:512])
+        return Unfed(plain(f"it cannot be asked: {type(error).__name__}: {lines[0]}", _MOST_WORDS))
 
 
 def _decoded(body: bytes) -> Any:

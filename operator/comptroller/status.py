@@ -11,6 +11,7 @@ from comptroller.search.front import front_and_best
 from comptroller_api.meta import Condition, Model
 from comptroller_api.money import to_amount
 from comptroller_api.study import FrontEntry, Study, StudyStatus, TrialCounts
+from comptroller_api.text import plain
 from comptroller_api.trial import Trial
 
 _FRONT = 20
@@ -175,9 +176,12 @@ def conditions(study: Study, verdict: Standing, now: int) -> list[Condition]:
 def condition(
     known: Condition | None, kind: str, on: bool, reason: str, message: str, generation: int, now: int
 ) -> Condition:
-    """The condition `kind`; its time is that of the `known` one unless it has turned."""
+    """The condition `kind`; its time is that of the `known` one unless it has turned.
+
+    Others may have written a part of the message, and people print it on their terminals.
+    """
     status: Literal["True", "False"] = "True" if on else "False"
-    message = message[:1024]
+    message = message[:1024] if message.isprintable() else plain(message, 1024)
     if known is not None and known.status == status:
         said = (known.reason, known.message, known.observed_generation)
         if said == (reason, message, generation):

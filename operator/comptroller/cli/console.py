@@ -8,9 +8,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from comptroller_api.text import plain
+
 DONE, REFUSED, USAGE = 0, 1, 2
 """Exit codes: done; refused or violated; called wrongly (typer's own)."""
 
+_LONGEST_LINE = 8192
+"""Characters that are shown of a line that others wrote and that does not print as it is."""
 _PIPED_WIDTH = 200
 """Columns where nobody says: a table in a file is not cut to 80."""
 
@@ -42,7 +46,12 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
+def printable(text: str) -> str:
+    """Return `text` with its lines, and without what would steer a terminal; others may have written it."""
+    return "\n".join(line if line.isprintable() else plain(line, _LONGEST_LINE) for line in text.split("\n"))
+
+
 def refuse(message: str) -> NoReturn:
     """Say why not, and exit 1."""
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {printable(message)}", err=True)
     raise typer.Exit(REFUSED)

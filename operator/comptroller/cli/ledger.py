@@ -14,7 +14,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from comptroller.cli.console import REFUSED, Form, Output, console, print_json, refuse
+from comptroller.cli.console import REFUSED, Form, Output, console, print_json, printable, refuse
 from comptroller.ledger import focus
 from comptroller.ledger.anchor import published_heads
 from comptroller.ledger.audit import Untrusted, Verdict, namespaces
@@ -25,7 +25,6 @@ from comptroller.ledger.encoding import Head
 from comptroller.ledger.store import Store, StoreError
 from comptroller.ledger.stores import open_store
 from comptroller_api.money import to_amount
-from comptroller_api.text import plain
 
 app = typer.Typer(
     name="ledger",
@@ -226,7 +225,7 @@ def _print_verdict(verdict: Verdict) -> None:
     typer.echo(f"ledger {verdict.namespace}: {counts}, {number}: FAIL")
     broken = table("BATCH", "RULE", "WHAT")
     for violation in verdict.violations:
-        broken.add_row(str(violation.sequence), violation.rule, plain(violation.detail, 1024))
+        broken.add_row(str(violation.sequence), violation.rule, violation.detail)
     console().print(broken)
 
 
@@ -313,9 +312,16 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
+class _Printable(Table):
+    """A table whose cells do not steer the terminal, whoever wrote them."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
 def table(*heads: str) -> Table:
     """A table for people, without lines around it."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    shown = _Printable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for head in heads:
         shown.add_column(head, justify="right" if head in _NUMBERS else "left", overflow="fold")
     return shown

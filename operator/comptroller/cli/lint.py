@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from comptroller.admission import Manifest, ManifestError, admit, concerns, parse, read
-from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json
+from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, printable
 from comptroller.cli.trainers import Described, described, said
 from comptroller.pricing import PriceBook, Unpriced
 from comptroller.pricing.offline import declared
@@ -74,7 +74,7 @@ def lint(
     if output is Form.JSON:
         print_json([vars(finding) for finding in findings])
     else:
-        typer.echo("\n".join(_lines(findings)))
+        typer.echo(printable("\n".join(_lines(findings))))
     raise typer.Exit(REFUSED if any(finding.errors for finding in findings) else DONE)
 
 

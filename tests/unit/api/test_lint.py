@@ -72,6 +72,16 @@ def test_text_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
     assert runner.invoke(app, [str(path)]).exit_code == 1
 
 
+def test_what_a_manifest_says_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "budget.yaml"
+    fields = {"spec.timeZone": "\x1b[31mUTC\u202e\x07"}
+    path.write_text(documents(manifests.change(manifests.valid("Budget"), fields)))
+    result = runner.invoke(app, [str(path)], color=True)
+    assert result.exit_code == 1
+    assert "'UTC ' must be an IANA time zone" in result.stdout
+    assert result.stdout.replace("\n", "").isprintable()
+
+
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     assert runner.invoke(app, [str(tmp_path / "none.yaml")]).exit_code == 2
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from comptroller.cli.ledger import app
+from comptroller.cli.console import console
+from comptroller.cli.ledger import app, table
 from comptroller.ledger.encoding import journal_key
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.stores import DirectoryStore
@@ -198,3 +199,10 @@ def test_heads_that_are_none_are_refused(ledger: Path, tmp_path: Path, content: 
     heads = tmp_path / "heads.json"
     heads.write_text(content)
     assert run("verify", ledger, "--heads", heads).exit_code == 1
+
+
+def test_what_is_in_the_books_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = table("WHAT")
+    shown.add_row("\x1b]0;owned\x07\x1b[31mred\u202e")
+    console().print(shown)
+    assert [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()][-1] == "red"

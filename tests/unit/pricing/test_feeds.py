@@ -1,5 +1,6 @@
 """Asking AWS and OpenCost: with which words, how much at most, and what is kept when they fail."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -191,6 +192,17 @@ def test_an_answer_that_is_none_prices_nothing(
         told = found.feed["opencost", name]
         assert isinstance(told, Unfed)
         assert says in told.why
+
+
+def test_what_a_source_writes_is_short_and_steers_no_terminal() -> None:
+    answer = {"code": 500, "message": "\x1b[31mred\x1b]0;title\x07\u202e " * 10_000}
+    found = Feeds(lambda: NOW, fetch=lambda _url, _query: json.dumps(answer).encode())
+    found.refresh([from_opencost()])
+    told = found.feed["opencost", "a10g"]
+    assert isinstance(told, Unfed)
+    assert told.why.startswith("it answers 500: red red red")
+    assert told.why.isprintable()
+    assert len(told.why) <= 512
 
 
 @pytest.mark.parametrize("url", ["http://opencost..svc:9003", "http://:9003", "http://", "http://[", "x://y"])
