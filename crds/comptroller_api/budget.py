@@ -80,6 +80,14 @@ class BudgetSpec(Model):
         default="Suspend", description="What happens to running trials."
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.rollover == 'Never' || self.period != 'Total'",
+            "rollover needs periods that end, and period Total has none",
+            ".rollover",
+        ),
+    )
+
 
 class BudgetStatus(Model):
     """The observed budget, this period."""

@@ -24,7 +24,8 @@ _LABEL = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0
 _INSTANCE_TYPE = r"^[a-z0-9-]+\.[a-z0-9-]+$"
 _REGION = r"^[a-z]{2}(-[a-z]+)+-[0-9]$"
 _DNS_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_URL = rf"^https?://{_DNS_LABEL}(\.{_DNS_LABEL})*(:[0-9]{{1,5}})?(/[A-Za-z0-9._/-]*)?$"
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][0-9]|3[0-5]))))"
+_URL = rf"^https?://{_DNS_LABEL}(\.{_DNS_LABEL})*(:{_PORT})?(/[A-Za-z0-9._/-]*)?$"
 _TAINT_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
 FLOOR_PERCENT = 5
 """Percent of the cap under which an answer of a feed is implausible, where a class says nothing else.
@@ -185,11 +186,12 @@ class NodeClass(Model):
     spot: Capacity | None = Field(
         default=None, description="Spot capacity: its nodes, and what it costs now where no feed says so."
     )
-    floor_percent: int = Field(
-        default=FLOOR_PERCENT,
+    floor_percent: int | None = Field(
+        default=None,
         ge=1,
         le=100,
-        description="Percent of cap; a lower price from a feed is implausible and holds launches.",
+        description="Of a feed, percent of cap: a lower price is implausible and holds launches;"
+        f" {FLOOR_PERCENT} if absent.",
     )
     spot_quantiles: Annotated[
         list[Quantile],
@@ -241,6 +243,11 @@ class NodeClass(Model):
             ".spot.nodeSelector",
         ),
         *map(_labels_of_its_own, ("onDemand", "spot")),
+        Rule(
+            "!has(self.spotQuantiles) || has(self.spot)",
+            "spotQuantiles need spot, whose price they spread",
+            ".spotQuantiles",
+        ),
     )
 
 
@@ -300,6 +307,7 @@ class PriceListSpec(Model):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("self.source != 'Static' || has(self.asOf)", "source Static needs asOf", ".asOf"),
+        Rule("self.source == 'Static' || !has(self.asOf)", "asOf is for source Static", ".asOf"),
         Rule("(self.source == 'AWS') == has(self.aws)", "source AWS, and no other, has aws", ".aws"),
         Rule(
             "(self.source == 'OpenCost') == has(self.openCost)",
@@ -314,6 +322,16 @@ class PriceListSpec(Model):
         Rule(
             "self.source != 'AWS' || self.nodeClasses.all(c, has(c.instanceType))",
             "source AWS needs instanceType of each node class",
+            ".nodeClasses",
+        ),
+        Rule(
+            "self.source == 'AWS' || !self.nodeClasses.exists(c, has(c.instanceType))",
+            "instanceType is for source AWS",
+            ".nodeClasses",
+        ),
+        Rule(
+            "self.source != 'Static' || !self.nodeClasses.exists(c, has(c.floorPercent))",
+            "floorPercent is for feeds, and source Static has none",
             ".nodeClasses",
         ),
         Rule(

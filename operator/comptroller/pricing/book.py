@@ -12,7 +12,14 @@ from comptroller.pricing.fed import Fed, Feed, Fresh, Spread, Unfed
 from comptroller.pricing.rates import HourlyRates, metered
 from comptroller_api import quantity
 from comptroller_api.money import ceil_div, to_amount, to_micro
-from comptroller_api.pricelist import Capacity, GpuProfile, NodeClass, PriceList, Toleration
+from comptroller_api.pricelist import (
+    FLOOR_PERCENT,
+    Capacity,
+    GpuProfile,
+    NodeClass,
+    PriceList,
+    Toleration,
+)
 from comptroller_api.study import WHOLE_GPU, Resources
 
 __all__ = ["HourlyRates", "PriceBook", "Quote", "Unpriced", "metered"]
@@ -147,9 +154,7 @@ class PriceBook:
             if name == quote.node_class or not quote.node_selector.items() <= wanted.items():
                 continue
             entry = self._entry(name, capacity, quote.currency)
-            if isinstance(entry, Unpriced) or not set(tolerations(entry[1], capacity)) <= set(
-                quote.tolerations
-            ):
+            if isinstance(entry, Unpriced) or _kept_away(tolerations(entry[1], capacity), quote.tolerations):
                 continue
             cap = _cap(entry[1], resources)
             if cap is not None and not cap.lacks(resources) and cap.cost(resources, _HOUR) > held:
@@ -265,7 +270,7 @@ class PriceBook:
             )
         if prices.spec.source == "Static":
             return quote  # a person wrote it
-        percent = node_class.floor_percent
+        percent = node_class.floor_percent or FLOOR_PERCENT
         for rate, price, floor in quote.rates.under(quote.cap, percent):
             return Unpriced(
                 "ImplausiblePrice",
@@ -286,6 +291,18 @@ def tolerations(node_class: NodeClass, capacity: str) -> tuple[Toleration, ...]:
     """Return the taints of the nodes of a capacity: those of its class, and its own."""
     own = _capacity(node_class, capacity)
     return (*node_class.tolerations, *(own.tolerations if own else ()))
+
+
+def _kept_away(taints: Iterable[Toleration], tolerated: Iterable[Toleration]) -> bool:
+    """Return whether one of the taints, each written as what tolerates it, is surely not tolerated."""
+    firm = [taint for taint in taints if taint.effect != "PreferNoSchedule"]
+    return any(not any(_may_tolerate(one, taint) for one in tolerated) for taint in firm)
+
+
+def _may_tolerate(one: Toleration, taint: Toleration) -> bool:
+    effects, operators = {one.effect, taint.effect}, {one.operator, taint.operator}
+    same_value = "Exists" in operators or (one.value or "") == (taint.value or "")
+    return one.key == taint.key and same_value and (None in effects or len(effects) == 1)
 
 
 def tells_spot_apart(node_class: NodeClass, source: str) -> bool:

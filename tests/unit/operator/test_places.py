@@ -195,6 +195,26 @@ def test_nodes_that_cost_no_more_or_are_tainted_do_not_matter(other: dict[str, A
     assert isinstance(launched(ANYWHERE, other), Quote)
 
 
+@pytest.mark.parametrize(
+    ("tolerated", "taint", "kept_away"),
+    [
+        (None, {"key": "x", "operator": "Exists"}, True),
+        (None, {"key": "x", "operator": "Exists", "effect": "PreferNoSchedule"}, False),
+        ({"key": "x", "operator": "Exists"}, {"key": "x", "value": "v", "effect": "NoSchedule"}, False),
+        ({"key": "x", "value": "v"}, {"key": "x", "operator": "Exists"}, False),
+        ({"key": "x", "value": "v"}, {"key": "x", "value": "w"}, True),
+        ({"key": "x", "value": "v", "effect": "NoExecute"}, {"key": "x", "value": "v"}, False),
+        ({"key": "x", "effect": "NoExecute"}, {"key": "x", "effect": "NoSchedule"}, True),
+    ],
+)
+def test_a_taint_keeps_pods_away_only_where_nothing_tolerates_it(
+    tolerated: dict[str, str] | None, taint: dict[str, str], *, kept_away: bool
+) -> None:
+    own = {"tolerations": [tolerated]} if tolerated else {}
+    found = launched({**ANYWHERE, **own}, {**LARGE, "tolerations": [taint]})
+    assert isinstance(found, Quote) is kept_away
+
+
 def test_a_selector_that_the_other_does_not_match_keeps_pods_away() -> None:
     assert isinstance(launched({**ANYWHERE, "nodeSelector": {"size": "small"}}, LARGE), Quote)
 

@@ -83,13 +83,13 @@ def test_a_silent_source_is_told_at_once_and_its_last_prices_as_what_they_are() 
     )
 
 
-@pytest.mark.parametrize("cpu", [0, 1_000])
 def test_a_condition_steers_no_terminal() -> None:
     feed = {("list", "small"): Unfed("\x1b[31mred\u202e\x07")}
     _, _, message = told(body(**OPENCOST), feed=feed)
     assert message.endswith("OpenCost has no price for PriceList 'list': red")
 
 
+@pytest.mark.parametrize("cpu", [0, 1_000])
 def test_an_implausible_answer_is_told(cpu: int) -> None:
     known = Fed(NOW, Fresh(HourlyRates(None, cpu, 100_000), NOW), None)
     assert told(body(**OPENCOST), feed={("list", "small"): known})[:2] == ("False", "ImplausiblePrice")
