@@ -173,7 +173,9 @@ class KubernetesSource:
         import kubernetes  # noqa: PLC0415  (a second of imports)
 
         try:
-            review: Any = kubernetes.client.AuthenticationV1Api().create_self_subject_review({})
+            review: Any = kubernetes.client.AuthenticationV1Api().create_self_subject_review(
+                kubernetes.client.V1SelfSubjectReview()
+            )
         except self._refused as error:
             raise SourceError(f"the API server refused to say who you are: {_sentence(error)}") from error
         except self._unreached as error:
