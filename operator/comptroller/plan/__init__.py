@@ -107,12 +107,12 @@ def _ownerless(world: World) -> Closing:
     known = {study.metadata.uid for study in world.studies}
     unread = {refused.uid for refused in world.refused if refused.kind == "Study"}
     closing = Closing(world, ORPHANS_OVERHEAD)
-    for key, run in sorted(world.runs.items()):
-        if key[0] not in known | unread or (key[0] in unread and run.ended is not None):
-            closing.settle(run)
-    for key, attempt in sorted(world.books.open.items()):
-        if key[0] not in known | unread:
-            closing.abandon(attempt, "its study is gone", None)
-            if key not in world.runs:
-                closing.missing(attempt)
+    for key in sorted(key for key in world.runs if key[0] not in known):
+        if key[0] not in unread or world.runs[key].ended is not None:
+            closing.settle(world.runs[key])
+    for key in sorted(key for key in world.books.open if key[0] not in known | unread):
+        attempt = world.books.open[key]
+        closing.abandon(attempt, "its study is gone", None)
+        if key not in world.runs:
+            closing.missing(attempt)
     return closing

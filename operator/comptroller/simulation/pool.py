@@ -35,5 +35,6 @@ def run_seeds(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
 
 def _prepare() -> None:
     quiet()
+    structlog.configure(cache_logger_on_first_use=True)  # nothing else runs in this process
     # What is there before the first run stays; looking through it again and again costs a tenth of the time.
     gc.freeze()
