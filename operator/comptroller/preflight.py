@@ -25,8 +25,10 @@ class Preflight:
         """By namespace, study and what it names: when it was looked at, and what was wrong."""
 
     def due(self, namespace: str, studies: Iterable[Study]) -> bool:
-        """Return whether `check` would read anything."""
-        return any(self._due(_key(namespace, study)) for study in studies)
+        """Return whether `check` would read anything, or let go of what was wrong before a study began."""
+        keys = {_key(namespace, study) for study in studies}
+        begun = (key for key, (_, wrong) in self._found.items() if wrong and key[0] == namespace)
+        return any(map(self._due, keys)) or not keys.issuperset(begun)
 
     def check(self, namespace: str, studies: Iterable[Study]) -> None:
         """Look at the storage of `studies`, all that have not begun in `namespace`; blocks.

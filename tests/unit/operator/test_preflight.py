@@ -62,6 +62,16 @@ def test_what_works_is_tried_once_and_what_does_not_again_after_a_while():
     assert preflight.due("team", [study()])
 
 
+def test_what_was_wrong_before_a_study_began_holds_it_no_longer():
+    preflight = Preflight(Store(bucket=NONE), lambda: 0)
+    preflight.check("team", [study()])
+    assert not preflight.due("team", [study()])
+    assert preflight.due("team", [])  # another operator, for which its storage was there, has begun it
+    preflight.check("team", [])
+    assert not preflight.found("team")
+    assert not preflight.due("team", [])
+
+
 def test_a_study_whose_storage_is_away_holds_no_money():
     away = Unreachable("ArtifactsUnavailable", "spec.artifacts.uri: s3://bucket/artifacts cannot be read")
     world = SmallWorld(unreachable={"u1": away})
