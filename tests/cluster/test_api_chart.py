@@ -89,6 +89,23 @@ def test_crds_stay_when_the_release_goes() -> None:
     assert not any(d["kind"] == "CustomResourceDefinition" for d in without)
 
 
+def test_with_namespaces_given_every_policy_but_the_operators_own_ends_there() -> None:
+    bindings = {
+        document["metadata"]["name"]: document["spec"].get("matchResources", {}).get("namespaceSelector", {})
+        for document in rendered(*EVERYTHING)
+        if document["kind"] == f"{POLICY}Binding"
+    }
+    policies = [document for document in rendered(*EVERYTHING) if document["kind"] == POLICY]
+    assert {one["metadata"]["name"] for one in policies} <= set(bindings)
+    watched = {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "In",
+        "values": ["team-a", "team-b", NAMESPACE],
+    }
+    unbound = [name for name, where in bindings.items() if watched not in where.get("matchExpressions", [])]
+    assert unbound == ["comptroller-operator"]
+
+
 RESOURCES = {
     "comptroller.dev": ["studies", "studies/status", "trials", "trials/status", "budgets", "pricelists"],
     "batch": ["jobs"],

@@ -48,6 +48,15 @@ def cores(*amounts: str, resource: str = "cpu") -> dict[str, Any]:
     return template(containers=containers)
 
 
+def started(first: str, then: str, main: str, resource: str = "cpu", **spec: Any) -> dict[str, Any]:
+    """A native sidecar, an init container after it, and the container that both come before."""
+    asked = [{"requests": {resource: amount}} for amount in (first, then, main)]
+    sidecar = {"name": "first", "image": "x", "restartPolicy": "Always", "resources": asked[0]}
+    ending = {"name": "then", "image": "x", "resources": asked[1]}
+    container = {"name": "main", "image": "x", "resources": asked[2]}
+    return template(initContainers=[sidecar, ending], containers=[container], **spec)
+
+
 PRICED = {
     "a GPU": (
         gpu(),
@@ -63,6 +72,13 @@ PRICED = {
     ),
     "five cores": (cores("5"), "more cpu than 4"),
     "five cores in three containers": (cores("2", "2", "1"), "more cpu than 4"),
+    "five cores while it starts": (started("2500m", "2500m", "10m"), "more cpu than 4"),
+    "a lot of memory while it starts": (started("9Gi", "8Gi", "1Mi", "memory"), "more memory than 16Gi"),
+    "five cores of the whole pod": (template(resources={"requests": {"cpu": "5"}}), "more cpu than 4"),
+    "five cores of the whole pod as a limit": (
+        template(resources={"limits": {"cpu": "5"}}),
+        "more cpu than 4",
+    ),
     "a lot of memory": (cores("8Gi", "9Gi", resource="memory"), "more memory than 16Gi"),
 }
 
@@ -89,7 +105,10 @@ def test_in_a_governed_namespace_the_rest_runs_and_so_do_leases(api_server: ApiS
         gpu(amount="0"),
         gpu("example.com/dongle"),
         cores("2", "2"),
+        cores(*["100m"] * 30, "1"),
         cores("16Gi", resource="memory"),
+        started("1", "3", "3"),
+        template(initContainers=[cores("4")["spec"]["containers"][0] | {"name": "first"}]),
     ):
         accepted(ask(api_server, TENANT, "POST", where, pod("b", of)))
     leased = job()["spec"]["template"]
@@ -110,6 +129,16 @@ def test_the_author_of_a_workload_is_warned_that_its_pods_will_be_refused(
     plain = ask(api_server, TENANT, "POST", *workload(kind, template(), GOVERNED))
     accepted(plain)
     assert "Warning" not in plain.headers
+
+
+@pytest.mark.usefixtures("policed")
+def test_a_limit_in_a_template_counts_as_the_request_that_its_pods_get(api_server: ApiServer) -> None:
+    of = template(amounts={"cpu": "5"})
+    assert "requests" not in of["spec"]["containers"][0]["resources"]
+    for kind in ("Deployment", "Job"):
+        answer = ask(api_server, TENANT, "POST", *workload(kind, of, GOVERNED))
+        accepted(answer)
+        assert "more cpu than 4" in answer.headers["Warning"]
 
 
 @pytest.mark.usefixtures("policed")
