@@ -43,6 +43,8 @@ log = structlog.get_logger()
 _OURS = ("studies", "trials", "budgets", "pricelists")
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MAX_PAUSE = 30.0
+_CHUNK = 10
+"""Objects that are listed at a time when a watch begins: each may be as large as etcd allows."""
 _SWEEP_SECONDS = 300.0
 _THREADS = 64
 """Passes whose calls to object storage, and plans, may be under way at once."""
@@ -290,6 +292,7 @@ def _process_handlers(found: kopf.OperatorRegistry, operator: Operator) -> None:
     async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
         settings.networking.request_timeout = 30
+        settings.watching.chunk_size = _CHUNK
         watch_ours(settings)
         operator.listen()
 

@@ -297,6 +297,22 @@ def test_an_agent_of_nodes_notes_addresses_and_drains_and_no_more(api_server: Ap
 
 
 @pytest.mark.usefixtures("policed")
+@pytest.mark.parametrize("user", [AGENT, ADMIN])
+def test_nobody_deletes_a_pod_with_a_grace_period_in_which_it_outlives_its_lease(
+    api_server: ApiServer, user: str
+) -> None:
+    said = refused(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 600})
+    assert f"gracePeriodSeconds: 600 would let Pod '{NAME}-abcde' outlive its lease: at most its own" in said
+    accepted(ask(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 1}))
+    evict = dict(TAMPERINGS["the pod is evicted"][2])
+    evict["deleteOptions"] = {"gracePeriodSeconds": 60}
+    said = refused(api_server, user, "POST", f"{POD}/eviction", evict)
+    assert "deleteOptions.gracePeriodSeconds: 60 may let Pod" in said
+    evict["deleteOptions"] = {"gracePeriodSeconds": 1}
+    assert refusal(ask(api_server, user, "POST", f"{POD}/eviction", evict)) is None
+
+
+@pytest.mark.usefixtures("policed")
 def test_an_administrator_has_a_way_in(api_server: ApiServer) -> None:
     for method, where, body, _ in [*TAMPERINGS.values(), *BEYOND.values()]:
         assert refusal(settled(api_server, ADMIN, method, where, body)) is None

@@ -183,11 +183,12 @@ def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reaso
 def settle_unconfirmed(attempt: Attempt, reason: str, now: int, overhead: int) -> Iterator[Entry]:
     """Yield what settles an attempt of which nobody knows how long it ran: all that it holds is spent.
 
-    That is the lease, and the seconds that its enforcers may take, at the cap.
+    That is the lease, and the seconds that its enforcers may take, at the cap, from when it reached a node.
     """
     seconds = attempt.granted + overhead
+    started = attempt.bound or max(0, now - seconds)
     yield from _spread(attempt, attempt.held + attempt.spent)
-    yield _close(attempt, "NodeLost", reason, seconds=seconds, started=max(0, now - seconds), ended=now)
+    yield _close(attempt, "NodeLost", reason, seconds=seconds, started=started, ended=started + seconds)
 
 
 def _spread(attempt: Attempt, cost: int) -> Iterator[Entry]:

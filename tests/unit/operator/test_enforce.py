@@ -172,8 +172,11 @@ def test_an_attempt_whose_job_and_pod_were_taken_away_is_never_launched_again(se
     actions = stage.at(second)
     assert of(todo.Launch, actions) == of(todo.Bury, actions) == []
     assert stage.attempt.open
-    stage.at(10 + COVERED + 61)
+    stage.at(10 + COVERED + 200)
     assert (stage.spent, stage.attempt.end, stage.books.overruns) == (COVERED, "NodeLost", 0)
+    # It is billed from when its pod reached a node, however late somebody looks.
+    (close,) = of(Close, stage.entries)
+    assert (close.started, close.ended) == (T0 + 10, T0 + 10 + COVERED)
 
 
 def test_only_a_fresh_read_gives_up_what_was_taken_away():
