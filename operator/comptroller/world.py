@@ -36,6 +36,8 @@ class Exit:
     """The Job's or the pod's deadline ended it."""
     disruption: str = ""
     """The reason of the pod's `DisruptionTarget` condition."""
+    rejected: str = ""
+    """Why the kubelet did not take the pod, or evicted it."""
 
 
 @dataclass(frozen=True, slots=True)

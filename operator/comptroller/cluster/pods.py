@@ -22,14 +22,8 @@ _PROMPT = 15
 _ROUNDED = 1
 """Seconds by which stamps of whole seconds may seem to be in the wrong order."""
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
-_STUCK = {
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-}
+_BEGINNING = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Why a container waits that is about to begin; every other reason is trouble."""
 _MEASURED = frozenset({"cpu", "memory", "ephemeral-storage"})
 """Resources that are not counted in whole pieces."""
 _UNSEEN = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
@@ -127,11 +121,29 @@ def stuck(pod: Body | None) -> str:
     for one in (pod or {}).get("status", {}).get("conditions", []):
         if one["type"] == "PodScheduled" and one["status"] == "False":
             return f"{one.get('reason', 'Unschedulable')}: {one.get('message', '')}"
-    for container in (pod or {}).get("status", {}).get("containerStatuses", []):
-        waiting = container.get("state", {}).get("waiting", {})
-        if container["name"] == "trainer" and waiting.get("reason") in _STUCK:
-            return f"{waiting['reason']}: {waiting.get('message', '')}"
+    status = (pod or {}).get("status", {})
+    trainers = [one for one in status.get("containerStatuses", []) if one["name"] == "trainer"]
+    if any(one.get("state", {}).keys() & {"running", "terminated"} for one in trainers):
+        return ""
+    # An init container that somebody had injected keeps the trainer waiting.
+    for container in [*trainers, *status.get("initContainerStatuses", [])]:
+        state = container.get("state", {})
+        waiting, done = state.get("waiting", {}), state.get("terminated", {})
+        which = "" if container["name"] == "trainer" else f"init container {container['name']}: "
+        if waiting.get("reason", "") not in _BEGINNING:
+            return f"{waiting['reason']}: {which}{waiting.get('message', '')}"
+        if done.get("exitCode"):
+            return f"{done.get('reason') or 'Error'}: {which}exit {done['exitCode']}"
     return ""
+
+
+def rejected(pod: Body | None) -> str:
+    """Return why the kubelet did not take the pod, or evicted it; empty where it did neither."""
+    status = (pod or {}).get("status", {})
+    reason = status.get("reason") or ""
+    if status.get("phase") != "Failed" or reason in {"", "DeadlineExceeded"}:
+        return ""
+    return f"{reason}: {status.get('message', '')}"
 
 
 def given_up(pod: Body) -> bool:

@@ -180,4 +180,5 @@ def _exit(pod: Body | None, terminal: Body | None, *, overran: bool) -> Exit:
         out_of_memory=done.get("reason") == "OOMKilled",
         deadline=by_guard or by_kubelet or overran,
         disruption=plain(lost.get("reason", ""), _MESSAGE) if lost else "",
+        rejected=plain(of_pods.rejected(pod), _MESSAGE),
     )

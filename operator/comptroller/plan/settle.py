@@ -7,6 +7,7 @@ from itertools import accumulate
 from comptroller.ledger.books import Attempt, Books
 from comptroller.ledger.entries import Adjust, Close, Entry, Place, Post, Price, Void
 from comptroller.plan.prices import price_key
+from comptroller.plan.trials import NOT_STARTED
 from comptroller.pricing.rates import HourlyRates, metered
 from comptroller.world import Run, World
 from comptroller_api import contract
@@ -44,13 +45,15 @@ def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911, PLR0912  (a d
     if done.disruption in _NODE_LOST:
         return "NodeLost", done.disruption
     if done.disruption:
-        return "Preempted", done.disruption
+        return "Preempted", ": ".join(filter(None, (done.disruption, done.rejected)))
+    if done.code is None and done.rejected:
+        return "Preempted", f"{NOT_STARTED}: {done.rejected}"
     if done.code == contract.EXIT_SUSPENDED:
         return "Suspended", done.message or "stopped from outside"
     if done.code is None:
         return "NodeLost", "the pod is gone and nothing says how it ended"
     if done.code == _KILLED:
-        return "Error", done.message or "killed (exit 137)"
+        return "Error", done.message or done.rejected or "killed (exit 137)"
     return "Error", done.message or f"exit {done.code}"
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from comptroller.cluster import runs
 from comptroller.cluster.jobs import STOP, STOP_REASON
+from comptroller.plan.settle import classify
 from comptroller_api.contract import digest_line, report_digest
 
 LABELS = {
@@ -79,6 +80,69 @@ def test_colours_and_cursor_moves_are_taken_out():
     assert found.message == "loss is nan second line"
 
 
+WAITING = {"name": "trainer", "state": {"waiting": {"reason": "PodInitializing"}}}
+
+
+def held_by(state, trainer=None):
+    """A pod with an init container in this state, for which its trainer waits unless it has another one."""
+    init = [{"name": "proxy-init", "state": state}]
+    return pod(
+        "",
+        0,
+        phase="Pending",
+        containerStatuses=[WAITING | {"state": trainer or WAITING["state"]}],
+        initContainerStatuses=init,
+    )
+
+
+def refused(code=None, **why):
+    """A pod that its kubelet ended, with the exit code of its trainer if that had begun."""
+    body = pod("", code or 0, phase="Failed")
+    if code is None:
+        body["status"]["containerStatuses"] = []
+    body["status"] |= why
+    return body
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ({"waiting": {"reason": "PodInitializing"}}, ""),
+        ({"running": {}}, ""),
+        ({"terminated": {"exitCode": 0, "reason": "Completed"}}, ""),
+        (
+            {"waiting": {"reason": "ImagePullBackOff", "message": "no image"}},
+            "ImagePullBackOff: init container proxy-init: no image",
+        ),
+        ({"terminated": {"exitCode": 3, "reason": "Error"}}, "Error: init container proxy-init: exit 3"),
+    ],
+)
+def test_an_init_container_that_keeps_the_trainer_waiting_is_told(state, says):
+    assert ended(held_by(state)).exit.message == says
+    begun = held_by(state, trainer={"running": {}})  # a native sidecar may fail while the trainer works
+    assert ended(begun).exit.message == ""
+
+
+@pytest.mark.parametrize(
+    "reason", ["ImageInspectError", "SignatureValidationFailed", "RunContainerError", "PostStartHookError"]
+)
+def test_whatever_keeps_a_container_from_beginning_is_told(reason):
+    waiting = {"name": "trainer", "state": {"waiting": {"reason": reason, "message": "why"}}}
+    assert ended(pod("", 0, phase="Pending", containerStatuses=[waiting])).exit.message == f"{reason}: why"
+
+
+def test_a_pod_that_its_kubelet_did_not_take_has_not_begun_and_says_why():
+    why = {"reason": "UnexpectedAdmissionError", "message": "no healthy devices present"}
+    end, reason = classify(ended(refused(**why)))
+    assert (end, reason) == ("Preempted", "NotStarted: UnexpectedAdmissionError: no healthy devices present")
+
+
+def test_a_pod_that_used_more_disk_than_is_paid_for_failed_and_says_so():
+    why = {"reason": "Evicted", "message": 'Usage of EmptyDir volume "tmp" exceeds the limit "8Gi".'}
+    end, reason = classify(ended(refused(137, **why)))
+    assert (end, reason) == ("Error", f"Evicted: {why['message']}")
+
+
 @given(st.text(st.characters(codec=None), max_size=600), st.sampled_from([1, 64, 75, 137]))
 def test_whatever_a_pod_leaves_can_be_shown(message, code):
     waiting = {"name": "trainer", "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}
@@ -89,8 +153,10 @@ def test_whatever_a_pod_leaves_can_be_shown(message, code):
         pod(message, code),
         pod("", code, containerStatuses=[waiting]),
         pod("", code, conditions=[unbound, lost]),
+        refused(reason=message, message=message),
+        held_by({"waiting": {"reason": message, "message": message}}),
     ):
         found = ended(one, annotations={STOP: "Suspended", STOP_REASON: message})
-        for text in (found.exit.message, found.exit.disruption, found.stop_reason):
+        for text in (found.exit.message, found.exit.disruption, found.exit.rejected, found.stop_reason):
             assert text.isprintable()
             assert len(text) <= 512
