@@ -1,4 +1,4 @@
-"""Plants each mistake in turn, and runs seeds until one is found out. Exit 1 where one survives."""
+"""Plants each mistake in turn, and runs seeds until it is found out, or walks. Exit 1 where one survives."""
 
 import argparse
 import multiprocessing
@@ -11,33 +11,61 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from comptroller.simulation.oracle import Violation
 from comptroller.simulation.pool import quiet, run_seed
+from comptroller.simulation.walk import replay, walk
 from mutants.planted import MUTANTS
 
 
 @dataclass(frozen=True)
 class Found:
+    """How a planted mistake was found out."""
+
     mutant: str
-    seed: int | None
+    where: str
+    """The seed, or the choices of the walk; empty where the mistake survived."""
     promise: str
     what: str
     seconds: float
 
 
-def hunt(name: str, seeds: int) -> Found:
-    """Run seeds with one mistake until a promise is broken that is kept without it."""
+def hunt(name: str, seeds: int, depth: int = 0) -> Found:
+    """Run seeds with one mistake until a promise is broken that is kept without it; then walk to a depth."""
     began = time.monotonic()
+    first, where = in_seeds(name, seeds), ""
+    if first is not None:
+        where = f"seed {first[0]}"
+    elif depth and (first := in_walk(name, depth)) is not None:
+        where = f"walk: {first[0]}"
+    took = time.monotonic() - began
+    if first is None:
+        return Found(name, "", "-", "", took)
+    return Found(name, where, first[1].promise, first[1].what, took)
+
+
+def in_seeds(name: str, seeds: int) -> tuple[int, Violation] | None:
+    """Return the first seed that a mistake makes fail, and how."""
     for seed in range(seeds):
         with pytest.MonkeyPatch.context() as patch:
             MUTANTS[name](patch)
             violations = run_seed(seed).violations
         if violations and not run_seed(seed).violations:
-            first = violations[0]
-            return Found(name, seed, first.promise, first.what, time.monotonic() - began)
-    return Found(name, None, "-", "", time.monotonic() - began)
+            return seed, violations[0]
+    return None
 
 
-def _hunt(task: tuple[str, int]) -> Found:
+def in_walk(name: str, depth: int) -> tuple[str, Violation] | None:
+    """Return the first choices that a mistake makes fail, of the fewest there are, and how."""
+    for steps in range(1, depth + 1):
+        with pytest.MonkeyPatch.context() as patch:
+            MUTANTS[name](patch)
+            found = walk(steps, most=1).violations
+        if found and not replay(found[0][0]).oracle.violations:
+            return ", ".join(found[0][0]), found[0][1]
+    return None
+
+
+def _hunt(task: tuple[str, int, int]) -> Found:
     return hunt(*task)
 
 
@@ -49,19 +77,23 @@ def say(line: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=500, help="the most to try for one mistake")
+    parser.add_argument("--walk", type=int, default=2, help="the depth to walk to where seeds find nothing")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("mutants", nargs="*", help="their names; all where none is given")
     args = parser.parse_args()
     names = args.mutants or list(MUTANTS)
     survivors = 0
-    say(f"{'mutant':<40} {'seed':>5} {'promise':<8} {'seconds':>7}  what the oracle said")
+    say(f"{'mutant':<40} {'found by':<10} {'promise':<7} {'seconds':>7}  what the oracle reports")
     with multiprocessing.get_context("fork").Pool(args.jobs, quiet, maxtasksperchild=1) as pool:
-        for found in pool.imap(_hunt, [(name, args.seeds) for name in names], chunksize=1):
-            survivors += found.seed is None
-            seed = "NONE" if found.seed is None else found.seed
+        for found in pool.imap(_hunt, [(name, args.seeds, args.walk) for name in names], chunksize=1):
+            survivors += not found.where
             what = " ".join(found.what.split())[:100]
-            say(f"{found.mutant:<40} {seed:>5} {found.promise:<8} {found.seconds:>7.1f}  {what}")
-    say(f"{len(names) - survivors} of {len(names)} mistakes found, each within {args.seeds} seeds")
+            say(
+                f"{found.mutant:<40} {found.where or 'NOTHING':<10} {found.promise:<7} {found.seconds:>7.1f}"
+                f"  {what}"
+            )
+    how = f"within {args.seeds} seeds, or by the walk to depth {args.walk}"
+    say(f"{len(names) - survivors} of {len(names)} mistakes found, each {how}")
     return 1 if survivors else 0
 
 

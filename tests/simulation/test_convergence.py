@@ -2,8 +2,9 @@
 
 import pytest
 
+from comptroller.simulation.costs import SetPrices
 from comptroller.simulation.faults import Crash, NodeLost
-from comptroller.simulation.people import CreateStudy, DeleteStudy, SetPrices
+from comptroller.simulation.people import CreateStudy, DeleteStudy
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Event, Schedule
 

@@ -8,8 +8,9 @@ import pytest
 
 from comptroller.ledger.encoding import decode
 from comptroller.ledger.entries import Close, Entry, Manifest, Price
+from comptroller.simulation.costs import SetPrices
 from comptroller.simulation.faults import Crash
-from comptroller.simulation.people import CreateStudy, SetBudget, SetPrices
+from comptroller.simulation.people import CreateStudy, SetBudget
 from comptroller.simulation.process import NAMESPACE, Process, Stop
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Event, Schedule

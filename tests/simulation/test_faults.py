@@ -60,11 +60,16 @@ def test_different_seeds_are_different_runs():
 
 @pytest.mark.parametrize("name", ["renew_before_reserve", "settle_what_still_runs", "second_budget_ignored"])
 def test_the_oracle_finds_a_planted_mistake(name):
-    assert hunt(name, 100).seed is not None
+    assert hunt(name, 100).where.startswith("seed ")
+
+
+def test_the_walk_finds_what_seeds_did_not_try():
+    found = hunt("talked_out_of_its_lease", seeds=0, depth=1)
+    assert (found.where, found.promise) == ("walk: talked out of its lease", "P2")
 
 
 def test_there_are_enough_planted_mistakes_and_each_says_what_it_is():
-    assert len(MUTANTS) >= 12
+    assert len(MUTANTS) >= 45
     assert all(plant.__doc__ for plant in MUTANTS.values())
 
 
@@ -118,7 +123,8 @@ def test_the_command_fails_and_its_replay_line_fails_the_same_way(cli, monkeypat
     replay = next(line for line in result.output.splitlines() if line.startswith("again: comptroller "))
     again = cli.invoke(app, replay.removeprefix("again: comptroller ").split())
     assert again.exit_code == 1
-    violation = next(line for line in result.output.splitlines() if line.startswith("seed 0: P1"))
+    # The first is that of all events, and the last that of those which it was cut down to.
+    *_, violation = (line for line in result.output.splitlines() if line.startswith("seed 0: P1"))
     assert violation in again.output.splitlines()
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from comptroller.simulation.costs import SetPrices
 from comptroller.simulation.faults import Crash, NodeLost, SecondOperator, Stale, StandStill
-from comptroller.simulation.people import CreateStudy, DeleteBudget, SetBudget, SetPrices
+from comptroller.simulation.people import CreateStudy, DeleteBudget, SetBudget
 from comptroller.simulation.pool import quiet
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Schedule

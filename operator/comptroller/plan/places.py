@@ -24,8 +24,10 @@ class Landed:
 def missing_places(world: World, prices: PriceBook) -> Iterator[Place]:
     """Yield the entries that the books lack on attempts whose pods are not where they were meant to run.
 
-    An attempt whose pods are, or whose nodes are not known, needs none: its node selector put it there.
+    An attempt whose pods are, or whose nodes are not known, needs none: its node selector put it there. A
+    price that is too old for a launch is charged all the same, as that of the attempt's own class is.
     """
+    prices = prices.of_any_age()
     for key, attempt in sorted(world.books.open.items()):
         run = world.runs.get(key)
         if run is None or not run.nodes or attempt.price is None:

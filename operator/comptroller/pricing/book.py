@@ -86,11 +86,20 @@ class PriceBook:
         self._quotes: dict[tuple[str, str, str, Resources | None], Quote | Unpriced] = {}
         self._known: dict[tuple[str, str], list[Entry]] = {}
         self._wanted: dict[str, list[tuple[tuple[str, str], dict[str, str]]]] = {}
-        self._feed = feed
+        self._lists, self._feed = lists, feed
+        self._of_any_age: PriceBook | None = None
         for prices in sorted(lists, key=lambda p: p.metadata.name):
             for node_class in prices.spec.node_classes:
                 key = (node_class.name, prices.spec.currency)
                 self._known.setdefault(key, []).append((prices, node_class))
+
+    def of_any_age(self) -> "PriceBook":
+        """Return the same book with prices that are too old to launch at, which what runs is billed by."""
+        if not self._stale:
+            return self
+        if self._of_any_age is None:
+            self._of_any_age = PriceBook(self._lists, 0, self._feed)  # at a time at which none is too old
+        return self._of_any_age
 
     def quote(
         self, node_class: str, capacity: str, currency: str, resources: Resources | None = None

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from comptroller.cluster.simulated import Pod
-from comptroller_api import quantity
 from comptroller_api.money import to_micro
-from comptroller_api.pricelist import PriceList
+from comptroller_api.pricelist import PriceList, Rates
 
 _UNITS = 3600 * 1000
 """Seconds of an hour, times thousandths of a core."""
@@ -19,11 +18,11 @@ _UNITS = 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What a core of one node kind costs in an hour from some moment on, in micro-units."""
+    """What a core and a GPU of one node kind cost in an hour from some moment on, in micro-units."""
 
     since: int
-    rate: int
-    cap: int
+    rates: tuple[int, int]
+    caps: tuple[int, int]
 
 
 def tariffs(lists: Iterable[tuple[int, tuple[PriceList, ...]]], kind: str, capacity: str) -> list[Tariff]:
@@ -38,11 +37,15 @@ def tariffs(lists: Iterable[tuple[int, tuple[PriceList, ...]]], kind: str, capac
     for since, prices in lists:
         for node_class in (one for each in prices for one in each.spec.node_classes if one.name == kind):
             rates = node_class.spot if capacity == "Spot" else node_class.on_demand
-            if rates is not None and rates.cpu is not None and node_class.cap.cpu is not None:
-                tariff = Tariff(since, to_micro(rates.cpu), to_micro(node_class.cap.cpu))
-                if not found or (found[-1].rate, found[-1].cap) != (tariff.rate, tariff.cap):
+            if rates is not None:
+                tariff = Tariff(since, _amounts(rates), _amounts(node_class.cap))
+                if not found or (found[-1].rates, found[-1].caps) != (tariff.rates, tariff.caps):
                     found.append(tariff)
     return found
+
+
+def _amounts(rates: Rates) -> tuple[int, int]:
+    return to_micro(rates.cpu or "0"), to_micro(rates.gpu or "0")
 
 
 def bill(
@@ -63,13 +66,14 @@ def bill(
             continue
         end = pod.until(now)
         declared = known.get((pod.node.kind, pod.node.capacity), [])
-        charged = [one.rate for one in _valid(declared, launched - slack, end)]
-        caps = [one.cap for one in _valid(declared, launched - slack, launched)]
+        charged = [one.rates for one in _valid(declared, launched - slack, end)]
+        caps = [one.caps for one in _valid(declared, launched - slack, launched)]
         if not charged or not caps:
             continue
-        amount = pod.cpu * (end - pod.scheduled)
-        least += amount * min(*charged, *caps)
-        most += amount * min(max(charged), max(caps))
+        for unit, amount in enumerate((pod.cpu, pod.gpus * 1000)):
+            rates, limits = [one[unit] for one in charged], [one[unit] for one in caps]
+            least += amount * (end - pod.scheduled) * min(*rates, *limits)
+            most += amount * (end - pod.scheduled) * min(max(rates), max(limits))
     return -(-least // _UNITS), -(-most // _UNITS)
 
 
@@ -88,6 +92,10 @@ def seconds(pods: Iterable[Pod], now: int) -> int:
     return sum(pod.until(now) - pod.scheduled for pod in pods if pod.scheduled is not None)
 
 
-def worst(cpu: str, cap: int, seconds: int) -> int:
-    """Return micro-units that some cores may cost at most, at a cap of micro-units an hour."""
-    return -(-quantity.milli(cpu) * cap * seconds // _UNITS)
+def worst(cpu: int, gpus: int, known: Iterable[Iterable[Tariff]], seconds: int) -> int:
+    """Return micro-units that thousandths of a core and some GPUs may cost at most, at the highest caps."""
+    caps = [one.caps for each in known for one in each]
+    rate = sum(
+        amount * max((one[unit] for one in caps), default=0) for unit, amount in enumerate((cpu, gpus * 1000))
+    )
+    return -(-rate * seconds // _UNITS)

@@ -123,7 +123,7 @@ def _excuse(  # noqa: PLR0911  (a decision table)
     """What is not true about the reason for which a study stands still."""
     runtime, now = study.spec.runtime, run.cluster.now
     currency = study.spec.ceilings.spend.currency
-    book = PriceBook(run.cluster.prices, now)
+    book = PriceBook(run.cluster.prices, now, run.feed)
     quote = book.quote(runtime.node_class, runtime.capacity, currency, runtime.resources)
     match told.reason:
         case "Suspended":

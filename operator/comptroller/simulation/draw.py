@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from comptroller.cluster.simulated import KINDS
-from comptroller.simulation import faults, people, tenants
+from comptroller.simulation import costs, faults, people, storage, tenants
 from comptroller.simulation.schedule import Event, Schedule
 from comptroller.simulation.tempt import TENANTS, Tenants
 
@@ -26,6 +26,7 @@ _AFTERWARDS = 20
 _SLOTS = ("a", "a", "b")
 _OFTEN = dict.fromkeys(TENANTS, 2) | {
     "delete_study": 2,
+    "moved_period": 2,
     "edit_study": 2,
     "node_lost": 2,
     "second": 3,
@@ -59,6 +60,13 @@ def _unguarded(event: Event) -> bool:
     return False
 
 
+_WRITERS = (faults.SecondOperator, storage.StoreFault, people.Verify)
+"""What is left out where the bucket is rolled back: late writes may come to where a batch is gone."""
+
+_UNPRICED = (costs.DropPrices, costs.FeedErrs)
+"""What is left out where there are nodes of two kinds: without a price nobody can tell what a node costs."""
+
+
 class _Draw(Tenants):
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -68,6 +76,14 @@ class _Draw(Tenants):
         self.lag = 30
         self.span = 60
         """Seconds in which the studies run, where nothing goes wrong."""
+        self.gpu: str | None = None
+        """What a GPU costs."""
+        self.gpus = False
+        """Some studies ask for GPUs."""
+        self.old: str | None = None
+        """What a core of an old node costs."""
+        self.feed = False
+        """Prices come from a feed."""
 
     def schedule(self) -> Schedule:
         rng = self.rng
@@ -84,6 +100,10 @@ class _Draw(Tenants):
             # the kubelet. Only the pod's own deadline is left, which covers the lease where it is not renewed
             # (design, section 3).
             self.events = [e for e in self.events if not _unguarded(e)]
+        if self._names({"OldNodes"}):
+            self.events = [e for e in self.events if not isinstance(e, _UNPRICED)]
+        if self._names({"RolledBack"}):
+            self.events = [e for e in self.events if not isinstance(e, _WRITERS)]
         return Schedule(
             seed=self.seed,
             start=self.start,
@@ -102,7 +122,14 @@ class _Draw(Tenants):
         if self._chance(40):
             self.start = _MIDNIGHT - rng.randint(20, 400)
         cap = rng.choice(("3.60", "7.20", "7.20"))
-        self.events.append(people.SetPrices(0, cap=cap, age=rng.choice((None, None, 10_000, 300))))
+        age = rng.choice((None, None, 10_000, 300))
+        if self._chance(20):  # what is written of them stays, so that what they cost is known
+            self.old = rng.choice(("0.60", "1.80"))
+            self.events.append(costs.OldNodes(0))
+        self.gpu = rng.choice(("1.50", "3.00")) if self._chance(15) else None
+        self.feed = self._chance(20)
+        self.gpus = self.gpu is not None or self._chance(10)
+        self.events.append(costs.SetPrices(0, cap=cap, age=age, gpu=self.gpu, old=self.old, feed=self.feed))
         for number in range(1, rng.choice((1, 1, 1, 2, 2, 3)) + 1):
             self.events.append(self._study(number, 0 if number == 1 else rng.randint(0, 200)))
         for name in ("blue", "red", "wine")[: rng.choice((0, 1, 1, 2, 2, 3))]:
@@ -129,6 +156,8 @@ class _Draw(Tenants):
             cpu=rng.choice(("1", "1", "2", "500m")),
             team=rng.choice("xy"),
             retries=rng.randint(0, 2),
+            gpu=rng.choice((0, 1, 2)) if self.gpus else 0,
+            foreign=self._chance(8),
         )
 
     def _budget(self, name: str, at: int) -> people.SetBudget:
@@ -200,7 +229,7 @@ class _Draw(Tenants):
             ("REFUSED", "REFUSED", "CONFLICT", "LOST_REQUEST", "LOST_REPLY", "LOST_REPLY", "LATE", "LATE")
         )
         count = rng.choice((1, 2, 4, 7))
-        yield faults.StoreFault(
+        yield storage.StoreFault(
             at, slot, kind, which if kind == "create" else "REFUSED", count, rng.randint(1, 30)
         )
         if self._chance(30):
@@ -208,21 +237,27 @@ class _Draw(Tenants):
         if self._chance(40):  # what is lost meets the writes of another
             yield from self._second(at, "b")
             for each in "ab":
-                yield faults.StoreFault(at, each, "create", "LOST_REQUEST", 6, apart=True)
+                yield storage.StoreFault(at, each, "create", "LOST_REQUEST", 6, apart=True)
 
     def store_away(self) -> Iterator[Event]:
-        yield faults.StoreAway(self._at(), self.rng.choice((10, 60, 200)))
+        yield storage.StoreAway(self._at(), self.rng.choice((10, 60, 200)))
 
     def bad_snapshot(self) -> Iterator[Event]:
         at = self.rng.randint(self.span // 2, self.span + 20)  # there is none at first
-        yield faults.BadSnapshot(at, self.rng.choice(("cut", "forged", "forged", "forged")))
+        yield storage.BadSnapshot(at, self.rng.choice(("cut", "forged", "forged", "forged")))
         yield people.Verify(at)  # later on there may be newer ones in its place
         yield faults.Crash(at, "a", 1, self.rng.choice((0, 5)))
+
+    def rolled_back(self) -> Iterator[Event]:
+        """The bucket is restored from an old copy, and an operator starts on that."""
+        at, rng = self.rng.randint(self.span // 2, self.span + 20), self.rng
+        yield storage.RolledBack(at, rng.choice((1, 2, 5, 1000)), rng.choice((40, 150)))
+        yield faults.Crash(at, "a", 1, rng.choice((0, 5, 60)))
 
     def slow_store(self) -> Iterator[Event]:
         call = self.rng.choice((1, 2, 4, 9))
         self.lag += 60 * call
-        yield faults.SlowStore(self._at(), self.rng.choice((30, 120)), call)
+        yield storage.SlowStore(self._at(), self.rng.choice((30, 120)), call)
 
     def lost_action(self) -> Iterator[Event]:
         at, slot = self._at(), self.rng.choice(_SLOTS)
@@ -323,6 +358,22 @@ class _Draw(Tenants):
     def set_budget(self) -> Iterator[Event]:
         yield self._budget(self.rng.choice(("blue", "red", "green")), self._at())
 
+    def moved_credit(self) -> Iterator[Event]:
+        """A credit that is being spent is given another day."""
+        rng, at = self.rng, self._at()
+        today, later = (datetime.fromtimestamp(self.start + days * 86400, UTC) for days in (0, 3))
+        amount, own = rng.choice(("0.15", "0.30", "0.60")), rng.choice(("0.01", "0.30"))
+        yield people.SetBudget(0, "gift", own, credit=(amount, f"{today:%Y-%m-%d}"))
+        yield people.SetBudget(at, "gift", own, credit=(amount, f"{later:%Y-%m-%d}"))
+
+    def moved_period(self) -> Iterator[Event]:
+        """A budget of a day that is being spent becomes one of a week, or the other way round."""
+        rng, at = self.rng, self._at()
+        amount, kinds = rng.choice(("0.30", "0.60")), ["Daily", "Weekly", "Total"]
+        rng.shuffle(kinds)
+        yield people.SetBudget(0, "spell", amount, period=kinds[0])
+        yield people.SetBudget(at, "spell", amount, period=kinds[1])
+
     def delete_budget(self) -> Iterator[Event]:
         yield people.DeleteBudget(self._at(), self.rng.choice(("blue", "red")))
 
@@ -330,15 +381,30 @@ class _Draw(Tenants):
         rng = self.rng
         cap = rng.choice(("7.20", "7.20", "14.40"))
         now = rng.choice(("1.80", "3.60", "7.20", cap, cap))
-        yield people.SetPrices(
-            self._at() // 2, now, rng.choice(("0.60", "1.20", "7.20")), cap, rng.choice((None, 300))
+        yield costs.SetPrices(
+            self._at() // 2,
+            now,
+            rng.choice(("0.60", "1.20", "7.20")),
+            cap,
+            rng.choice((None, 300)),
+            gpu=self.gpu,
+            old=self.old,
+            feed=self.feed,
         )
+
+    def feed_errs(self) -> Iterator[Event]:
+        """A feed fails, and answers all the same."""
+        at, rng = self._at() // 2, self.rng
+        if not self.feed:
+            yield costs.SetPrices(max(0, at - 30), gpu=self.gpu, old=self.old, feed=True)
+        yield costs.FeedErrs(at, rng.choice((20, 60, 200)), rng.choice((0, 1000)))
 
     def drop_prices(self) -> Iterator[Event]:
         at = self._at()
-        yield people.DropPrices(at)
+        yield costs.DropPrices(at)
         if self._chance(70):
-            yield people.SetPrices(min(_LONGEST - 1, at + self.rng.randint(1, 120)))
+            again = min(_LONGEST - 1, at + self.rng.randint(1, 120))
+            yield costs.SetPrices(again, gpu=self.gpu, old=self.old, feed=self.feed)
 
 
 _KINDS: dict[str, Callable[[_Draw], Iterator[Event]]] = {

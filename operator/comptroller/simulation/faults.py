@@ -1,22 +1,18 @@
-"""What goes wrong, apart from what people do."""
+"""What goes wrong with operators, the API server and nodes, apart from what people do."""
 
-import gzip
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comptroller.cluster.simulated import Ending, Kind
-from comptroller.ledger.snapshots import snapshot_prefix
-from comptroller.ledger.stores.faulty import Fault
-from comptroller.simulation.process import NAMESPACE, Process, Stop
+from comptroller.simulation.process import Process, Stop
 
 if TYPE_CHECKING:
     from comptroller.simulation.run import Run
 
 
-def _of(run: "Run", slot: str) -> Iterator[Process]:
-    """The operator in a slot, where one is alive."""
+def operators(run: "Run", slot: str) -> Iterator[Process]:
+    """Yield the operator in a slot, where one is alive."""
     if slot in run.processes:
         yield run.processes[slot]
 
@@ -35,7 +31,7 @@ class Crash:
 
     def happen(self, run: "Run") -> None:
         """Arm it."""
-        for process in _of(run, self.slot):
+        for process in operators(run, self.slot):
             process.stop_at(Stop(self.points, down=self.down))
 
 
@@ -53,7 +49,7 @@ class StandStill:
 
     def happen(self, run: "Run") -> None:
         """Arm it."""
-        for process in _of(run, self.slot):
+        for process in operators(run, self.slot):
             process.stop_at(Stop(self.points, stand=self.seconds))
 
 
@@ -90,107 +86,6 @@ class Skew:
 
 
 @dataclass(frozen=True)
-class StoreFault:
-    """Something goes wrong with an operator's next calls to S3."""
-
-    at: int
-    slot: str
-    kind: str
-    """`create`, or `read`."""
-    fault: str
-    """A name of `Fault`."""
-    count: int = 1
-    arrives: int = 0
-    """Seconds after which what is late takes effect."""
-    apart: bool = False
-    """Every second call only; those between come through."""
-
-    def __str__(self) -> str:
-        calls = f"{self.count} of {self.kind}{', every second one,' if self.apart else ''}"
-        return f"S3: the next {calls} by operator {self.slot}: {self.fault}"
-
-    def happen(self, run: "Run") -> None:
-        """Arm it."""
-        for process in _of(run, self.slot):
-            between = [(self.kind, Fault.NONE)] if self.apart else []
-            process.store_faults += [(self.kind, Fault[self.fault]), *between] * self.count
-            if self.fault == "LATE":
-                for again in range(1, 6):
-                    run.cluster.timeline.after(self.arrives * again, process.arrive)
-
-
-@dataclass(frozen=True)
-class StoreAway:
-    """S3 does not answer."""
-
-    at: int
-    seconds: int
-
-    def __str__(self) -> str:
-        return f"S3 is away for {self.seconds}s"
-
-    def happen(self, run: "Run") -> None:
-        """Take it away."""
-
-        def back() -> None:
-            run.store_away = False
-
-        run.store_away = True
-        run.cluster.timeline.after(self.seconds, back)
-
-
-@dataclass(frozen=True)
-class BadSnapshot:
-    """The newest snapshot of the ledger is not what was stored."""
-
-    at: int
-    how: str
-    """`cut` or `forged`: it says that nothing was spent or held."""
-
-    def __str__(self) -> str:
-        return f"the newest snapshot is {self.how}"
-
-    def happen(self, run: "Run") -> None:
-        """Replace it."""
-        keys = list(run.store.keys(snapshot_prefix(NAMESPACE)))
-        if not keys:
-            return
-        data, sequence = run.store.objects[keys[-1]], int(keys[-1].rsplit("/", 1)[1].split(".")[0])
-        if data != run.damaged.get(sequence):
-            bad = _forged(data) if self.how == "forged" else data[: len(data) // 2]
-            run.store.objects[keys[-1]] = run.damaged[sequence] = bad
-
-
-def _forged(snapshot: bytes) -> bytes:
-    *attempts, last, _ = gzip.decompress(snapshot).split(b"\n")
-    rest = json.loads(last)
-    for account in rest["accounts"]:
-        account |= {"spent": 0, "held": 0}
-    return gzip.compress(b"\n".join([*attempts, json.dumps(rest).encode(), b""]), mtime=0)
-
-
-@dataclass(frozen=True)
-class SlowStore:
-    """Every call to S3 takes seconds."""
-
-    at: int
-    seconds: int
-    call: int
-
-    def __str__(self) -> str:
-        return f"a call to S3 takes {self.call}s, for {self.seconds}s"
-
-    def happen(self, run: "Run") -> None:
-        """Slow it down."""
-
-        def back() -> None:
-            run.store_seconds = 0
-
-        run.store_seconds = self.call
-        run.cluster.timeline.after(self.seconds, back)
-
-
-@dataclass(frozen=True)
 class LostAction:
     """The API server's answer to an operator's next actions is lost."""
 
@@ -205,7 +100,7 @@ class LostAction:
 
     def happen(self, run: "Run") -> None:
         """Arm it."""
-        for process in _of(run, self.slot):
+        for process in operators(run, self.slot):
             process.lost_actions += [self.effect] * self.count
 
 
@@ -251,7 +146,7 @@ class Stale:
 
     def happen(self, run: "Run") -> None:
         """Freeze them."""
-        for process in _of(run, self.slot):
+        for process in operators(run, self.slot):
             process.watches.freeze(self.kinds)
 
             def back(process: Process = process) -> None:

@@ -9,6 +9,7 @@ from comptroller.ledger.entries import (
     Ceiling,
     Close,
     Entry,
+    Place,
     Post,
     Price,
     Reserve,
@@ -82,6 +83,8 @@ class Held:
     """The books know the Job that it runs as."""
     late: int = 0
     """Micro-units that were found after it was closed."""
+    places: list[Place] = field(default_factory=list)
+    """Where its pods run, if not where they were meant to."""
 
     @property
     def granted(self) -> int:
@@ -96,24 +99,42 @@ class Held:
     def cost(self, spans: Iterable[tuple[int, int]]) -> int:
         """Micro-units of pods' times: at each moment the last price charged then, rounded up once.
 
-        None is charged above the cap that the hold was sized by.
+        None is charged above the cap that the hold was sized by. Pods on nodes of another class cost what
+        those nodes cost.
         """
         return -(-sum(self._parts(begin, end) for begin, end in spans) // _UNITS)
 
     def _parts(self, begin: int, end: int) -> int:
-        resources, capacity = self.first.resources, self.first.capacity
-        cap = self.prices[0].rates
-        moments = sorted({begin, end, *(p.since for p in self.prices[1:] if begin < p.since < end)})
+        (_, first), *changes = self._charged
+        charged = [(0, first), *changes]
+        moments = sorted({begin, end, *(since for since, _ in charged if begin < since < end)})
         parts = 0
         for since, until in itertools.pairwise(moments):
-            price = next((p for p in reversed(self.prices[1:]) if p.since <= since), self.prices[0])
-            rates = {
-                f"{capacity}.{unit}": min(price.rates[f"{capacity}.{unit}"], cap[f"Cap.{unit}"])
-                for unit in _UNIT
-                if f"{capacity}.{unit}" in price.rates and f"Cap.{unit}" in cap
-            }
-            parts += _parts(rates, capacity, resources) * (until - since)
+            rates = next(rates for moment, rates in reversed(charged) if moment <= since)
+            parts += _parts(rates, "Charged", self.first.resources) * (until - since)
         return parts
+
+    @property
+    def _charged(self) -> list[tuple[int, dict[str, int]]]:
+        """The rates that are charged, each from a moment on."""
+        if not self.places:
+            return [(price.since, self._rates(price.rates, self.first.capacity)) for price in self.prices]
+        return [
+            (
+                place.since,
+                self._rates(
+                    place.rates, place.capacity, capped=place.node_class in {"", self.first.node_class}
+                ),
+            )
+            for place in self.places
+        ]
+
+    def _rates(self, written: dict[str, int], kind: str, *, capped: bool = True) -> dict[str, int]:
+        found = {unit: written[f"{kind}.{unit}"] for unit in _UNIT if f"{kind}.{unit}" in written}
+        cap = self.prices[0].rates
+        if capped:
+            found = {unit: min(r, cap[f"Cap.{unit}"]) for unit, r in found.items() if f"Cap.{unit}" in cap}
+        return {f"Charged.{unit}": rate for unit, rate in found.items()}
 
     def worst(self, seconds: int) -> int:
         """Micro-units that so many seconds may cost at most."""
@@ -149,6 +170,8 @@ class Fold:
                 wrong = self._close(entry)
             case Start() if entry.key in self.attempts:
                 self.attempts[entry.key].began, wrong = True, None
+            case Place():
+                wrong = self._place(entry)
             case Adjust():
                 wrong = self._adjust(entry)
             case _:
@@ -256,6 +279,13 @@ class Fold:
         if any(hold.posted is None for hold in attempt.holds):
             return "it closes what still holds money"
         attempt.closed = entry
+        return None
+
+    def _place(self, entry: Place) -> str | None:
+        attempt = self.attempts.get(entry.key)
+        if attempt is None or attempt.closed is not None or entry.number != len(attempt.places):
+            return "it says where something runs that is not open"
+        attempt.places.append(entry)
         return None
 
     def _adjust(self, entry: Adjust) -> str | None:

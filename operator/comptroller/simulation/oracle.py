@@ -5,7 +5,7 @@ are truly stored. Money of a pod is looked at whenever the books change and when
 its cost only grows and its hold does not change, so that these moments stand for every second.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -16,19 +16,28 @@ from comptroller.cluster.pods import unix
 from comptroller.cluster.simulated import OPERATOR, Change, Pod, Simulated, SimulatedJob
 from comptroller.cluster.simulated.bodies import Body, condition
 from comptroller.ledger.encoding import decode
-from comptroller.ledger.entries import Ceiling, Close, Entry, Post, Price, Reserve
+from comptroller.ledger.entries import Ceiling, Close, Entry, Post, Price, Reserve, Start
 from comptroller.simulation import windows
 from comptroller.simulation.bill import Tariff, bill, seconds, tariffs, worst
+from comptroller.simulation.declared import (
+    Declared,
+    always,
+    amounts,
+    capping,
+    covering,
+    names,
+    rates_of,
+    unpriced,
+)
 from comptroller.simulation.fold import Fold, Held
 from comptroller.simulation.process import Looked
 from comptroller.world import AttemptKey
 from comptroller_api import quantity
-from comptroller_api.budget import Budget
 from comptroller_api.contract import GRANT_ANNOTATION
 from comptroller_api.meta import FINALIZER
 from comptroller_api.money import to_micro
 from comptroller_api.pricelist import PriceList
-from comptroller_api.study import Study
+from comptroller_api.study import Resources, Study
 
 _STAMPS = 2
 """Seconds of each pod that stamps of whole seconds leave open, of its beginning and of its end."""
@@ -45,16 +54,6 @@ class Violation:
     at: int
     """Unix seconds."""
     what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What people had declared from some moment on."""
-
-    since: int
-    studies: dict[str, Study]
-    budgets: tuple[Budget, ...]
-    prices: tuple[PriceList, ...]
 
 
 @dataclass
@@ -74,6 +73,8 @@ class Oracle:
     """Every study there ever was."""
     tariffs: dict[tuple[str, str], list[Tariff]] = field(default_factory=dict)
     """What people declared, by node kind and capacity."""
+    fed: tuple[PriceList, ...] | None = None
+    """What price lists would be that say what their feed says; `None`: the lists say it."""
     members: dict[str, set[str]] = field(default_factory=dict)
     """The budgets that leases of each study were under, by its uid."""
 
@@ -94,7 +95,8 @@ class Oracle:
         """People changed something."""
         cluster, studies = self.cluster, self.cluster.studies
         self.studies |= studies
-        self.declared.append(Declared(cluster.now, studies, cluster.budgets, cluster.prices))
+        prices = cluster.prices if self.fed is None else self.fed
+        self.declared.append(Declared(cluster.now, studies, cluster.budgets, prices))
         lists = [(one.since, one.prices) for one in self.declared]
         for node in cluster.nodes:
             kind = (node.kind, node.capacity)
@@ -109,14 +111,17 @@ class Oracle:
         batch = decode(data)
         for entry in batch.entries:
             if isinstance(entry, Reserve):
-                self._reserve(entry)
-                self._in_its_period(entry, looked.clock if looked else batch.time)
+                clock = looked.clock if looked else batch.time
+                self._reserve(entry, clock)
+                self._in_its_period(entry, clock)
                 if looked is not None and entry.lease:
                     self._heard_of(entry, looked)
             if (wrong := self.fold.apply(entry)) is not None:
                 self.violated("P1", f"{entry.id}: {wrong}")
             elif isinstance(entry, Reserve):
                 self._covers(entry)
+            elif isinstance(entry, Start):
+                self._started(entry)
             elif isinstance(entry, Close):
                 self._closed(self.fold.attempts[entry.key], entry, looked)
             self._was_declared(entry)
@@ -132,25 +137,35 @@ class Oracle:
         ]
         return found or self.declared[-1:]
 
-    def _reserve(self, entry: Reserve) -> None:
+    def _reserve(self, entry: Reserve, clock: int) -> None:
         """A lease must be paid by every ceiling over its study."""
         study = self.studies.get(entry.study)
         if study is None:
             self.violated("P2", f"{entry.id} is for a study that never was")
             return
+        self._priced(entry, clock)
         if entry.name != f"{study.metadata.name}-{entry.study[:8]}-{entry.trial:04d}-{entry.attempt}":
             self.violated("P4", f"{entry.id} has the name {entry.name}")
         if entry.lease:
             return  # a renewal holds where its attempt does
         owners = {account.split("/")[1] for account in entry.accounts if account.startswith("budget/")}
         members = self.members.setdefault(entry.study, set())
-        for name in members & _always(self._recent(), _names) - owners:
+        for name in members & always(self._recent(), names) - owners:
             self.violated("P1", f"{entry.id} is not under budget {name}, which covered its study before")
         members |= owners
         if f"study/{entry.study}" not in entry.accounts:
             self.violated("P1", f"{entry.id} is not under its study's ceiling")
-        for name in _always(self._recent(), lambda one: _covering(one, entry.study)) - owners:
+        for name in always(self._recent(), lambda one: covering(one, entry.study)) - owners:
             self.violated("P1", f"{entry.id} is not under budget {name}")
+        for name in always(self._recent(), lambda one: capping(one, entry.study)):
+            if f"budget/{name}/cap/{entry.study}" not in entry.accounts:
+                self.violated("P1", f"{entry.id} is not under the cap per study of budget {name}")
+
+    def _priced(self, entry: Reserve, clock: int) -> None:
+        """What is leased had a price by the writer's clock: one that is written, and not too old."""
+        why = [unpriced(one, entry, clock) for one in self._recent()]
+        if all(why):
+            self.violated("P6", f"{entry.id}: {why[-1]}")
 
     def _covers(self, entry: Reserve) -> None:
         """A hold must cover the worst that can be before the enforcers have ended it."""
@@ -162,13 +177,32 @@ class Oracle:
             )
         for name in entry.accounts:
             account = self.fold.accounts[name]
-            wanted = [amount for one in self._recent() for amount in _amounts(one, name)]
+            wanted = [amount for one in self._recent() for amount in amounts(one, name)]
             if wanted and account.spent + account.held > max(wanted) + account.moved + account.beyond:
                 self.violated(
                     "P1", f"{entry.id}: {name} is above {max(wanted)}, which is all that was allowed"
                 )
 
             self._in_its_days(entry, name)
+            self._in_its_credits(entry, name)
+
+    def _in_its_credits(self, entry: Reserve, account: str) -> None:
+        """A budget's credits have never spent and held more than was once declared for them together."""
+        kind, name, label, *_ = (*account.split("/"), "", "")
+        if (kind, label) != ("budget", "credit"):
+            return
+        credits_ = [
+            one for known, one in self.fold.accounts.items() if known.startswith(f"{kind}/{name}/{label}/")
+        ]
+        total = sum(one.spent + one.held - one.beyond for one in credits_)
+        most = max(
+            sum(to_micro(credit.amount) for credit in budget.spec.credits)
+            for one in self.declared
+            for budget in one.budgets
+            if budget.metadata.name == name
+        )
+        if total > most:
+            self.violated("P1", f"{entry.id}: the credits of budget {name} come to {total} of {most}")
 
     def _in_its_days(self, entry: Reserve, account: str) -> None:
         """Leases that a budget's periods paid within the days of this one are within its amount."""
@@ -216,6 +250,12 @@ class Oracle:
         lease = self.studies[study].spec.runtime.lease
         return quantity.seconds(lease.grace_period) + quantity.seconds(lease.slack)
 
+    def _started(self, entry: Start) -> None:
+        """What the books take for an attempt was created by an operator, as far as anybody can tell."""
+        job = self.cluster.all_jobs.get(entry.job)
+        if job is not None and job.key is None and not job.gone:
+            self.violated("P4", f"{entry.id}: {job.name} is somebody else's Job")
+
     def _closed(self, attempt: Held, entry: Close, looked: Looked | None) -> None:
         """What is settled is over, and costs what it cost as far as its writer could see."""
         job = self.launched.get(entry.key)
@@ -233,7 +273,7 @@ class Oracle:
             guests = [
                 j for j in self.cluster.all_jobs.values() if j.name == attempt.first.name and j.key is None
             ]
-            if posted and not (posted <= held and any(guest.pods for guest in guests)):
+            if posted and not (posted <= held and any(guest.pods and guest.gone for guest in guests)):
                 self.violated("P7", f"{entry.id}: {posted} is posted for what never ran")
         else:
             true = attempt.cost((pod.scheduled or 0, pod.until(0)) for pod in pods)
@@ -274,12 +314,14 @@ class Oracle:
     def _was_declared(self, entry: Entry) -> None:
         """Nobody may raise a ceiling or make up a price but people."""
         if isinstance(entry, Ceiling):
-            wanted = {amount for one in self._recent() for amount in _amounts(one, entry.account)}
+            wanted = {amount for one in self._recent() for amount in amounts(one, entry.account)}
             if wanted and entry.amount not in wanted:
                 self.violated("P1", f"{entry.id} is {entry.amount}, nobody asked for that")
         if isinstance(entry, Price):
-            known = {to_micro(rate) for one in self.declared for rate in _rates(one)}
-            if unknown := set(entry.rates.values()) - known - {0}:
+            known = {to_micro(rate) for one in self.declared for rate in rates_of(one)}
+            free = {name for name in entry.rates if name.endswith("memoryGiB")}
+            unknown = {rate for name, rate in entry.rates.items() if name not in free} - (known - {0})
+            if unknown:
                 self.violated("P6", f"{entry.id} has rates that nobody declared: {sorted(unknown)}")
 
     # -- the pods ------------------------------------------------------------------------------------------
@@ -407,32 +449,33 @@ class Oracle:
             self._paid(job, attempt, least, most)
         for uid, cost in totals.items():
             study = self.studies[uid]
-            cap = max((one.cap for own in self.tariffs.values() for one in own), default=0)
             tampered = sum(job.tampered for key, job in self.launched.items() if key[0] == uid)
-            beyond = tampered * worst(study.spec.runtime.resources.cpu, cap, self.slack)
-            limit = max(a for one in self.declared for a in _amounts(one, f"study/{uid}"))
+            beyond = tampered * self._worst(study.spec.runtime.resources, self.slack)
+            limit = max(a for one in self.declared for a in amounts(one, f"study/{uid}"))
             if cost > limit + beyond:
                 self.violated("P1", f"{study.metadata.name} has truly cost {cost}, its ceiling is {limit}")
 
     def _paid(self, job: SimulatedJob, attempt: Held, least: int, most: int) -> None:
         posted = sum(hold.posted or 0 for hold in attempt.holds) + attempt.late
         held = sum(hold.amount for hold in attempt.holds)
-        cap = max((one.cap for own in self.tariffs.values() for one in own), default=0)
-        resolution = worst(attempt.first.resources.cpu, cap, _STAMPS * len(job.pods))
+        resources = attempt.first.resources
+        resolution = self._worst(resources, _STAMPS * len(job.pods))
         # A shorter span that can be is believed, so that a clock stepped back a little lessens the bill.
-        back = worst(attempt.first.resources.cpu, cap, sum(pod.stepped_back for pod in job.pods))
+        back = self._worst(resources, sum(pod.stepped_back for pod in job.pods))
         if posted < least - resolution - back or (least and not posted):
             self.violated("P7", f"{job.name} has truly cost {least}, {posted} is posted")
         uncertain = job.tampered or not all(self._confirmed(pod) for pod in job.pods)
-        if posted > (max(held, most) if uncertain else most + self._waited(job, cap)) + resolution:
+        if posted > (max(held, most) if uncertain else most + self._waited(job)) + resolution:
             self.violated("P7", f"{job.name} has truly cost {most} at most, {posted} is posted of {held}")
 
-    def _waited(self, job: SimulatedJob, cap: int) -> int:
+    def _worst(self, resources: Resources, seconds: int) -> int:
+        return worst(quantity.milli(resources.cpu), resources.gpu, self.tariffs.values(), seconds)
+
+    def _waited(self, job: SimulatedJob) -> int:
         """What may be billed for the time in which nobody could see that its pod was not bound, or over."""
         waits = sum((pod.scheduled or pod.created) - pod.created for pod in job.pods)
         late = sum(max(0, (pod.reported_at or 0) - pod.until(0)) for pod in job.pods)
-        cpu = sum(pod.cpu for pod in job.pods[:1])
-        return worst(f"{cpu}m", cap, waits + late)
+        return sum(worst(p.cpu, p.gpus, self.tariffs.values(), waits + late) for p in job.pods[:1])
 
     def ends(self, account: str) -> int | None:
         """When a period or a credit ends, in unix seconds; `None`: never."""
@@ -472,53 +515,6 @@ def _released(change: Change) -> bool:
         and FINALIZER in change.old["metadata"].get("finalizers", [])
         and FINALIZER not in kept
     )
-
-
-def _covering(one: Declared, uid: str) -> set[str]:
-    study = one.studies.get(uid)
-    if study is None:
-        return set()
-    labels = study.metadata.labels.items()
-    return {b.metadata.name for b in one.budgets if b.spec.selector.match_labels.items() <= labels}
-
-
-def _names(one: Declared) -> set[str]:
-    return {budget.metadata.name for budget in one.budgets}
-
-
-def _always(recent: list[Declared], names: Callable[[Declared], set[str]]) -> set[str]:
-    """The names that are in each of them."""
-    found = names(recent[-1])
-    for one in recent:
-        found &= names(one)
-    return found
-
-
-def _amounts(one: Declared, account: str) -> set[int]:
-    """What was asked for an account."""
-    kind, name, *rest = account.split("/")
-    if kind == "study":
-        study = one.studies.get(name)
-        return {to_micro(study.spec.ceilings.spend.amount)} if study else set()
-    found = set()
-    for budget in one.budgets:
-        if budget.metadata.name == name:
-            if rest[0] == "credit":
-                found.add(sum(to_micro(c.amount) for c in budget.spec.credits if c.until == rest[1]))
-            elif rest[0] == "cap":
-                found.add(to_micro(budget.spec.cap_per_study or "0"))
-            else:
-                found.add(to_micro(budget.spec.amount))
-    return found
-
-
-def _rates(one: Declared) -> Iterable[str]:
-    for prices in one.prices:
-        for node_class in prices.spec.node_classes:
-            for rates in (node_class.on_demand, node_class.cap, node_class.spot):
-                if rates is not None:
-                    amounts = (rates.gpu, rates.cpu, rates.memory_gib, rates.storage_gib)
-                    yield from (amount for amount in amounts if amount is not None)
 
 
 def _told(entry: Entry) -> str:

@@ -10,9 +10,7 @@ from kubernetes.aio.client.exceptions import ApiException
 from comptroller.cluster.simulated import PERSON
 from comptroller.simulation.convergence import audited
 from comptroller.simulation.process import NAMESPACE
-from comptroller.status import rfc3339
 from comptroller_api.budget import Budget
-from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
 
 if TYPE_CHECKING:
@@ -24,6 +22,10 @@ _SPACE = {
         {"name": "recipe.lr", "type": "Float", "min": "0.001", "max": "1", "scale": "Log"},
     ]
 }
+
+
+FOREIGN = "foreign"
+"""The image of which nobody knows what it does."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,17 @@ class CreateStudy:
     cpu: str = "1"
     team: str = "x"
     retries: int = 2
+    gpu: int = 0
+    foreign: bool = False
+    """Its image has no guard of ours, and ignores SIGTERM."""
 
     def __str__(self) -> str:
+        more = f", {self.gpu} GPUs" if self.gpu else ""
+        more += ", a foreign image" if self.foreign else ""
         return (
             f"study s{self.number} is applied: {self.trials} trials, {self.parallel} at once, epochs"
             f" {list(self.epochs)}, ceiling {self.ceiling}, leases of {self.lease}s ({self.renewal}),"
-            f" {self.cpu} cores {self.capacity}, team {self.team}"
+            f" {self.cpu} cores {self.capacity}{more}, team {self.team}"
         )
 
     def happen(self, run: "Run") -> None:
@@ -82,7 +89,8 @@ def _manifest(one: CreateStudy, uid: str) -> Study:
         "runtime": {
             "nodeClass": "small",
             "capacity": one.capacity,
-            "resources": {"cpu": one.cpu},
+            "resources": {"cpu": one.cpu, "gpu": one.gpu},
+            "image": FOREIGN if one.foreign else None,
             "retries": one.retries,
             "lease": {
                 "duration": f"{one.lease}s",
@@ -276,56 +284,4 @@ class DeleteBudget:
         """Delete it, where it is there."""
         if run.cluster.server.named("budgets", self.name) is not None:
             run.cluster.server.delete("budgets", self.name, PERSON)
-        run.oracle.declare()
-
-
-@dataclass(frozen=True)
-class SetPrices:
-    """The price list changes."""
-
-    at: int
-    now: str = "3.60"
-    spot: str = "1.20"
-    cap: str = "7.20"
-    age: int | None = None
-    """Seconds after which they are stale; `None`: never."""
-
-    def __str__(self) -> str:
-        stale = "" if self.age is None else f", stale after {self.age}s"
-        return f"a core costs {self.now}, spot {self.spot}, cap {self.cap}{stale}"
-
-    def happen(self, run: "Run") -> None:
-        """Apply it."""
-        run.cluster.prices = (_prices(self, run.cluster.now),)
-        run.oracle.declare()
-
-
-def _prices(one: SetPrices, now: int) -> PriceList:
-    node_class = {
-        "name": "small",
-        "onDemand": {"cpu": one.now, "memoryGiB": "0"},
-        "spot": {"cpu": one.spot, "memoryGiB": "0", "nodeSelector": {"capacity": "spot"}},
-        "cap": {"cpu": one.cap, "memoryGiB": "0"},
-    }
-    spec = {
-        "currency": "USD",
-        "asOf": rfc3339(now),
-        "nodeClasses": [node_class],
-        "maxAge": None if one.age is None else f"{one.age}s",
-    }
-    return PriceList.model_validate({"metadata": {"name": "list"}, "spec": spec})
-
-
-@dataclass(frozen=True)
-class DropPrices:
-    """The price list is gone."""
-
-    at: int
-
-    def __str__(self) -> str:
-        return "the price list is deleted"
-
-    def happen(self, run: "Run") -> None:
-        """Delete it."""
-        run.cluster.prices = ()
         run.oracle.declare()

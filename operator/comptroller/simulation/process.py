@@ -20,6 +20,7 @@ from comptroller.controller import Controller
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import MAX_OBJECT, Store, StoreError, Unavailable
 from comptroller.ledger.stores.faulty import Fault, FaultyStore
+from comptroller.simulation.costs import answered
 
 if TYPE_CHECKING:
     from comptroller.simulation.run import Run
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAMESPACE = "team"
+JOURNAL = f"ledger/{NAMESPACE}/journal/"
 _SOON = 1
 _LONGEST_PAUSE = 30
 """Seconds between passes that fail, at most."""
@@ -101,6 +103,7 @@ class Process(Store):
             self,
             self._look_at_clock,
             trainer_image="trainer",
+            feed=lambda: answered(run),
             blocking=self._blocking,
             anchor=run.anchor,
         )

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from comptroller.actions import Action
 from comptroller.cluster.simulated import PERSON, Change, Pod, Simulated, SimulatedJob, Witness
 from comptroller.ledger.anchor import MemoryAnchor
+from comptroller.ledger.chain import JournalError
 from comptroller.ledger.stores.memory import MemoryStore
+from comptroller.pricing import Feed
 from comptroller.simulation.convergence import at_rest, unsettled
 from comptroller.simulation.oracle import Oracle, Violation
-from comptroller.simulation.process import NAMESPACE, Looked, Process
+from comptroller.simulation.people import FOREIGN
+from comptroller.simulation.process import JOURNAL, Looked, Process
 from comptroller.simulation.schedule import Event, Schedule
 from comptroller.simulation.tenants import exceeded
 from comptroller.simulation.trace import Trace
@@ -77,6 +80,12 @@ class Run(Witness):
         """By operator: seconds by which its clock is ahead."""
         self.damaged: dict[int, bytes] = {}
         """Snapshots that are not what was stored, by their batch."""
+        self.missing: dict[str, bytes] = {}
+        """What is not in the bucket since it was rolled back."""
+        self.feed: Feed = {}
+        """What price feeds would say, were nothing wrong with them."""
+        self.feed_parts: list[int] = []
+        """What they answer in place of the price: such a part of it; 0: nothing."""
         self.store_away = False
         self.store_seconds = 0
         """How long a call to S3 takes."""
@@ -233,7 +242,9 @@ class Run(Witness):
             self._rested = process.idle
 
     def raised(self, process: Process, error: Exception) -> None:
-        """An operator raised what only a mistake of ours raises."""
+        """An operator raised what only a mistake of ours raises, or refuses a bucket that was rolled back."""
+        if self.missing and isinstance(error, JournalError):
+            return
         self.oracle.violated("Error", f"{process.name} raised {type(error).__name__}: {error}")
 
     def acted(self, process: Process, action: Action, what: str) -> None:
@@ -251,13 +262,17 @@ class Run(Witness):
     def stored(self, key: str, data: bytes) -> None:
         """An object is durable."""
         self.trace.mark(data)
-        if key.startswith(f"ledger/{NAMESPACE}/journal/"):
+        if key in self.missing and data != self.missing[key]:
+            self.oracle.violated("P1", f"{key} is written again after the bucket was rolled back")
+        elif key.startswith(JOURNAL):
             self.batches += 1
             for line in self.oracle.batch(data, self.looked.get(data)):
                 self.say("ledger", line)
 
     def launched(self, job: SimulatedJob) -> None:
         """`Witness`."""
+        if job.body["spec"]["template"]["spec"]["containers"][0]["image"] == FOREIGN:
+            job.faults.append("hostile")
         if self.next_jobs:
             job.faults.append(self.next_jobs.pop(0))
         self.oracle.on_launch(job)

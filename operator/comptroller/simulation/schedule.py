@@ -46,7 +46,7 @@ class Schedule:
         """Seconds in which nobody may have been able to lower what a tenant raised."""
         blind = 0
         for event in self.events:
-            if type(event).__module__.endswith(".faults"):
+            if type(event).__module__.endswith((".faults", ".storage")):
                 lengths = (getattr(event, name, 0) for name in ("seconds", "down"))
                 blind += sum(abs(one or 0) for one in lengths)
         return _PASSES + self.lag + blind

@@ -28,8 +28,11 @@ class Tenants:
     _at: Callable[[], int]
 
     def talk(self) -> Iterator[Event]:
-        """Somebody raises a deadline and a grant."""
-        yield tenants.Talk(self._at(), self.rng.randint(0, 3))
+        """Somebody raises a deadline and a grant, perhaps with a note that says that it was stopped."""
+        at, pick = self._at(), self.rng.choice((0, 0, 1, 2))
+        if self.rng.randrange(100) < 30:  # noqa: PLR2004  (percent)
+            yield tenants.EditJob(at, pick, "stop note")
+        yield tenants.Talk(at, pick)
 
     def edit_job(self) -> Iterator[Event]:
         """Somebody patches a Job."""

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comptroller.simulation import tenants
+from comptroller.simulation.costs import SetPrices
 from comptroller.simulation.oracle import Violation
-from comptroller.simulation.people import CreateStudy, SetPrices
+from comptroller.simulation.people import CreateStudy
 from comptroller.simulation.process import Process, Stop
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Schedule

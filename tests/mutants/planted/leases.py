@@ -100,3 +100,9 @@ def launched_whatever_became_of_its_terms(patch: Patch) -> None:
 def renewed_at_another_cap(patch: Patch) -> None:
     """A renewal holds the cap of its day, and not the one that its attempt is billed by."""
     patch.setattr(leases.known, "same_cap", lambda _price, _quote: True)
+
+
+@mutant
+def a_foreign_image_is_renewed(patch: Patch) -> None:
+    """M9: an image without our guard is leased like our own, and its pod may run for the longest attempt."""
+    patch.setattr(leases.Leases, "guarded", property(lambda _self: True))

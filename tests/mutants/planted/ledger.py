@@ -4,6 +4,7 @@ import gzip
 from typing import Any
 
 from comptroller.ledger import journal, snapshots, state
+from comptroller.ledger.anchored import Anchored
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import Ambiguous, Conflict, Exists, Unavailable
 from comptroller.ledger.stores.memory import MemoryStore
@@ -73,3 +74,9 @@ def a_conflict_means_stored(patch: Patch) -> None:
         return data
 
     patch.setattr(Journal, "_settle", careless)
+
+
+@mutant
+def the_bucket_alone_is_trusted(patch: Patch) -> None:
+    """M20: a journal that is cut off or restored from an old copy is gone on with."""
+    patch.setattr(Anchored, "_refusal", lambda _self, _seen: None)

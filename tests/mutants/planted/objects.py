@@ -110,19 +110,6 @@ def launched_again_on_one_lease(patch: Patch) -> None:
 
 
 @mutant
-def a_suspended_job_is_over(patch: Patch) -> None:
-    """A Job that a queue has suspended is settled, and nobody thinks of its being resumed."""
-    queues_are_let(patch)
-    settled_as_seen(patch, "paused")
-
-
-@mutant
-def a_resumed_job_goes_on(patch: Patch) -> None:
-    """A Job that was suspended may go on with a new pod, and its deadline counts anew."""
-    queues_are_let(patch)
-
-
-@mutant
 def what_has_no_label_is_not_ours(patch: Patch) -> None:
     """Nobody looks for objects that watches do not bring because our label was taken off."""
     patch.setattr(
@@ -139,9 +126,3 @@ def orphans_are_nobodys(patch: Patch) -> None:
     """A pod without an owner belongs to no attempt."""
     by_job = kubernetes.by_job
     patch.setattr(kubernetes, "by_job", lambda pods: by_job(pod for pod in pods if not orphaned(pod)))
-
-
-@mutant
-def without_a_job_there_is_no_pod(patch: Patch) -> None:
-    """A pod whose Job was taken away is not looked at."""
-    patch.setattr(kubernetes, "stand_in", lambda _pods, **_: None)

@@ -74,3 +74,15 @@ def prices_never_age(patch: Patch) -> None:
 
 def _without_age(prices: PriceList) -> PriceList:
     return prices.model_copy(update={"spec": prices.spec.model_copy(update={"max_age": None})})
+
+
+@mutant
+def a_feed_is_believed(patch: Patch) -> None:
+    """M14: what a feed answers is the price, also where that is a thousandth of the cap."""
+    patch.setattr(book.PriceBook, "_plausible", staticmethod(lambda _entry, quote: quote))
+
+
+@mutant
+def the_node_is_not_looked_at(patch: Patch) -> None:
+    """A pod that came to a node of another class costs what was asked for."""
+    patch.setattr(plan, "missing_places", lambda *_: iter(()))

@@ -99,6 +99,10 @@ def test_a_node_that_is_not_known_costs_what_its_selector_says() -> None:
     assert billed(world(lists=prices(SMALL))) == 3_000_000
 
 
+def test_a_price_that_is_too_old_for_a_launch_is_what_a_node_costs() -> None:
+    assert billed(world(FIRM, lists=prices(SMALL, LARGE, maxAge="1s"), capacity="Spot")) == 10_000_000
+
+
 def test_a_list_that_is_gone_changes_nothing_of_what_runs() -> None:
     assert missing(world(SPOT, lists=prices(LARGE))) == []
 

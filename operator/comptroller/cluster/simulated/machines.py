@@ -17,6 +17,7 @@ from comptroller.cluster.simulated.timeline import Timeline
 from comptroller.cluster.simulated.trainer import Work, report, seconds_of_work
 from comptroller_api import contract, quantity
 from comptroller_api.contract import GRANT_ANNOTATION, LEASE_OVER, Assignment, report_key
+from comptroller_api.study import WHOLE_GPU
 
 _KILLED, _FAILED, _UNKNOWN = 137, 1, 255
 _NODE_GRACE = 40
@@ -98,6 +99,11 @@ class Machines:
         self._work = work
         self._controllers_alive = self._api_up = True
         self._done: dict[tuple[str, int], int] = {}
+
+    def join(self, node: Node) -> None:
+        """Add a node, which the scheduler looks at before all others."""
+        self.nodes.insert(0, node)
+        self.server.create("nodes", node.body(self.now), "kubelet")
 
     # -- time and weather ----------------------------------------------------------------------------------
 
@@ -199,6 +205,7 @@ class Machines:
             name=meta["name"],
             job=job,
             cpu=quantity.milli(requests.get("cpu", "0")),
+            gpus=int(requests.get(WHOLE_GPU, 0)),
             work=job.assignment,
             created=self.now,
             grace=spec.get("terminationGracePeriodSeconds", 30),
@@ -383,7 +390,9 @@ class Machines:
             fits = selector <= node.labels.items() and (node.capacity == "OnDemand" or bool(selector))
             if node.silent or node.dead or not fits:
                 continue
-            if sum(other.cpu for other in self.pods_on(node)) + pod.cpu <= self._milli_cores:
+            others = self.pods_on(node)
+            cpu, gpus = sum(other.cpu for other in others), sum(other.gpus for other in others)
+            if cpu + pod.cpu <= self._milli_cores and gpus + pod.gpus <= node.gpus:
                 return node
         return None
 

@@ -37,6 +37,7 @@ class Node:
     kind: str = "small"
     """The node class that people price it as."""
     capacity: str = "OnDemand"
+    gpus: int = 8
     silent: bool = False
     """Its network is gone; what runs on it runs on."""
     dead: bool = False
@@ -86,6 +87,8 @@ class Pod:
     """Its own `activeDeadlineSeconds`, as the kubelet knows it."""
     heard: int
     """Seconds granted, as the guard knows them."""
+    gpus: int = 0
+    """Whole ones requested."""
     index: int = 0
     scheduled: int | None = None
     node: Node | None = None
