@@ -311,6 +311,14 @@ class OperatorProcess:
             return httpx.get(f"http://127.0.0.1:{self._port}/healthz").is_success
         return False
 
+    def peak_mebibytes(self) -> float:
+        """The most memory that it had resident since it started."""
+        assert self._process is not None
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError("the kernel does not tell a process's memory")
+
     def kill(self) -> None:
         """`kill -9`."""
         if self._process is not None:

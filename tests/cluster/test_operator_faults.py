@@ -106,7 +106,7 @@ def test_without_s3_pods_end_at_their_lease_nothing_is_launched_and_all_resumes(
     operator: OperatorProcess,
 ) -> None:
     namespace = operator.namespace
-    search = {"trials": 1, "rungs": {"epochs": [1500]}}
+    search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [1500]}}
     names = ("patient", "steady")
     cluster.apply(*(study(name, namespace, search=search, runtime={"lease": LEASE}) for name in names))
     eventually(lambda: phases(cluster, namespace) == ["fit", "fit"], 180, "two pods train")

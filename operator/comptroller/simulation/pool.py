@@ -38,3 +38,4 @@ def _prepare() -> None:
     structlog.configure(cache_logger_on_first_use=True)  # nothing else runs in this process
     # What is there before the first run stays; looking through it again and again costs a tenth of the time.
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
