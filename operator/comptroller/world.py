@@ -128,6 +128,8 @@ class Run:
     """The kubelets of all live pods no longer report, so nobody can see whether they still run."""
     done: bool = False
     """The trainer is over and its pod is not: another container keeps it."""
+    restarted: bool = False
+    """A container of a live pod runs again: its image was replaced, and with it perhaps the guard."""
     pod_deadline: int = 0
     """The pods' own `activeDeadlineSeconds`, the largest of those that are live."""
     template: Requested | None = None

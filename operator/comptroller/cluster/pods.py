@@ -102,6 +102,11 @@ def terminated(pod: Body | None) -> Body | None:
     return None
 
 
+def is_restarted(pod: Body) -> bool:
+    """Return whether a container runs again, which kubelets let it only where somebody changed its image."""
+    return any(one.get("restartCount", 0) > 0 for one in pod.get("status", {}).get("containerStatuses", []))
+
+
 def is_outlived(pod: Body) -> bool:
     """Return whether the trainer has ended and another container keeps its pod running.
 

@@ -80,6 +80,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         bound=sum(of_pods.bound(pod) is not None for pod in pods),
         live=bool(live),
         unreachable=bool(live) and all(_is_lost(pod, lost_nodes) for pod in live),
+        restarted=any(map(of_pods.is_restarted, live)),
         done=any(map(of_pods.is_outlived, live)),
         pod_deadline=max(
             (pod.get("spec", {}).get("activeDeadlineSeconds") or NEVER for pod in live), default=0

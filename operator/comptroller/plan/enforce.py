@@ -16,8 +16,9 @@ from comptroller_api.trial import End
 
 def intrusion(attempt: Attempt, run: Run) -> tuple[End, str] | None:
     """Return the end, and the reason for people, of a run that is no longer what was leased."""
-    if run.hidden:
-        return "Suspended", "its labels were taken off, so that the operator no longer sees it"
+    if run.hidden or run.restarted:
+        labels = "its labels were taken off, so that the operator no longer sees it"
+        return "Suspended", labels if run.hidden else "the image of one of its containers was replaced"
     if run.done:
         end, why = classify(run)
         message = "its trainer has ended, and another container keeps its pod running"

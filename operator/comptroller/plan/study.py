@@ -351,7 +351,7 @@ class StudyPass:
             return
         if run.stop is not None:
             # A pod whose trainer is done has no guard any more, so that its kubelet has to end it too.
-            self.actions += ending(run, overdue=run.done)
+            self.actions += ending(run, overdue=run.done or run.restarted)
         elif (why := self._why_stop(attempt, run, verdict, lowered, wanted=wanted)) is not None:
             self.actions.append(Stop(run.name, *why, run.uid))
         else:

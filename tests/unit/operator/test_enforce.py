@@ -217,6 +217,18 @@ def test_a_sidecar_that_outlives_the_trainer_is_ended_and_its_time_is_billed():
     assert (stage.spent, stage.attempt.end) == (90, "Finished")
 
 
+def test_a_pod_whose_image_was_replaced_is_stopped_and_its_own_deadline_is_lowered():
+    stage = running()
+    stage.bodies[1]["status"]["containerStatuses"] = [
+        {"name": "trainer", "restartCount": 1, "state": {"running": {}}}
+    ]
+    (stop,) = of(todo.Stop, stage.at(30))
+    assert "image of one of its containers was replaced" in stop.reason
+    stage.bodies[0]["spec"]["activeDeadlineSeconds"] = 1
+    stage.bodies[0]["metadata"]["annotations"] = {"comptroller.dev/stop": stop.end}
+    assert of(todo.Expire, stage.at(31))
+
+
 def test_a_pod_whose_only_container_has_ended_is_left_to_its_kubelet():
     stage = running()
     stage.bodies.pop()
