@@ -17,7 +17,9 @@ from comptroller_api.meta import (
 )
 from comptroller_api.money import Amount, Currency, PositiveAmount
 
-TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+_NO_ZONES = {"Factory", "localtime", "posixrules"}
+"""Names of the database for a machine whose zone nobody has set, and for links of a machine's own."""
+TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()) - _NO_ZONES
 """The names of the IANA time zone database; a directory of it, such as Europe, is none."""
 A_TIME_ZONE = "must be an IANA time zone such as 'UTC' or 'Europe/Berlin'"
 

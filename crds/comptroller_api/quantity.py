@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from comptroller_api.meta import MORE_THAN_ZERO, RULES, Rule, matches
+from comptroller_api.meta import MORE_THAN_ZERO, RULES, Rule, matches, quoting
 
 _UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _DURATION = r"^([0-9]{1,5}(\.[0-9]{1,6})?(ns|us|ms|s|m|h)){1,4}$"
@@ -40,6 +40,17 @@ Quantity = Annotated[
     matches(_QUANTITY, "must be a quantity such as '500m', '2' or '512Mi', not negative"),
 ]
 """A Kubernetes quantity: `500m`, `2`, `512Mi`."""
+
+
+def at_least(least: str, why: str) -> Rule:
+    """A quantity of less than `least` is refused, and the sentence says `why`."""
+    sentence = f"must be at least {least}: {why}"
+    return Rule(
+        f"!self.matches(r'{_QUANTITY}') || !quantity(self).isLessThan(quantity('{least}'))",
+        sentence,
+        told=quoting("'", "self", f"' {sentence}"),
+    )
+
 
 PositiveQuantity = Annotated[Quantity, MORE_THAN_ZERO]
 """A quantity of more than nothing."""
@@ -116,9 +127,8 @@ def seconds(duration: str) -> int:
     return -(-nanoseconds(duration) // 10**9)
 
 
-@lru_cache(maxsize=4096)
-def milli(quantity: str) -> int:
-    """Thousandths of a `Quantity`, rounded up: `milli("1") == 1000`.
+def exact(quantity: str) -> Decimal:
+    """Return what a `Quantity` comes to.
 
     Raises:
         ValueError: the text is not a quantity.
@@ -126,8 +136,17 @@ def milli(quantity: str) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?", quantity)
     if not match:
         raise ValueError(f"{quantity!r} is not a quantity such as '500m', '2' or '512Mi'")
-    value = Decimal(match[1]) * _SUFFIX[match[2] or ""] * 1000
-    return int(value.to_integral_value(rounding="ROUND_CEILING"))
+    return Decimal(match[1]) * _SUFFIX[match[2] or ""]
+
+
+@lru_cache(maxsize=4096)
+def milli(quantity: str) -> int:
+    """Thousandths of a `Quantity`, rounded up: `milli("1") == 1000`.
+
+    Raises:
+        ValueError: the text is not a quantity.
+    """
+    return int((exact(quantity) * 1000).to_integral_value(rounding="ROUND_CEILING"))
 
 
 def whole(quantity: str) -> int:

@@ -11,6 +11,8 @@ from comptroller_api.quantity import (
     Duration,
     PositiveNumber,
     PositiveQuantity,
+    Quantity,
+    at_least,
     durations,
     is_number,
     is_whole,
@@ -199,14 +201,21 @@ def _without_default(schema: dict[str, Any]) -> None:
     del schema["default"]
 
 
+_ROOM = at_least("16Mi", "a trainer cannot live in less; bytes have a unit, as in '2Gi'")
+
+
 class Resources(Model):
     """Requests, which are also the limits and what is billed."""
 
-    cpu: PositiveQuantity = Field(default="1", description="Cores, such as 2 or 500m.")
-    memory: PositiveQuantity = Field(default="2Gi", description="Bytes, such as 2Gi.")
-    ephemeral_storage: PositiveQuantity | None = Field(
+    cpu: Annotated[Quantity, at_least("1m", "Kubernetes counts nothing less")] = Field(
+        default="1", description="Cores, such as 2 or 500m; at least 1m."
+    )
+    memory: Annotated[Quantity, _ROOM] = Field(
+        default="2Gi", description="Bytes, such as 2Gi; at least 16Mi."
+    )
+    ephemeral_storage: Annotated[Quantity, _ROOM] | None = Field(
         default=None,
-        description=f"Bytes of the node's disk, such as 100Gi; {SCRATCH} if absent.",
+        description=f"Bytes of the node's disk, such as 100Gi; at least 16Mi; {SCRATCH} if absent.",
         # So that entries of the ledger that were written without it keep their bytes.
         exclude_if=lambda value: value is None,
     )
@@ -241,13 +250,15 @@ class Resources(Model):
         return self.ephemeral_storage or SCRATCH
 
 
+_IMAGE = r"^[A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]*$"
+_AN_IMAGE = "must be an image such as 'registry.example.com/trainer:1.0', without spaces"
+
+
 class Runtime(Model):
     """The pod a trial runs in."""
 
-    image: str | None = Field(
+    image: Annotated[str, Field(max_length=512), matches(_IMAGE, _AN_IMAGE)] | None = Field(
         default=None,
-        min_length=1,
-        max_length=512,
         description="A trainer image; the operator's default if absent.",
     )
     node_class: NodeClassName = Field(description="A node class of a PriceList.")

@@ -65,11 +65,12 @@ class Settings(BaseSettings):
 
     @property
     def site(self) -> SitePolicy:
-        """The floors and images that the platform team requires of every study."""
+        """What the platform team requires of every study."""
         return SitePolicy(
             min_duration=self.lease_min_duration,
             min_grace=self.lease_min_grace,
             min_slack=self.lease_min_slack,
             guarded=tuple(image for image in self.guarded_images.split(",") if image),
             images=tuple(image for image in self.allowed_images.split(",") if image),
+            ledger=self.ledger_uri,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from comptroller_api import quantity
 from comptroller_api.study import Study
@@ -17,9 +18,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class SitePolicy:
-    """Floors below a study's lease, as durations, and the trainer images that a study may name.
+    """Floors below a study's lease, as durations, images that a study may name, and the ledger's place.
 
-    The chart refuses such studies at admission; a study that is there all the same is held.
+    The chart refuses other leases and images at admission; a study that is there all the same is held.
     """
 
     min_duration: str = ""
@@ -32,6 +33,8 @@ class SitePolicy:
     """Further images whose first process is our guard, written as `images` are."""
     images: tuple[str, ...] = ()
     """Images, in any tag and digest unless they name one, or prefixes that end in '/'; any where empty."""
+    ledger: str = ""
+    """The URI of the journals, which no key of a trainer may write."""
 
     def refusals(self, study: Study) -> Iterator[Refusal]:
         """Yield what the study asks for and may not have."""
@@ -55,6 +58,14 @@ class SitePolicy:
                 f"spec.runtime.image: {runtime.image} is not an allowed trainer image; allowed: {allowed}",
             )
 
+        artifacts = study.spec.artifacts.uri
+        if _overlap(self.ledger, artifacts):
+            yield Refusal(
+                "ArtifactsInLedger",
+                f"spec.artifacts.uri: {artifacts} overlaps the ledger's {self.ledger}, which the key of the"
+                " artifacts could then write; name another bucket, or a prefix next to the ledger's",
+            )
+
     def is_guarded(self, image: str) -> bool:
         """Return whether an image that a study names keeps to its lease by itself."""
         return any(_covers(guarded, image) for guarded in self.guarded)
@@ -66,6 +77,17 @@ class SitePolicy:
 
 ANYTHING = SitePolicy()
 """A site policy that requires nothing."""
+
+
+def _overlap(ledger: str, artifacts: str) -> bool:
+    """Return whether one of two URIs of S3 is the other or below it."""
+    if not ledger.startswith("s3://"):
+        return False
+    one, other = (
+        f"{parts.netloc}/{parts.path.strip('/')}".rstrip("/") + "/"
+        for parts in map(urlsplit, (ledger, artifacts))
+    )
+    return one.startswith(other) or other.startswith(one)
 
 
 def _covers(allowed: str, image: str) -> bool:

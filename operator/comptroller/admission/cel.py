@@ -10,6 +10,7 @@ from cel_expr_python import cel
 from comptroller.admission import refusal
 from comptroller.admission.refusal import Refusal
 from comptroller_api.meta import RULES
+from comptroller_api.quantity import exact
 from comptroller_api.schema import Schema
 
 _OLD = re.compile(r"\boldSelf\b")
@@ -83,8 +84,13 @@ def _comparable(value: Any, schema: Schema) -> Any:
 
 
 def _is_sorted(items: list[Any]) -> bool:
-    plain = [getattr(item, "plain_value", lambda item=item: item)() for item in items]
+    plain = [_plain(item) for item in items]
     return plain == sorted(plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own value of one that CEL's runtime may have wrapped."""
+    return value.plain_value() if hasattr(value, "plain_value") else value
 
 
 @cache
@@ -102,9 +108,34 @@ def _environment() -> cel.Env:
             )
         ],
     )
+    # A float stands for a quantity; rules call the function on quantities of ours alone.
+    of_text = cel.FunctionDecl(
+        "quantity",
+        [
+            cel.Overload(
+                "string_to_quantity",
+                return_type=cel.Type.DOUBLE,
+                parameters=[cel.Type.STRING],
+                is_member=False,
+                impl=lambda text: float(exact(_plain(text))),
+            )
+        ],
+    )
+    is_less = cel.FunctionDecl(
+        "isLessThan",
+        [
+            cel.Overload(
+                "quantity_is_less_than",
+                return_type=cel.Type.BOOL,
+                parameters=[cel.Type.DOUBLE, cel.Type.DOUBLE],
+                is_member=True,
+                impl=lambda one, other: _plain(one) < _plain(other),
+            )
+        ],
+    )
     return cel.NewEnv(
         variables={"self": cel.Type.DYN, "oldSelf": cel.Type.DYN},
-        extensions=[cel.CelExtension("kubernetes", [is_sorted])],
+        extensions=[cel.CelExtension("kubernetes", [is_sorted, of_text, is_less])],
     )
 
 

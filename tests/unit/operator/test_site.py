@@ -107,3 +107,29 @@ def test_another_image_is_refused_with_those_that_are_allowed(image: str) -> Non
 
 def test_without_a_list_any_image_is_allowed() -> None:
     assert refused(SitePolicy(), study(image="anything")) == []
+
+
+@pytest.mark.parametrize(
+    ("ledger", "artifacts", "overlap"),
+    [
+        ("s3://ledger/books", "s3://ledger/books", True),
+        ("s3://ledger/books", "s3://ledger/books/artifacts/", True),
+        ("s3://ledger/books/", "s3://ledger/books/ledger/team/journal", True),
+        ("s3://ledger/books", "s3://ledger", True),
+        ("s3://ledger/books", "s3://ledger/", True),
+        ("s3://ledger", "s3://ledger/artifacts", True),
+        ("s3://ledger/books", "s3://ledger/bookshelf", False),
+        ("s3://ledger/books", "s3://ledger/artifacts", False),
+        ("s3://ledger/books", "s3://artifacts/books", False),
+        ("file:///ledger", "s3://ledger/books", False),
+    ],
+)
+def test_artifacts_are_kept_where_their_key_cannot_write_the_ledger(
+    ledger: str, artifacts: str, overlap: bool
+) -> None:
+    changes = {"spec.artifacts.uri": artifacts}
+    one = Study.model_validate(manifests.change(manifests.valid("Study"), changes))
+    found = refused(Settings(ledger_uri=ledger).site, one)
+    assert [reason for reason, _ in found] == ["ArtifactsInLedger"] * overlap
+    for _, message in found:
+        assert message.startswith(f"spec.artifacts.uri: {artifacts} overlaps the ledger's {ledger}, which")
