@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from comptroller.admission import cel, metadata, refusal, structure
@@ -15,6 +16,8 @@ _NOT_CHECKED = (
     " complete validation"
 )
 _ROOT = "<nil>"
+_RESEMBLES = 0.8
+"""How alike two groups are, from 0 to 1, of which one is taken for the other misspelt."""
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -27,8 +30,17 @@ class Verdict:
 
 
 def concerns(manifest: Mapping[str, Any]) -> bool:
-    """Whether the manifest is meant for this API; one that says no `apiVersion` is."""
-    return str(manifest.get("apiVersion", GROUP)).partition("/")[0] == GROUP
+    """Return whether the manifest is meant for this API; one without an `apiVersion` or with a misspelt one is."""
+    version = str(manifest.get("apiVersion", API_VERSION))
+    return version.partition("/")[0] == GROUP or _is_misspelt(version, str(manifest.get("kind", "")))
+
+
+def _is_misspelt(version: str, kind: str) -> bool:
+    """Return whether an `apiVersion` resembles ours; the core API, without a group, has no kind of ours."""
+    group, slash, _ = version.partition("/")
+    if not slash and kind in _BY_NAME:
+        return group != GROUP
+    return group != GROUP and bool(get_close_matches(group.lower(), [GROUP], cutoff=_RESEMBLES))
 
 
 def admit(manifest: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> Verdict:
@@ -42,7 +54,8 @@ def admit(manifest: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> 
         if field not in manifest:
             return Verdict(None, (refusal.required(field),))
         if manifest[field] not in known:
-            return Verdict(None, (refusal.unsupported(field, manifest[field], known),))
+            meant = API_VERSION if field == "apiVersion" and concerns(manifest) else ""
+            return Verdict(None, (refusal.unsupported(field, manifest[field], known, meant),))
     kind = _BY_NAME[manifest["kind"]]
     content = deepcopy(dict(manifest))
     strict = _unknown(content, kind)

@@ -5,12 +5,18 @@ later key win over an earlier one.
 """
 
 import re
+import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+MAX_BYTES = 8 * 2**20
+"""The most bytes of a text that is read; the API server takes no object of more than 3 MiB."""
+MAX_DEPTH = 100
+"""How deep maps and lists may be in each other: ours need less than 20, schemas of others about 50."""
 _TRUE = {"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"}
 _FALSE = {"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"}
 _NULL = {"", "~", "null", "Null", "NULL"}
@@ -19,7 +25,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
 class ManifestError(ValueError):
-    """The text is not YAML or JSON, or not a list of objects."""
+    """The text is not YAML or JSON, not a list of objects, too large, or too deep."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,21 @@ class Manifest:
 
 class _Loader(yaml.SafeLoader):
     """Resolves plain scalars and builds maps as `kubectl` does."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Compose a node, and count the nodes around it before Python's own stack is used up."""
+        self.depth += 1
+        try:
+            if self.depth > MAX_DEPTH:
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise yaml.composer.ComposerError(
+                    None, None, f"maps and lists are more than {MAX_DEPTH} deep in each other", mark
+                )
+            return super().compose_node(parent, index)  # type: ignore[no-untyped-call,no-any-return]
+        finally:
+            self.depth -= 1
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 - PyYAML's own name and form
 
@@ -117,8 +138,11 @@ def parse(text: str, source: str = "-") -> list[Manifest]:
     """The objects of one text; a `List` stands for its items, an empty document for nothing.
 
     Raises:
-        ManifestError: the text is not YAML, or a document is not an object.
+        ManifestError: the text is not YAML, has more than `MAX_BYTES` bytes, nests maps and lists more than
+            `MAX_DEPTH` deep, or a document is not an object.
     """
+    if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise ManifestError(_too_large(source))
     out = []
     try:
         for node in yaml.compose_all(text, Loader=_Loader):
@@ -138,6 +162,10 @@ def parse(text: str, source: str = "-") -> list[Manifest]:
     return out
 
 
+def _too_large(source: str) -> str:
+    return f"{source}: it has more than {MAX_BYTES // 2**20} MiB, and no manifest has"
+
+
 def _construct(node: yaml.Node) -> Any:
     loader = _Loader("")
     try:
@@ -147,13 +175,17 @@ def _construct(node: yaml.Node) -> Any:
 
 
 def read(path: Path) -> list[Manifest]:
-    """The objects of a file.
+    """The objects of a file, or of standard input where `path` is `-`.
 
     Raises:
         OSError: the file cannot be read.
         ManifestError: see `parse`.
     """
+    with nullcontext(sys.stdin.buffer) if str(path) == "-" else path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ManifestError(_too_large(str(path)))
     try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
+        return parse(content.decode("utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: {error}") from error

@@ -31,9 +31,10 @@ def required(field: str, detail: str = "") -> Refusal:
     return Refusal(field, f"Required value{detail and f': {detail}'}", blocks=True)
 
 
-def unsupported(field: str, value: Any, values: list[str]) -> Refusal:
+def unsupported(field: str, value: Any, values: list[str], meant: str = "") -> Refusal:
     listed = ", ".join(json.dumps(v, ensure_ascii=False) for v in values)
-    return Refusal(field, f"Unsupported value: {shown(value)}: supported values: {listed}", blocks=True)
+    hint = f' (did you mean "{meant}"?)' if meant else ""
+    return Refusal(field, f"Unsupported value: {shown(value)}: supported values: {listed}{hint}", blocks=True)
 
 
 def too_long(field: str, limit: int) -> Refusal:

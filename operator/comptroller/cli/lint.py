@@ -1,6 +1,5 @@
 """`comptroller lint`: what the API server, the trainer and the launcher would refuse, without any of them."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,18 +8,20 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from comptroller.admission import Manifest, ManifestError, admit, concerns, parse, read
-from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, printable
+from comptroller.admission import Manifest, ManifestError, admit, concerns, read
+from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, printable, refuse
 from comptroller.cli.trainers import Described, described, said
 from comptroller.pricing import PriceBook, Unpriced
 from comptroller.pricing.offline import declared
-from comptroller_api.crd import Object
+from comptroller_api.crd import KINDS, Object
+from comptroller_api.meta import API_VERSION
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
 from comptroller_api.trainer import Trainer
 
 _REFUSED = {"NoPrice", "AmbiguousNodes"}
 """Reasons that depend neither on the day nor on which of the files are applied together."""
+_KINDS = [kind.name for kind in KINDS]
 _SUFFIXES = {".yaml", ".yml", ".json"}
 
 
@@ -34,9 +35,11 @@ class Finding:
     name: str
     errors: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    skipped: str = ""
+    """Why the manifest was not checked; empty where it was."""
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.line}: {self.kind} {self.name}" if self.kind else ""
+        return f"{self.source}:{self.line}: {self.kind} {self.name}".rstrip() if self.kind else ""
 
 
 _Checked: TypeAlias = tuple[Finding, Object | None]
@@ -53,13 +56,14 @@ def lint(
     """Validate manifests as the API server would, and studies' parameters as the trainer would.
 
     Where a PriceList among them prices a study's node class, it must price all that the study requests.
-    Objects of other APIs in the same files are passed over. Exits 1 where something is refused.
+    Objects of other APIs in the same files are named and skipped. Exits 1 where something is refused, or
+    where nothing was checked.
     """
     known = described(trainer)
     checked: list[_Checked] = []
     for path in _expand(files):
         try:
-            found = parse(sys.stdin.read()) if str(path) == "-" else read(path)
+            found = read(path)
         except OSError as error:
             raise typer.BadParameter(f"{path}: {error.strerror}") from error
         except ManifestError as error:
@@ -67,14 +71,18 @@ def lint(
             continue
         checked += [
             _check(manifest, known, assumed=trainer is None)
-            for manifest in found
             if concerns(manifest.content)
+            else (_skipped(manifest), None)
+            for manifest in found
         ]
     findings = list(_priced(checked, int(time.time())))
     if output is Form.JSON:
         print_json([vars(finding) for finding in findings])
     else:
         typer.echo(printable("\n".join(_lines(findings))))
+    if all(finding.skipped for finding in findings):
+        where = ", ".join(map(str, files))
+        refuse(f"nothing was checked: {where} has no object of {API_VERSION} ({', '.join(_KINDS)})")
     raise typer.Exit(REFUSED if any(finding.errors for finding in findings) else DONE)
 
 
@@ -85,6 +93,11 @@ def _expand(paths: list[Path]) -> list[Path]:
         inside = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES) if path.is_dir() else [path]
         out += inside
     return out
+
+
+def _skipped(manifest: Manifest) -> Finding:
+    why = f"skipped, since {manifest.api_version} is another API"
+    return Finding(manifest.source, manifest.line, manifest.kind or "object", manifest.name, (), skipped=why)
 
 
 def _check(manifest: Manifest, trainer: Trainer | None, *, assumed: bool) -> _Checked:
@@ -127,5 +140,8 @@ def _lines(findings: list[Finding]) -> list[str]:
         where = f"{finding}: " if finding.kind else ""
         lines += [where + error for error in finding.errors]
         lines += [f"{where}note: {note}" for note in finding.notes]
+        lines += [where + finding.skipped] if finding.skipped else []
     refused = sum(bool(finding.errors) for finding in findings)
-    return [*lines, f"{len(findings)} checked, {refused} refused"]
+    skipped = sum(bool(finding.skipped) for finding in findings)
+    counts = f"{len(findings) - skipped} checked, {refused} refused"
+    return [*lines, f"{counts}, {skipped} skipped" if skipped else counts]

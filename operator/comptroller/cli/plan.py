@@ -1,6 +1,5 @@
 """`comptroller plan`: what a study would cost, before it costs anything."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from comptroller.admission import ManifestError, admit, concerns, parse, read
+from comptroller.admission import ManifestError, admit, concerns, read
 from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, refuse
 from comptroller.cli.planned import Planned, as_json, print_tables, to_markdown
 from comptroller.cli.trainers import Described, described, said
@@ -122,7 +121,7 @@ def _objects(paths: Sequence[Path], trainer: str | None) -> Iterator[tuple[Objec
     known = described(trainer)
     for path in dict.fromkeys(paths):
         try:
-            found = parse(sys.stdin.read()) if str(path) == "-" else read(path)
+            found = read(path)
         except OSError as error:
             raise typer.BadParameter(f"{path}: {error.strerror}") from error
         except ManifestError as error:

@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 import manifests
+from comptroller.admission import manifests as manifest_files
 from comptroller.cli.lint import lint
 from comptroller_api.trainer import reference
 
@@ -46,15 +47,21 @@ def test_a_bad_one_is_told_with_its_place_and_the_servers_sentence(bad: Path) ->
     result = runner.invoke(app, [str(bad)])
     assert result.exit_code == 1
     assert result.stdout == (
+        f"{bad}:1: Secret: skipped, since v1 is another API\n"
         f'{bad}:3: Study digits: spec.search.parallel: Invalid value: "object":'
-        " parallel must not be more than trials\n1 checked, 1 refused\n"
+        " parallel must not be more than trials\n1 checked, 1 refused, 1 skipped\n"
     )
 
 
 def test_machines_read_json(bad: Path) -> None:
     result = runner.invoke(app, [str(bad), "-o", "json"])
-    [finding] = json.loads(result.stdout)
+    skipped, finding = json.loads(result.stdout)
     assert (result.exit_code, finding["name"], len(finding["errors"])) == (1, "digits", 1)
+    assert (skipped["kind"], skipped["errors"], skipped["skipped"]) == (
+        "Secret",
+        [],
+        "skipped, since v1 is another API",
+    )
 
 
 def test_a_directory_stands_for_its_manifests(good: Path, bad: Path) -> None:
@@ -64,6 +71,74 @@ def test_a_directory_stands_for_its_manifests(good: Path, bad: Path) -> None:
 
 def test_standard_input_is_read(good: Path) -> None:
     assert runner.invoke(app, ["-"], input=good.read_text()).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["comptroler.dev/v1alpha1", "Comptroller.dev/v1alpha1", "comptroller/v1alpha1", "v1alpha1", "v1"],
+)
+def test_a_misspelt_group_is_refused_with_the_one_that_is_meant(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "misspelt.yaml"
+    path.write_text(documents(manifests.change(manifests.valid("Study"), {"apiVersion": version})))
+    result = runner.invoke(app, [str(path)])
+    assert result.exit_code == 1
+    assert f'apiVersion: Unsupported value: "{version}"' in result.stdout
+    assert '(did you mean "comptroller.dev/v1alpha1"?)' in result.stdout
+
+
+@pytest.mark.parametrize(
+    "other", [("v1", "ConfigMap"), ("kubeflow.org/v1beta1", "Trial"), ("compute.example.dev/v1", "Budget")]
+)
+def test_an_object_of_another_api_next_to_ours_is_named_and_no_error(
+    good: Path, tmp_path: Path, other: tuple[str, str]
+) -> None:
+    version, kind = other
+    path = tmp_path / "other.yaml"
+    path.write_text(documents({"apiVersion": version, "kind": kind, "metadata": {"name": "b"}}))
+    result = runner.invoke(app, [str(path), str(good)])
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f"{path}:1: {kind} b: skipped, since {version} is another API\n2 checked, 0 refused, 1 skipped\n",
+    )
+    alone = runner.invoke(app, [str(path)])
+    assert alone.exit_code == 1
+    assert f"nothing was checked: {path} has no object of comptroller.dev/v1alpha1" in alone.stderr
+
+
+@pytest.mark.parametrize("text", ["", "---\n---\n", "# nothing\n"])
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_run_that_checks_nothing_fails(tmp_path: Path, text: str, form: str) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text(text)
+    for where in (path, tmp_path):
+        result = runner.invoke(app, [str(where), "-o", form])
+        assert result.exit_code == 1
+        assert f"error: nothing was checked: {where} has no object of" in result.stderr
+    assert "nothing was checked: - has" in runner.invoke(app, ["-"], input=text).stderr
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "{a: " * 5000, "- " * 5000, '{"a":' * 5000])
+def test_what_is_too_deep_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text(text)
+    result = runner.invoke(app, [str(path)])
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{path}: maps and lists are more than 100 deep in each other")
+    assert "Traceback" not in result.output
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_bytes(b"[" + b" " * manifest_files.MAX_BYTES)
+    result = runner.invoke(app, [str(path)])
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{path}: it has more than 8 MiB, and no manifest has")
+
+
+def test_input_that_is_not_text_is_refused() -> None:
+    result = runner.invoke(app, ["-"], input=b"\xff\xfe")
+    assert result.exit_code == 1
+    assert "-: 'utf-8' codec can't decode" in result.stdout
 
 
 def test_text_that_is_not_yaml_is_refused(tmp_path: Path) -> None:
