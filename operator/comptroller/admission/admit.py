@@ -30,7 +30,7 @@ class Verdict:
 
 
 def concerns(manifest: Mapping[str, Any]) -> bool:
-    """Return whether the manifest is meant for this API; one without an `apiVersion` or with a misspelt one is."""
+    """Return whether the manifest is meant for this API; its `apiVersion` may be absent or misspelt."""
     version = str(manifest.get("apiVersion", API_VERSION))
     return version.partition("/")[0] == GROUP or _is_misspelt(version, str(manifest.get("kind", "")))
 

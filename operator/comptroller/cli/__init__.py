@@ -12,6 +12,7 @@ app = typer.Typer(
     help="Spends a training budget well and never overspends it.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # our texts are plain: markup would drop what stands in square brackets
     pretty_exceptions_enable=False,
 )
 

@@ -30,6 +30,7 @@ app = typer.Typer(
     name="ledger",
     help="Check the books, explain a balance, export what was spent. Needs only the bucket.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _BATCH = re.compile(r"(?P<root>.*?)ledger/[^/]+/journal/[0-9]{12}\.json")
