@@ -33,7 +33,7 @@ class Preflight:
     def check(self, namespace: str, studies: Iterable[Study]) -> None:
         """Look at the storage of `studies`, all that have not begun in `namespace`; blocks.
 
-        The operator may not be allowed to read data: of them only a bucket that does not exist counts.
+        The operator may not be allowed to list data: then only a bucket that does not exist counts.
         """
         known = {key: value for key, value in self._found.items() if key[0] != namespace}
         for study in studies:
@@ -57,9 +57,28 @@ class Preflight:
                 "ArtifactsUnavailable", f"spec.artifacts.uri: {root} cannot be read: {why}"[:512]
             )
         for uri in _data(study):
-            if _NO_BUCKET in (why := self._refusal(uri)):
-                return Unreachable("DataUnavailable", f"spec.data: {uri} cannot be read: {why}"[:512])
+            if why := self._lacking(uri):
+                return Unreachable("DataUnavailable", f"spec.data: {uri} {why}"[:512])
         return None
+
+    def _lacking(self, uri: str) -> str:
+        """Return why there are surely no data below the prefix `uri`; nothing where that is not known."""
+        try:
+            if self._artifacts.first(uri) is not None:
+                return ""
+        except StoreError as error:
+            return f"cannot be read: {error}" if _NO_BUCKET in str(error) else ""
+        if self._is_object(uri):
+            return f"is an object; name the prefix that holds it, {uri.rstrip('/').rpartition('/')[0]}"
+        return "has no objects below it, so there are no data to train on"
+
+    def _is_object(self, uri: str) -> bool:
+        try:
+            return self._artifacts.get(uri, 0) is not None
+        except TooLarge:
+            return True
+        except StoreError:
+            return False
 
     def _refusal(self, uri: str) -> str:
         try:

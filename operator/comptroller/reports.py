@@ -13,7 +13,7 @@ from comptroller_api.text import plain
 
 
 class Artifacts(Protocol):
-    """Read access to what trainers left in object storage."""
+    """Read access to object storage: what trainers left, and what they are to find."""
 
     def get(self, uri: str, limit: int, /) -> bytes | None:
         """Return the object at `uri`, or `None` where there surely is none.
@@ -21,6 +21,14 @@ class Artifacts(Protocol):
         Raises:
             TooLarge: it has more than `limit` bytes.
             StoreError: it cannot be read now.
+        """
+        ...
+
+    def first(self, uri: str, /) -> str | None:
+        """Return the URI of one object below the prefix `uri`, or `None` where there surely is none.
+
+        Raises:
+            StoreError: the prefix cannot be listed, as where nobody allows it.
         """
         ...
 

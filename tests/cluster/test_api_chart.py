@@ -267,6 +267,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(f"AWS_{name}", "test")
     for bucket in ("artifacts", "datasets"):
         boto3.client("s3").create_bucket(Bucket=bucket)
+    boto3.client("s3").put_object(Bucket="datasets", Key="mnist/train", Body=b"1")
     yield "s3://artifacts"
     server.stop()
 

@@ -109,6 +109,10 @@ class Simulation:
             raise TooLarge(uri)
         return found
 
+    def first(self, uri: str) -> str | None:
+        """`Artifacts`; data are there."""
+        return uri
+
     def reconcile(self, operator: Controller | None = None) -> bool:
         """One reconcile; what faults raise is for the next one."""
         try:

@@ -288,6 +288,9 @@ class Process(Store):
             return self._call(f"GET {_short(key)}", lambda: self._report(key))
         return self._call(f"GET {_short(key)}", lambda: self._remote.get(key, limit))
 
+    def first(self, uri: str) -> str | None:
+        return self._call(f"LIST {_short(uri)}", lambda: uri)
+
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
         return self._call(f"LIST {prefix}", lambda: iter(list(self._remote.keys(prefix, after))))
 

@@ -1,19 +1,31 @@
 """What is checked before the first lease, at no cost."""
 
+import boto3
 import pytest
+from moto import mock_aws
 
-from comptroller.ledger.store import Unavailable
+from comptroller.ledger.store import TooLarge, Unavailable
+from comptroller.ledger.stores import Objects
 from comptroller.preflight import Preflight
 from comptroller.world import Unreachable
 from worlds import SmallWorld, study
 
 
 class Store:
-    def __init__(self, **wrong):
-        self.wrong, self.reads = wrong, []
+    def __init__(self, *, kept=("s3://data/digits/train",), **wrong):
+        self.wrong, self.kept = wrong, kept
 
-    def get(self, uri, _limit):
-        self.reads.append(uri)
+    def get(self, uri, limit):
+        self._answer(uri)
+        if uri in self.kept and limit < 1:
+            raise TooLarge(uri)
+        return b"" if uri in self.kept else None
+
+    def first(self, uri):
+        self._answer(uri)
+        return next((key for key in self.kept if key.startswith(f"{uri}/")), None)
+
+    def _answer(self, uri):
         for bucket, why in self.wrong.items():
             if uri.startswith(f"s3://{bucket}/"):
                 raise Unavailable(why)
@@ -43,6 +55,29 @@ def test_storage_is_tried_as_far_as_the_operator_may(wrong, reason):
     found = preflight.found("team")
     assert (found["u1"].reason if found else None) == reason
     assert not preflight.found("elsewhere")
+
+
+def test_an_empty_prefix_of_data_is_found_before_anything_is_paid():
+    preflight = Preflight(Store(kept=()), lambda: 0)
+    preflight.check("team", [study()])
+    found = preflight.found("team")["u1"]
+    uri = study().spec.data.uri
+    assert (found.reason, found.message) == (
+        "DataUnavailable",
+        f"spec.data: {uri} has no objects below it, so there are no data to train on",
+    )
+
+
+def test_an_object_in_the_place_of_a_prefix_is_named():
+    uri = study().spec.data.uri
+    preflight = Preflight(Store(kept=(uri,)), lambda: 0)
+    preflight.check("team", [study()])
+    found = preflight.found("team")["u1"]
+    above = uri.rpartition("/")[0]
+    assert (found.reason, found.message) == (
+        "DataUnavailable",
+        f"spec.data: {uri} is an object; name the prefix that holds it, {above}",
+    )
 
 
 def test_what_works_is_tried_once_and_what_does_not_again_after_a_while():
@@ -81,3 +116,20 @@ def test_a_study_whose_storage_is_away_holds_no_money():
         away.reason,
         away.message,
     )
+
+
+@mock_aws
+def test_a_prefix_is_listed_as_the_trainer_lists_it(monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client, objects = boto3.client("s3"), Objects()
+    client.create_bucket(Bucket="data")
+    client.put_object(Bucket="data", Key="empty/", Body=b"")  # as a console makes a folder
+    assert [objects.first(uri) for uri in ("s3://data/empty", "s3://data/none", "s3://data")] == [None] * 3
+    client.put_object(Bucket="data", Key="digits/train", Body=b"1")
+    found = [
+        objects.first(uri) for uri in ("s3://data/digits", "s3://data/digits/", "s3://data", "s3://data/dig")
+    ]
+    assert found == ["s3://data/digits/train"] * 3 + [None]
+    assert objects.first("s3://data/digits/train") is None
+    with pytest.raises(Unavailable, match="NoSuchBucket"):
+        objects.first("s3://nowhere/digits")

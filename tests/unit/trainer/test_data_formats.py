@@ -300,6 +300,13 @@ def test_an_empty_source_is_named(tmp_path: Path, format_: str) -> None:
     assert "no files to train on" in message or "no state.json" in message
 
 
+@pytest.mark.parametrize("format_", ["Parquet", "ImageFolder", "WebDataset", "HuggingFace", "IDX", "NPZ"])
+def test_a_file_where_a_prefix_is_wanted_is_named(tmp_path: Path, format_: str) -> None:
+    (tmp_path / "source").write_bytes(b"PAR1")
+    message = refused(tmp_path, {"format": format_})
+    assert f"source: is a file; a source is a prefix, such as file://{tmp_path}" in message
+
+
 def test_a_table_without_rows_is_named(tmp_path: Path) -> None:
     assert "no samples" in refused(tmp_path, lambda root: table(root, x=[], label=[]))
 

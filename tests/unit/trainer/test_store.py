@@ -76,6 +76,13 @@ def test_keys_are_listed_in_order_below_the_prefix(store: Store) -> None:
     assert store.list("c/") == []
 
 
+def test_an_object_is_told_from_a_prefix(store: Store) -> None:
+    store.put("k", b"1")
+    assert not store.is_object()
+    assert open_store(store.uri_of("k")).is_object()
+    assert not open_store(store.uri_of("none")).is_object()
+
+
 def test_deletion_is_idempotent(store: Store) -> None:
     store.put("k", b"1")
     store.delete("k")

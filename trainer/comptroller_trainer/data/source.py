@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comptroller_trainer.data.manifest import File, Step
+from comptroller_trainer.errors import MissingError
 from comptroller_trainer.store import Store
 
 Numbers = NDArray[np.uint8] | NDArray[np.float32]
@@ -46,6 +47,8 @@ class Files:
         """All there are, sorted; paths below the source's prefix."""
         if self._keys is None:
             self._keys = self._store.list("")
+            if not self._keys:
+                self._must_be_prefix()
             for key in self._keys:
                 if ".." in PurePosixPath(key).parts or key.startswith("/"):
                     raise DataError(f"{key}: leads out of the source")
@@ -56,9 +59,20 @@ class Files:
 
         Raises:
             MissingError: there is none.
+            DataError: the source is a file itself.
         """
-        self._fetched[key] = path = self._store.fetch(key, self._cache)
+        try:
+            self._fetched[key] = path = self._store.fetch(key, self._cache)
+        except MissingError:
+            self._must_be_prefix()
+            raise
         return path
+
+    def _must_be_prefix(self) -> None:
+        """Raise `DataError` where the source is one file; its files are looked for below it."""
+        if self._store.is_object():
+            above = self.uri.rpartition("/")[0]
+            raise DataError(f"{self.uri}: is a file; a source is a prefix, such as {above}")
 
     def tree(self, keys: Sequence[str]) -> Path:
         """A local directory where each of `keys` is at its own path, which readers may go by."""

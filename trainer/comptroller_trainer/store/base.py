@@ -42,6 +42,10 @@ class Store(ABC):
         """The keys that start with `prefix`, sorted."""
 
     @abstractmethod
+    def is_object(self) -> bool:
+        """Return whether there is an object at `uri` itself; false too where that cannot be known."""
+
+    @abstractmethod
     def delete(self, key: str) -> None:
         """Remove the object; fine if there is none."""
 

@@ -65,6 +65,9 @@ class DirectoryStore(Store):
                 and (key := path.relative_to(self._root).as_posix()).startswith(prefix)
             )
 
+    def is_object(self) -> bool:
+        return self._root.is_file()
+
     def delete(self, key: str) -> None:
         with _as_store_errors(self.uri_of(key)):
             (self._root / key).unlink(missing_ok=True)

@@ -111,6 +111,16 @@ class S3Store(Store):
                 for entry in page.get("Contents", [])
             )
 
+    def is_object(self) -> bool:
+        if not self._prefix:
+            return False
+        try:
+            with _as_store_errors(self.uri):
+                self._client.head_object(Bucket=self._bucket, Key=self._prefix.rstrip("/"))
+        except StoreError:
+            return False
+        return True
+
     def delete(self, key: str) -> None:
         with _as_store_errors(self.uri_of(key)):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)

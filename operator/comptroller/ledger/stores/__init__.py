@@ -60,6 +60,21 @@ class Objects:
         except ValueError as error:
             raise Unavailable(str(error)) from error
 
+    def first(self, uri: str) -> str | None:
+        """Return the URI of one object below the prefix `uri`, or `None` where there surely is none.
+
+        An object whose name ends with a slash is a folder of a console's, and counts as nothing.
+
+        Raises:
+            Unavailable: not known.
+        """
+        parts = urlsplit(uri)
+        prefix = f"{unquote(parts.path).strip('/')}/".lstrip("/")
+        for key in self._store(parts.scheme, parts.netloc).keys(prefix):
+            if not key.endswith("/"):
+                return f"{parts.scheme}://{parts.netloc}/{key}"
+        return None
+
     def _store(self, scheme: str, bucket: str) -> Store:
         """The store of a bucket: no more than its name and the clients that all buckets share."""
         if scheme != "s3":
