@@ -6,6 +6,7 @@ three kinds of faults goes deeper into each than a run with twenty.
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from comptroller.cluster.simulated import KINDS
@@ -284,7 +285,10 @@ class _Draw(Tenants):
         return faults.Stale(at, slot, kinds, seconds)
 
     def controllers_down(self) -> Iterator[Event]:
-        yield faults.ControllersDown(self._at(), self.rng.choice((10, 60, 200)))
+        at, seconds = self._at(), self.rng.choice((10, 60, 200))
+        yield faults.ControllersDown(at, seconds)
+        if self._chance(30):  # so that only the kubelet is left to end it
+            yield replace(self._study(3, max(0, at - 10)), lease=30, longest=600, foreign=True)
 
     def late_start(self) -> Iterator[Event]:
         """A day of a budget ends while Jobs wait for a controller that is down."""

@@ -88,21 +88,3 @@ def renewed_though_nothing_is_heard(patch: Patch) -> None:
 def late_start_let_be(patch: Patch) -> None:
     """A Job that has not begun may begin at any time."""
     patch.setattr(leases.Leases, "too_late", lambda _self, _attempt: False)
-
-
-@mutant
-def launched_whatever_became_of_its_terms(patch: Patch) -> None:
-    """A lease that was given may be used at any time, also in another period or at another price."""
-    patch.setattr(leases.Leases, "launchable", lambda _self, _attempt: True)
-
-
-@mutant
-def renewed_at_another_cap(patch: Patch) -> None:
-    """A renewal holds the cap of its day, and not the one that its attempt is billed by."""
-    patch.setattr(leases.known, "same_cap", lambda _price, _quote: True)
-
-
-@mutant
-def a_foreign_image_is_renewed(patch: Patch) -> None:
-    """M9: an image without our guard is leased like our own, and its pod may run for the longest attempt."""
-    patch.setattr(leases.Leases, "guarded", property(lambda _self: True))

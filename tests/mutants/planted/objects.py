@@ -67,12 +67,6 @@ def talked_out_of_its_lease(patch: Patch) -> None:
 
 
 @mutant
-def what_carries_a_stop_was_stopped(patch: Patch) -> None:
-    """M2: the note of a stop is taken for the stop, whoever wrote it."""
-    nobody_ends(patch)
-
-
-@mutant
 def parallelism_0_is_a_tombstone(patch: Patch) -> None:
     """M3: a Job with a parallelism of 0 runs nothing, also where its pod is in its grace period."""
     spans = runs._spans

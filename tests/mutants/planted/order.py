@@ -126,12 +126,6 @@ def acts_though_another_writer_was_first(patch: Patch) -> None:
 
 
 @mutant
-def goes_on_where_it_stood_still(patch: Patch) -> None:
-    """An operator that stood still carries out what it had planned, however long ago."""
-    patch.setattr(controller, "_OUTDATED", 10**9)
-
-
-@mutant
 def closed_without_taking_its_name(patch: Patch) -> None:
     """An attempt that is not wanted any more is closed, though another operator may be launching it."""
     steer = study.StudyPass._steer

@@ -1,10 +1,8 @@
 """Mistakes in prices: what there is, what it is of, and when it is charged."""
 
-from dataclasses import replace
 from typing import Any
 
 from comptroller import plan
-from comptroller.plan import settle
 from comptroller.pricing import Quote, book
 from comptroller.pricing.rates import HourlyRates
 from comptroller_api.pricelist import PriceList
@@ -21,29 +19,6 @@ def held_at_the_price_of_the_day(patch: Patch) -> None:
 def billed_above_the_cap_it_was_held_at(patch: Patch) -> None:
     """A price above the cap that sized the hold is billed in full."""
     patch.setattr(HourlyRates, "at_most", lambda self, _cap: self)
-
-
-@mutant
-def billed_at_the_last_price_throughout(patch: Patch) -> None:
-    """An attempt is billed at the price of its end, also for the time before that was the price."""
-    cost = settle.cost_so_far
-
-    def at_last(books: Any, attempt: Any, run: Any, now: int) -> int:
-        last = tuple(price.model_copy(update={"since": 0}) for price in attempt.changes[-1:])
-        return cost(books, replace(attempt, changes=last), run, now)
-
-    patch.setattr(settle, "cost_so_far", at_last)
-
-
-@mutant
-def billed_at_the_first_price_throughout(patch: Patch) -> None:
-    """An attempt is billed at the price of its launch, whatever the price has become."""
-    cost = settle.cost_so_far
-    patch.setattr(
-        settle,
-        "cost_so_far",
-        lambda books, attempt, run, now: cost(books, replace(attempt, changes=()), run, now),
-    )
 
 
 @mutant

@@ -65,12 +65,6 @@ def a_pod_ends_with_its_trainer(patch: Patch) -> None:
 
 
 @mutant
-def what_was_given_up_has_ended(patch: Patch) -> None:
-    """A pod that the control plane marked as failed, without asking its node, is over."""
-    patch.setattr(pods, "given_up", lambda _pod: False)
-
-
-@mutant
 def what_vanished_cost_nothing(patch: Patch) -> None:
     """An attempt whose Job and pods somebody took away is settled as if it had never run."""
 
@@ -82,18 +76,6 @@ def what_vanished_cost_nothing(patch: Patch) -> None:
             self.given_up.add(key)
 
     patch.setattr(ended.Closing, "vanished", nothing)
-
-
-@mutant
-def what_is_found_later_is_not_posted(patch: Patch) -> None:
-    """What an attempt has cost after its books were closed stays unposted."""
-    patch.setattr(settle, "adjustment", lambda *_: None)
-
-
-@mutant
-def an_uncertain_end_is_not_bounded(patch: Patch) -> None:
-    """An end that nobody vouches for is billed as it is."""
-    patch.setattr(settle, "bounded", lambda run, _seconds: run)
 
 
 @mutant
