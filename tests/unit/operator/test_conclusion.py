@@ -2,7 +2,7 @@
 
 import pytest
 
-from worlds import SmallWorld, study
+from worlds import NOW, SmallWorld, study
 
 GOOD = {"accuracy": 0.9}
 LABEL = "data.label: column 'clas' does not exist; columns are: a, b, class"
@@ -51,6 +51,25 @@ def test_a_ceiling_that_is_reached_before_any_result_fails_the_study_until_it_is
     while world.open:
         world.end(metrics=GOOD)
     assert world.conditions["Complete"].reason == "TrialsDone"
+
+
+def test_a_reason_that_study_and_trial_share_is_said_once():
+    world = SmallWorld(study(ceiling="0.10"))
+    world.end(137, "", seconds=75, deadline=True)
+    assert world.conditions["Failed"].message.count("the ceiling of 0.10 USD") == 1
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_study_that_is_too_old_says_so_once_and_lacks_no_money(begun):
+    old = study(ceilings={"wallClock": "1s"})
+    world = SmallWorld() if begun else SmallWorld(old, now=NOW + 1, server_now=NOW + 1)
+    if begun:
+        world.end(75, "")
+        world.amend(old)
+        world.end(75, "")
+    failed = world.conditions["Failed"]
+    assert failed.reason == "NoTrialSucceeded"
+    assert failed.message.count("older than its wallClock ceiling 1s") == 1
 
 
 def test_a_ceiling_that_is_reached_after_a_result_completes_the_study():
