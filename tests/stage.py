@@ -140,6 +140,11 @@ class Stage:
         """Seconds at the price, of the study's account."""
         return self.books.accounts["study/u1"].spent // PER_SECOND
 
+    def told(self, second):
+        """The conditions that are true after a pass, by type, as the study's status would say them."""
+        (record,) = of(todo.RecordStudy, self.at(second))
+        return {one.type: one for one in record.status.conditions if one.status == "True"}
+
     @property
     def attempt(self):
         """The first attempt."""

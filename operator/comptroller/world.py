@@ -38,6 +38,8 @@ class Exit:
     """The reason of the pod's `DisruptionTarget` condition."""
     rejected: str = ""
     """Why the kubelet did not take the pod, or evicted it."""
+    unstarted: bool = False
+    """The pod is over, and its container was never started."""
 
 
 @dataclass(frozen=True, slots=True)

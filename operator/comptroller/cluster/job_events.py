@@ -36,6 +36,15 @@ class _Job:
     due: float
     """Seconds of the monotonic clock from which its events are read."""
     message: str = ""
+    over: bool = False
+    """Its events were read after it had ended: they say nothing new."""
+
+    def wants(self, now: float, *, over: bool) -> bool:
+        """Return whether to read its events: those of a Job that is over once, where none is known."""
+        if not over:
+            return now >= self.due
+        wanted, self.over = not (self.over or self.message), True
+        return wanted
 
 
 class JobEvents:
@@ -54,7 +63,7 @@ class JobEvents:
                 continue
             uids.add(run.uid)
             known = self._jobs.setdefault(run.uid, _Job(namespace, self._clock() + _AFTER))
-            if self._clock() >= known.due and reads < _READS:
+            if reads < _READS and known.wants(self._clock(), over=run.ended is not None):
                 reads += 1
                 known.due = self._clock() + _EVERY
                 known.message = await self._refusal(namespace, run.uid)
@@ -79,6 +88,7 @@ class JobEvents:
 
 
 def _podless(run: Run) -> bool:
-    """Return whether a run's Job should have a pod and has none."""
-    waits = run.started is not None and run.ended is None and run.stop is None
+    """Return whether a run's Job should have a pod and has none, or ended without one."""
+    never = run.ended is None or (run.scheduled is None and not run.unseen)
+    waits = run.started is not None and never and run.stop is None
     return waits and not (run.requested or run.tombstone or run.paused or run.exit.message)

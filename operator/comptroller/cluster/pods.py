@@ -21,6 +21,8 @@ _PROMPT = 15
 """Seconds within which a kubelet that is heard has reported that a container ended."""
 _ROUNDED = 1
 """Seconds by which stamps of whole seconds may seem to be in the wrong order."""
+BY_DEADLINE = "DeadlineExceeded"
+"""The reason of a pod that its own deadline ended, and of a Job that its deadline did."""
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _BEGINNING = frozenset({"", "ContainerCreating", "PodInitializing"})
 """Why a container waits that is about to begin; every other reason is trouble."""
@@ -146,9 +148,26 @@ def rejected(pod: Body | None) -> str:
     """Return why the kubelet did not take the pod, or evicted it; empty where it did neither."""
     status = (pod or {}).get("status", {})
     reason = status.get("reason") or ""
-    if status.get("phase") != "Failed" or reason in {"", "DeadlineExceeded"}:
+    if status.get("phase") != "Failed" or reason in {"", BY_DEADLINE}:
         return ""
     return f"{reason}: {status.get('message', '')}"
+
+
+def unstarted(pod: Body) -> bool:
+    """Return whether a pod failed before its trainer's container was ever started.
+
+    The kubelet says of such a container that it is terminated in a way it does not know, and neither when it
+    was started nor its id. A kubelet that refuses a pod gives no status of any container.
+    """
+    if pod.get("status", {}).get("phase") != "Failed" or given_up(pod):
+        return False
+    for one in pod["status"].get("containerStatuses", []):
+        if one["name"] == "trainer":
+            state = one.get("state", {})
+            done = state.get("terminated", {})
+            ran = "running" in state or done.get("startedAt") or done.get("finishedAt")
+            return not (ran or one.get("containerID") or one.get("lastState"))
+    return True
 
 
 def given_up(pod: Body) -> bool:
@@ -177,6 +196,8 @@ def span(pod: Body, job_over: int | None) -> tuple[int | None, int | None, bool]
     """Return when a pod began to hold a node, when it ceased to, and whether the end is certain.
 
     A pod that is on no node costs nothing: its beginning is `None`. An end is `None` while the pod may run.
+    Where no container was ever started there is no time of an end. Then it is estimated from when the kubelet
+    reported it, and not from when the Job's controller learned of that, which a later pass sees.
 
     Args:
         pod: its body.
@@ -190,14 +211,13 @@ def span(pod: Body, job_over: int | None) -> tuple[int | None, int | None, bool]
     if not finished(pod):
         return start, None, True
     ends = list(_ends(pod))
-    lost = condition(pod, "DisruptionTarget")
     if not ends:
         if given_up(pod):
             return start, None, True  # it may run on where nobody can look
-        if lost:
-            return start, unix(lost["lastTransitionTime"]), True
-        end = job_over or reported(pod)
-        return start, NEVER if end is None else max(start, end), end is not None
+        lost = condition(pod, "DisruptionTarget")
+        # A pod that is evicted is marked first, and ends when its kubelet has seen to that.
+        known = reported(pod) or job_over or (unix(lost["lastTransitionTime"]) if lost else None)
+        return start, NEVER if known is None else max(start, known), False
     return start, *_by_clocks(pod, start, max(ends), job_over)
 
 

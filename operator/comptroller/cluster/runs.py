@@ -133,8 +133,8 @@ def _silence(pod: Body) -> tuple[int, str, int]:
     First one that could not begin, then what failed, the earliest first: it ended the others.
     """
     done = of_pods.terminated(pod)
-    if done is None:
-        return (0 if of_pods.stuck(pod) else 2), "", index_of(pod)
+    if done is None or of_pods.unstarted(pod):
+        return (0 if of_pods.stuck(pod) or of_pods.unstarted(pod) else 2), "", index_of(pod)
     return (3 if done.get("exitCode") == 0 else 1), done.get("finishedAt") or "", index_of(pod)
 
 
@@ -151,7 +151,7 @@ def _overran(status: Body) -> bool:
     return any(
         condition["type"] in {"FailureTarget", "Failed"}
         and condition["status"] == "True"
-        and condition.get("reason") == "DeadlineExceeded"
+        and condition.get("reason") == of_pods.BY_DEADLINE
         for condition in status.get("conditions", [])
     )
 
@@ -166,15 +166,17 @@ def _digest(pods: Iterable[Body]) -> str | None:
 
 
 def _exit(pod: Body | None, terminal: Body | None, *, overran: bool) -> Exit:
-    done, lost = of_pods.terminated(pod) or {}, of_pods.condition(pod, "DisruptionTarget")
-    code = done.get("exitCode")
+    unstarted = pod is not None and of_pods.unstarted(pod)
+    # A container that was never started has no exit code, though the kubelet makes one up.
+    done = {} if unstarted else of_pods.terminated(pod) or {}
+    lost, code = of_pods.condition(pod, "DisruptionTarget"), done.get("exitCode")
     # A trainer that finished leaves its report's digest there, and nothing that went wrong.
     left = "" if code == EXIT_FINISHED else without_digest(str(done.get("message", "")))
     message = plain(left, _MESSAGE) or plain(of_pods.stuck(pod), _MESSAGE)
     if code is None and terminal is not None and terminal["type"] == "Complete":
         code = EXIT_FINISHED
     by_guard = code == EXIT_SUSPENDED and message.startswith(LEASE_OVER)
-    by_kubelet = pod is not None and pod.get("status", {}).get("reason") == "DeadlineExceeded"
+    by_kubelet = pod is not None and pod.get("status", {}).get("reason") == of_pods.BY_DEADLINE
     return Exit(
         code=code,
         message=message,
@@ -182,4 +184,5 @@ def _exit(pod: Body | None, terminal: Body | None, *, overran: bool) -> Exit:
         deadline=by_guard or by_kubelet or overran,
         disruption=plain(lost.get("reason", ""), _MESSAGE) if lost else "",
         rejected=plain(of_pods.rejected(pod), _MESSAGE),
+        unstarted=unstarted,
     )

@@ -7,6 +7,7 @@ from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Entry, Start
 from comptroller.plan import settle
 from comptroller.plan.enforce import ending
+from comptroller.plan.trouble import overdue
 from comptroller.world import AttemptKey, Run, World
 from comptroller_api.study import Study
 
@@ -146,10 +147,9 @@ class Closing:
 
     def _overdue(self, attempt: Attempt, run: Run) -> bool:
         """Return whether a pod that is seen to run should have been ended by all others."""
-        if not run.live or run.unreachable or run.pod_deadline <= 1:
+        if run.unreachable or run.pod_deadline <= 1:
             return False
-        latest = max(start for start, _ in run.billed(self._now))
-        return self._now > latest + attempt.granted + self.overhead
+        return overdue(attempt, run, self.overhead, self._now) is not None
 
     def _never_runs(self, attempt: Attempt, run: Run) -> bool:
         return run.deleted_unstarted and not attempt.bound

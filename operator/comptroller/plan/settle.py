@@ -9,13 +9,15 @@ from comptroller.ledger.entries import Adjust, Close, Entry, Place, Post, Price,
 from comptroller.plan.prices import price_key
 from comptroller.plan.trials import NOT_STARTED
 from comptroller.pricing.rates import HourlyRates, metered
-from comptroller.world import Run, World
+from comptroller.world import Exit, Run, World
 from comptroller_api import contract
 from comptroller_api.trial import End
 
 _KILLED = 137
 _BY_DEADLINE = frozenset({None, contract.EXIT_SUSPENDED, _KILLED, 143})
 """Exit codes that a deadline explains; work that failed before it, failed."""
+_ESTIMATED = 15
+"""Seconds by which the end of a pod may be estimated otherwise in a later pass."""
 _SKEW = 5
 """Seconds by which the operator's clock may be ahead of the API server's."""
 _NODE_LOST = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
@@ -36,6 +38,8 @@ def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911, PLR0912  (a d
         return "Unavailable", done.message
     if run.stop is not None:
         return run.stop, run.stop_reason or "stopped"
+    if done.unstarted:
+        return _without_work(done)
     if done.out_of_memory or done.code == contract.EXIT_OUT_OF_MEMORY:
         return "OutOfMemory", done.message or "the container was killed for memory"
     if done.code is None and done.message and run.scheduled is not None:
@@ -55,6 +59,15 @@ def classify(run: Run) -> tuple[End, str]:  # noqa: C901, PLR0911, PLR0912  (a d
     if done.code == _KILLED:
         return "Error", done.message or done.rejected or "killed (exit 137)"
     return "Error", done.message or f"exit {done.code}"
+
+
+def _without_work(done: Exit) -> tuple[End, str]:
+    """Return the end of a run whose container was never started: no lease of it was used for work."""
+    taken = ": ".join(filter(None, (done.disruption, done.rejected)))
+    end: End = "LeaseExpired" if done.deadline else "Preempted" if taken else "Suspended"
+    when = "when its lease ended" if done.deadline else "when its pod was ended"
+    why = done.message or taken or f"its container had not been started {when}"
+    return end, f"{NOT_STARTED}: {why}"
 
 
 def billed_seconds(attempt: Attempt, run: Run, ended: int) -> int:
@@ -155,9 +168,12 @@ def adjustment(books: Books, attempt: Attempt, run: Run) -> Adjust | None:
 
     It is charged at the price that the attempt was launched at. What was settled without knowing the end of
     the run is billed for more seconds than are leased, so that only what was never paid for is found here.
+    Books are closed once a pod is over. Where the same pod seems to have ended a little later by what is
+    known now, only the estimate is another.
     """
     seconds = billed_seconds(attempt, run, run.ended or 0) - books.billed_seconds(attempt)
-    if run.ended is None or seconds <= 0 or attempt.price is None:
+    doubt = _ESTIMATED if _is_what_was_billed(attempt, run) else 0
+    if run.ended is None or seconds <= doubt or attempt.price is None:
         return None
     gpus = attempt.resources.gpus
     cap = HourlyRates.read(attempt.price.rates, "Cap", gpus)
@@ -171,6 +187,12 @@ def adjustment(books: Books, attempt: Attempt, run: Run) -> Adjust | None:
         seconds=seconds,
         reason=f"it ran for {seconds} s more than was billed when its books were closed",
     )
+
+
+def _is_what_was_billed(attempt: Attempt, run: Run) -> bool:
+    """Return whether a closed attempt was billed for the pods that its run has, and no others came since."""
+    pods = len(run.billed(run.ended or 0))
+    return run.scheduled == attempt.started and pods <= attempt.resources.pods
 
 
 def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reason: str) -> Iterator[Entry]:

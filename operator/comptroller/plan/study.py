@@ -121,8 +121,10 @@ class StudyPass:
     def _close(self) -> Closing:
         """Close the books on what is over, and on attempts whose trial somebody deleted."""
         closing = Closing(self.world, self.leases.overhead)
+        known = {trial.spec.number: trial for trial in self.trials}
         for key in sorted(key for key in self.world.runs if key[0] == self.uid):
-            closing.settle(self.world.runs[key])
+            run, trial = self.world.runs[key], known.get(key[1])
+            closing.settle(run if trial is None else trouble.recalled(run, trial))
         for attempt in list(self.world.books.open_attempts(self.uid)):
             if attempt.trial in self.gone:
                 closing.abandon(attempt, "its trial is gone", self.study)
@@ -379,7 +381,7 @@ class StudyPass:
         elif idle is not None and run.idle_seconds >= quantity.seconds(idle.window):
             why = f"{trials.IDLE}: utilization under {idle.threshold}% for {run.idle_seconds}s"
         else:
-            why = trouble.not_started(run, self.world.now)
+            why = trouble.not_started(attempt, run, self.world.now)
         return None if why is None else ("Suspended", why)
 
     def _launch_of(self, trial: Trial, attempt: Attempt) -> Launch:
@@ -427,12 +429,8 @@ class StudyPass:
 
     def _record_trial(self, p: Progress, step: Step) -> None:
         run = self.world.runs.get((self.uid, p.number, p.open.number)) if p.open else None
-        status = trials.trial_status(
-            p,
-            step.outcome,
-            step.reason or (self._trouble(run, p.open) if run else ""),
-            self.world.now,
-        )
+        told = self._trouble(trouble.recalled(run, p.trial), p.open) if run else ""
+        status = trials.trial_status(p, step.outcome, step.reason or told, self.world.now)
         if status != p.trial.status:
             self.actions.append(RecordTrial(p.trial, status))
 
@@ -441,6 +439,21 @@ class StudyPass:
         if run.ended is None and silent(run) and self.study.spec.runtime.lease.renewal == "Renew":
             return "no heartbeat comes from it, so its lease is not renewed"
         return run.exit.message or (places.trouble(attempt) if attempt else "")
+
+    def _with_overruns(self, everything: list[Progress], verdict: Verdict) -> Verdict:
+        """Return the verdict with what runs on after its lease, and what is done about that."""
+        found = []
+        for attempt in (p.open for p in everything if p.open is not None):
+            run = self.world.runs.get((attempt.study, attempt.trial, attempt.number))
+            if run is None:
+                continue
+            if (end := trouble.overdue(attempt, run, self.leases.overhead, self.world.now)) is not None:
+                found.append(trouble.overrun(attempt, run, end))
+        if not found or verdict.final:
+            return verdict
+        if verdict.state == "Active":
+            return Verdict("Active", "LeaseOverrun", "; ".join(found))
+        return replace(verdict, message="; ".join([verdict.message, *found]))
 
     def _record_study(self, everything: list[Progress], steps: dict[int, Step], verdict: Verdict) -> None:
         if self.study.metadata.deletion_timestamp:
@@ -466,7 +479,7 @@ class StudyPass:
             states,
             [p.trial for p in everything],
             account,
-            verdict,
+            self._with_overruns(everything, verdict),
             self.world.now,
         )
         if self.unread and (told := self.study.status) is not None:

@@ -6,17 +6,23 @@ The study then waits, longer each time, and goes on with one attempt until that 
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comptroller.ledger.books import Attempt
 from comptroller.plan.trials import NOT_STARTED, Progress, in_vain, pause
 from comptroller.status import rfc3339
 from comptroller.world import AttemptKey, Run
+from comptroller_api.trial import Trial
 
 FAILED_CREATE = "FailedCreate"
 """How the message begins where the Job controller could not make a pod."""
-_REFUSED, _UNPLACED = 60, 180
-"""Seconds that a pod may be refused or stuck on its node, and may wait for a node that has to boot."""
+_DEFINITE = frozenset({"CreateContainerConfigError", "InvalidImageName", "ErrImageNeverPull"})
+"""What keeps a container from being started until somebody mends it: a missing Secret, key or image name."""
+_MISSING, _REFUSED, _UNPLACED = 15, 60, 180
+"""Seconds that a pod may lack such a thing, may be refused or stuck on its node, and may wait for a node that
+has to boot."""
+_BEFORE_THE_END = 10
+"""Seconds before the end of its lease at which a pod that has not begun is ended at the latest."""
 _WORKING = 60
 """Seconds that an attempt runs before it counts as a sign that others can, too."""
 _WORD = re.compile(r"[A-Z][A-Za-z0-9]{2,63}")
@@ -39,15 +45,67 @@ def stuck(run: Run) -> bool:
     return waits and bool(run.exit.message) and not run.exit.disruption
 
 
-def not_started(run: Run, now: int) -> str | None:
-    """Return why a run is ended that has not begun its work for too long."""
+def not_started(attempt: Attempt, run: Run, now: int) -> str | None:
+    """Return why a run is ended that has not begun its work for too long.
+
+    It is ended before its lease is, whatever it waits for: a lease that ended is one that was used.
+    """
     since = run.started if run.scheduled is None else run.scheduled
     if not stuck(run) or since is None:
         return None
-    waits_for_node = run.scheduled is None and not run.exit.message.startswith(FAILED_CREATE)
-    if now - since < (_UNPLACED if waits_for_node else _REFUSED):
+    last = since if run.started is None else run.started
+    last += attempt.granted - min(_BEFORE_THE_END, attempt.granted // 2)
+    if now < min(since + _patience(run), last):
         return None
     return f"{NOT_STARTED}: {run.exit.message}"
+
+
+def _patience(run: Run) -> int:
+    """Return the seconds for which a run may be stuck."""
+    if run.scheduled is None:
+        return _REFUSED if run.exit.message.startswith(FAILED_CREATE) else _UNPLACED
+    return _MISSING if _first_word(run.exit.message) in _DEFINITE else _REFUSED
+
+
+def recalled(run: Run, trial: Trial) -> Run:
+    """Return a run that ended before it began, with what its trial's status says kept it from beginning.
+
+    The API server forgets: a quota's refusal is of a Job that waits, and what a container waits for is lost
+    when its pod is ended.
+    """
+    begun = run.scheduled is not None and not run.exit.unstarted
+    if run.ended is None or begun or run.exit.message or trial.status is None:
+        return run
+    said = trial.status.reason if trial.status.state == "Running" else ""
+    return replace(run, exit=replace(run.exit, message=said)) if _first_word(said) else run
+
+
+def overdue(attempt: Attempt, run: Run, overhead: int, now: int) -> int | None:
+    """Return when a pod that still runs should have been ended, in unix seconds; `None`: not yet, or it is.
+
+    Args:
+        attempt: its attempt in the books.
+        run: what is seen of it.
+        overhead: seconds that a pod may outlive its lease.
+        now: unix seconds.
+    """
+    if not run.live or run.ended is not None:
+        return None
+    end = max(start for start, _ in run.billed(now)) + attempt.granted + overhead
+    return end if now > end else None
+
+
+def overrun(attempt: Attempt, run: Run, end: int) -> str:
+    """Return a sentence on an attempt that runs on though it should have been ended at `end`."""
+    if run.unreachable:
+        done = "its node does not report, so that it is billed to the end of its lease"
+    elif run.pod_deadline <= 1:
+        done = "its pod's own deadline was lowered so that the kubelet ends it, and it is billed until then"
+    else:
+        done = (
+            "its pod's own deadline is being lowered so that the kubelet ends it, and it is billed until then"
+        )
+    return f"attempt {attempt.name} runs on after its lease, which was over at {rfc3339(end)}: {done}"
 
 
 def trouble(everything: Sequence[Progress], runs: Mapping[AttemptKey, Run], now: int) -> Pause | None:
@@ -93,7 +151,10 @@ def _works(p: Progress, runs: Mapping[AttemptKey, Run], now: int) -> bool:
 
 
 def _word(attempt: Attempt, what: str) -> str:
-    if attempt.end == "Unavailable":
-        return "StorageUnavailable"
-    found = _WORD.fullmatch(what.split(":", 1)[0])
-    return found[0] if found else NOT_STARTED
+    return "StorageUnavailable" if attempt.end == "Unavailable" else _first_word(what) or NOT_STARTED
+
+
+def _first_word(what: str) -> str:
+    """Return the word before the colon with which the API server's messages begin; empty where none is."""
+    word, colon, _ = what.partition(":")
+    return word if colon and _WORD.fullmatch(word) else ""

@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from comptroller.cluster.job_events import JobEvents
 from comptroller.world import Requested, Run
 
@@ -63,6 +65,25 @@ def test_events_are_read_now_and_then_and_what_they_said_stays():
     clock.now = 20.0
     explained(events)
     assert len(reader.reads) == 2
+
+
+def test_a_job_that_ended_without_a_pod_is_explained_at_once_and_read_once():
+    reader = Reader(QUOTA)
+    events, over = JobEvents(reader, Clock()), replace(RUN, ended=40)
+    assert explained(events, over) == f"FailedCreate: {QUOTA}"
+    assert explained(events, over) == f"FailedCreate: {QUOTA}"
+    assert len(reader.reads) == 1
+    silent = Reader()
+    events = JobEvents(silent, Clock())
+    assert [explained(events, over) for _ in range(3)] == [""] * 3
+    assert len(silent.reads) == 1
+
+
+@pytest.mark.parametrize("pod", [{"scheduled": 12}, {"unseen": True}, {"stop": "Suspended"}])
+def test_a_job_that_ended_with_a_pod_or_by_a_stop_costs_no_request(pod):
+    reader = Reader(QUOTA)
+    assert explained(JobEvents(reader, Clock()), replace(RUN, ended=40, **pod)) == ""
+    assert not reader.reads
 
 
 def test_a_job_with_a_pod_costs_no_request():

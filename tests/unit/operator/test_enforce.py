@@ -54,6 +54,27 @@ def test_what_runs_on_after_its_lease_stays_open_is_expired_and_is_posted_as_it_
     assert (stage.spent, stage.books.overruns, stage.attempt.open) == (COVERED + 520, 1, False)
 
 
+def test_an_attempt_that_outlives_its_lease_is_named_in_its_studys_condition():
+    stage = running(renewal="Never")
+    stage.bodies[0]["spec"]["activeDeadlineSeconds"] = 21600
+    stage.bodies[1]["spec"] = stage.bodies[1]["spec"] | {"activeDeadlineSeconds": 7200}
+    assert stage.told(10 + COVERED)["Reconciling"].reason == "Running"
+    told = stage.told(10 + COVERED + 1)["Reconciling"]
+    assert told.reason == "LeaseOverrun"
+    assert f"attempt {NAME} runs on after its lease, which was over at {stamp(10 + COVERED)}" in told.message
+    assert "its pod's own deadline is being lowered so that the kubelet ends it" in told.message
+    stage.bodies[1]["spec"] = stage.bodies[1]["spec"] | {"activeDeadlineSeconds": 1}
+    assert "own deadline was lowered" in stage.told(10 + COVERED + 60)["Reconciling"].message
+    stage.study = stage.study.model_copy(
+        update={"spec": stage.study.spec.model_copy(update={"suspend": True})}
+    )
+    held = stage.told(10 + COVERED + 61)["Stalled"]
+    assert held.reason == "Suspended"
+    assert NAME in held.message
+    stage.lost_nodes = ("node-0",)
+    assert "its node does not report" in stage.told(10 + COVERED + 2)["Stalled"].message
+
+
 def test_a_stop_that_somebody_noted_is_put_in_force():
     stage = running()
     job, _ = stage.bodies
@@ -327,6 +348,70 @@ def test_what_is_found_after_an_attempt_was_closed_is_billed_before_it_may_go():
     assert (late.seconds, stage.spent, stage.books.overruns) == (1000, COVERED + 1000, 1)
     assert of(todo.Release, actions) == [todo.Release(NAME, "j1")]
     assert KEY in stage.books.adjustments
+
+
+# -- ends that nobody stamped --------------------------------------------------------------------------------
+
+
+UNKNOWN = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
+
+
+def never_started(reported=50):
+    """A pod whose Secret is missing, after its Job's deadline has ended it."""
+    stage = running(renewal="Never")
+    stage.bodies.pop()
+    pod = stage.pod(phase="Failed", reported=reported)
+    pod["status"]["containerStatuses"][0]["state"] = {"terminated": UNKNOWN}
+    return stage, pod
+
+
+def job_failed(stage, at):
+    failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+    stage.bodies[0]["status"] |= {"conditions": [failed | {"lastTransitionTime": stamp(at)}], "failed": 1}
+
+
+@pytest.mark.parametrize("seen_later", [51, 53, 60])
+def test_an_end_that_is_estimated_is_billed_as_the_kubelet_reported_it_and_once(seen_later):
+    stage, pod = never_started()
+    stage.at(50)
+    assert (stage.spent, stage.attempt.open) == (40, False)
+    job_failed(stage, seen_later)  # the Job's controller learns of it a moment later
+    stage.at(seen_later)
+    pod["metadata"]["managedFields"][0]["time"] = stamp(seen_later)  # and the kubelet writes again
+    stage.at(seen_later + 1)
+    assert of(Adjust, stage.entries) == []
+    assert (stage.spent, stage.books.overruns) == (40, 0)
+
+
+def test_an_end_that_nobody_reported_is_estimated_within_the_lease():
+    stage, _ = never_started(reported=10 + COVERED + 7200)
+    job_failed(stage, 10 + COVERED + 7200)
+    stage.at(10 + COVERED + 7210)
+    assert (stage.spent, stage.books.overruns) == (COVERED, 0)
+
+
+def test_a_clock_that_runs_ahead_is_no_later_expense_once_the_kubelet_writes_again():
+    stage = running()
+    stage.bodies.pop()
+    pod = stage.pod(phase="Succeeded", ended=310, clock=8, reported=311)
+    stage.at(312)
+    assert stage.spent == 301
+    pod["metadata"]["managedFields"][0]["time"] = stamp(320)
+    stage.at(321)
+    assert of(Adjust, stage.entries) == []
+
+
+@pytest.mark.parametrize("seconds", [5, 300])
+def test_a_pod_that_was_kept_from_being_seen_is_billed_however_short_it_was(seconds):
+    stage = running()
+    stage.bodies.pop()
+    stage.pod(phase="Failed", ended=110, code=75, reported=111)
+    stage.at(112)
+    assert stage.spent == 100
+    stage.pod(bound=120, phase="Failed", ended=120 + seconds, code=137, uid="p2", reported=121 + seconds)
+    stage.at(500)
+    assert [late.seconds for late in of(Adjust, stage.entries)] == [seconds]
+    assert stage.spent == 100 + seconds
 
 
 # -- images without our guard ------------------------------------------------------------------------------

@@ -150,13 +150,56 @@ def test_how_a_container_ended_says_how_the_attempt_did(terminated, extra, end):
     assert seconds(run) == [50]
 
 
-def test_an_image_that_is_not_there_is_an_error_and_says_so():
+def test_an_image_that_is_not_there_is_no_error_of_the_trainer_and_says_so():
     body, stuck = made(), pod("Failed", reason="DeadlineExceeded")
     stuck["status"]["containerStatuses"][0]["state"] = {
         "waiting": {"reason": "ErrImagePull", "message": "no such image"}
     }
     end, reason = classify(runs.run(body, stuck))
-    assert (end, reason) == ("Error", "ErrImagePull: no such image")
+    assert (end, reason) == ("LeaseExpired", "NotStarted: ErrImagePull: no such image")
+
+
+UNKNOWN = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
+"""As the kubelet says of a container that was never started, or that it cannot find any more."""
+
+
+def test_a_container_that_was_never_started_leaves_no_exit_code():
+    found = runs.run(made(), pod("Failed", terminated=UNKNOWN, reason="DeadlineExceeded"))
+    assert (found.exit.unstarted, found.exit.code) == (True, None)
+    why = "NotStarted: its container had not been started when its lease ended"
+    assert classify(found) == ("LeaseExpired", why)
+
+
+@pytest.mark.parametrize(
+    "ran",
+    [{"containerID": "containerd://1"}, {"lastState": {"terminated": UNKNOWN}}, {"state": {"running": {}}}],
+)
+def test_a_container_that_was_lost_after_it_had_been_started_did_run(ran):
+    lost = pod("Failed", terminated=UNKNOWN, reason="DeadlineExceeded")
+    lost["status"]["containerStatuses"][0] |= ran
+    found = runs.run(made(), lost)
+    assert not found.exit.unstarted
+    assert classify(found) == ("LeaseExpired", "the lease ended")
+
+
+def test_a_pod_that_its_kubelet_refuses_has_not_started_and_says_why():
+    refused = pod("Failed", reason="OutOfcpu", message="Node didn't have enough resource: cpu")
+    refused["status"]["containerStatuses"] = []
+    why = "NotStarted: OutOfcpu: Node didn't have enough resource: cpu"
+    assert classify(runs.run(made(), refused)) == ("Preempted", why)
+
+
+def test_a_pod_that_was_evicted_before_it_started_is_billed_until_its_kubelet_said_so():
+    evicted = pod("Failed", terminated=UNKNOWN)
+    lost = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+    evicted["status"]["conditions"].append(lost | {"lastTransitionTime": "2026-01-01T00:00:30Z"})
+    found = runs.run(made(), evicted)
+    assert (seconds(found), found.certain) == ([20], False)
+    entry = {"manager": "kubelet", "subresource": "status", "time": "2026-01-01T00:00:34Z"}
+    evicted["metadata"]["managedFields"] = [entry]
+    found = runs.run(made(), evicted)
+    assert (seconds(found), found.certain) == ([24], False)
+    assert classify(found) == ("Preempted", "NotStarted: EvictionByEvictionAPI")
 
 
 def test_a_disrupted_pod_is_preempted_or_lost():

@@ -11,6 +11,8 @@ from worlds import SmallWorld, study
 GOOD = {"accuracy": 0.9}
 PULL = "ImagePullBackOff: Back-off pulling image 'example.com/none:1'"
 SECRET = "CreateContainerConfigError: secret 's3' not found"
+KEY = "CreateContainerConfigError: couldn't find key AWS_ACCESS_KEY_ID in Secret team/s3"
+NAME = "InvalidImageName: Failed to apply default image tag 'UPPER:1'"
 QUOTA = "FailedCreate: pods 's-0' is forbidden: exceeded quota: team, requested: cpu=1, limited: cpu=0"
 PLACE = "Unschedulable: 0/3 nodes are available: 3 Insufficient cpu"
 
@@ -23,6 +25,11 @@ def show(world, message, *, scheduled):
     begun = run.started if scheduled else None
     world.see(key, replace(run, scheduled=begun, exit=Exit(message=message)))
     world.settle()
+
+
+def leased(duration):
+    """A study whose leases last so long."""
+    return study(runtime={"lease": {"duration": duration, "gracePeriod": "10s", "slack": "5s"}})
 
 
 def stops(world):
@@ -41,11 +48,17 @@ def stop(world):
 
 @pytest.mark.parametrize(
     ("message", "scheduled", "seconds"),
-    [(PULL, True, 60), (SECRET, True, 60), (QUOTA, False, 60), (PLACE, False, 180)],
+    [
+        (PULL, True, 60),
+        (SECRET, True, 15),
+        (KEY, True, 15),
+        (NAME, True, 15),
+        (QUOTA, False, 60),
+        (PLACE, False, 180),
+    ],
 )
 def test_a_pod_that_cannot_begin_is_told_at_once_and_ended_early(message, scheduled, seconds):
-    lease = {"lease": {"duration": "600s", "gracePeriod": "10s", "slack": "5s"}}
-    world = SmallWorld(study(runtime=lease))
+    world = SmallWorld(leased("600s"))
     show(world, message, scheduled=scheduled)
     reason = message.split(":")[0]
     assert world.trials[0].status.reason == message
@@ -60,6 +73,74 @@ def test_a_pod_that_cannot_begin_is_told_at_once_and_ended_early(message, schedu
     assert f"trial 0: {message}; the next attempt is launched at 20" in world.conditions["Stalled"].message
     assert world.trials[0].status.outcome is None
     assert world.study.status.held == "0.00"
+
+
+@pytest.mark.parametrize(
+    ("message", "scheduled", "lease", "seconds"),
+    [
+        (PULL, True, 40, 30),
+        (SECRET, True, 40, 15),
+        (SECRET, True, 10, 5),
+        (QUOTA, False, 40, 30),
+        (PLACE, False, 120, 110),
+    ],
+)
+def test_a_pod_that_cannot_begin_is_ended_before_its_lease_is(message, scheduled, lease, seconds):
+    world = SmallWorld(leased(f"{lease}s"))
+    show(world, message, scheduled=scheduled)
+    world.after(seconds - 1)
+    assert not stops(world)
+    world.after(1)
+    assert [asked.reason for asked in stops(world)] == [f"NotStarted: {message}"]
+
+
+@pytest.mark.parametrize("message", ["", SECRET])
+def test_attempts_whose_container_was_never_started_are_tried_again_later_each_time(message):
+    world = SmallWorld(leased("40s"))
+    pauses = []
+    for _ in range(6):
+        if message:
+            show(world, message, scheduled=True)
+        world.end(None, deadline=True, unstarted=True, seconds=40)
+        assert not world.open
+        word = message.split(":")[0] or "NotStarted"
+        assert world.conditions["Stalled"].reason == word
+        assert (message or "had not been started when its lease ended") in world.conditions["Stalled"].message
+        since = world.world.now
+        while not world.open:
+            world.after(5)
+        pauses.append(world.world.now - since)
+    assert pauses == [20, 40, 80, 160, 320, 600]
+    assert world.outcomes() == [None]
+    while world.open:
+        world.end(metrics=GOOD)
+    assert world.outcomes() == ["Succeeded"] * 4
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_quotas_reason_outlives_the_job_that_it_refused(fresh):
+    world = SmallWorld(leased("40s"))
+    show(world, QUOTA, scheduled=False)
+    (attempt,) = world.open
+    key = (attempt.study, attempt.trial, attempt.number)
+    over = replace(world.world.runs[key], ended=world.world.now, exit=Exit(deadline=True))
+    world.world = replace(world.world, fresh=fresh)
+    world.see(key, over)  # the Job has failed, and its events are not looked at any more
+    world.settle()
+    world.world = replace(world.world, fresh=True)
+    world.settle()
+    closed = world.world.books.attempts("u1", 0)[0]
+    assert (closed.end, closed.reason, closed.seconds) == ("LeaseExpired", QUOTA, 0)
+    assert world.conditions["Stalled"].reason == "FailedCreate"
+    assert f"trial 0: {QUOTA}; the next attempt" in world.conditions["Stalled"].message
+
+
+def test_what_kept_one_attempt_waiting_is_not_said_of_one_that_worked():
+    world = SmallWorld(leased("40s"))
+    show(world, PULL, scheduled=True)
+    world.end(75, deadline=True, seconds=40)
+    assert world.world.books.attempts("u1", 0)[0].reason == "the lease ended"
+    assert world.open
 
 
 def test_storage_that_is_away_holds_the_study_longer_each_time_and_is_no_failure():

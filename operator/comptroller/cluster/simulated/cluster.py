@@ -32,6 +32,8 @@ _NODE = frozenset({"kubelet", "scheduler"})
 """Who writes what the machines know already."""
 _START = 1
 """Seconds until the Job controller has seen a new Job."""
+_NOTICE = 1
+"""Seconds until it has seen what a kubelet writes of a pod."""
 
 M = TypeVar("M", Study, Trial, Budget, PriceList)
 
@@ -306,4 +308,4 @@ class Simulated(Machines):
         uid = job_of(body)
         news = change.user not in _NODE or change.new is None or is_over(change.new)
         if uid is not None and news and change.user != "job-controller":
-            self.controller.soon(uid)
+            self.controller.soon(uid, _NOTICE if change.user == "kubelet" else 0)

@@ -486,6 +486,9 @@ def _status(pod: Pod, old: Body) -> Body:
 
 def _state(pod: Pod, name: str) -> Body:
     begun = stamp(pod.container_stamp)
+    if pod.container is None and pod.ended is not None:
+        # Its kubelet finds no container, and so knows no time of it.
+        return {"terminated": {"exitCode": _KILLED, "reason": "ContainerStatusUnknown"}}
     if pod.container is None:
         return {"waiting": {"reason": "ContainerCreating"}}
     if name == "sidecar":
