@@ -136,7 +136,7 @@ def stand_in(pods: Sequence[Body], *, fresh: bool) -> Body | None:
     if key is None or not (gone or fresh) or not _is_named_after_attempt(pod):
         return None
     made, name = meta["creationTimestamp"], attempt_name(labels.get(STUDY, ""), *key)
-    allowed = granted(pod)
+    allowed, own = granted(pod), pod.get("spec", {}).get("activeDeadlineSeconds")
     return {
         "kind": STAND_IN,
         "metadata": {
@@ -149,9 +149,7 @@ def stand_in(pods: Sequence[Body], *, fresh: bool) -> Body | None:
         },
         "spec": {
             # A stop lowers the pod's own deadline, since there is no Job's that it could lower.
-            "activeDeadlineSeconds": min(
-                allowed, pod.get("spec", {}).get("activeDeadlineSeconds") or allowed
-            ),
+            "activeDeadlineSeconds": min(allowed or own or 0, own or allowed),
             "completions": index_of(pods[-1]) + 1,
             "template": {"metadata": {}},
         },

@@ -191,6 +191,9 @@ class Run(Witness):
         for name in self.guests:
             if server.named("jobs", name) is not None:
                 server.delete("jobs", name, PERSON)
+            for pod in [body["metadata"] for body in server.objects["pods"].values()]:
+                if any(owner["name"] == name for owner in pod.get("ownerReferences", [])):
+                    server.delete("pods", pod["name"], PERSON, "Background", 0)
 
     # -- operators -----------------------------------------------------------------------------------------
 

@@ -218,6 +218,18 @@ def test_pods_that_were_orphaned_without_a_finalizer_are_seen_billed_and_stopped
     assert stage.attempt.open
 
 
+def test_a_pod_without_a_job_and_a_grant_is_stopped_once():
+    stage = running()
+    pod = stage.bodies.pop()
+    stage.bodies.clear()
+    pod["metadata"] |= {"ownerReferences": [], "finalizers": [], "annotations": {}}
+    stage.bodies.append(pod)
+    (stop,) = of(todo.Stop, stage.at(60))
+    pod["spec"]["activeDeadlineSeconds"] = 1
+    pod["metadata"]["annotations"] = {"comptroller.dev/stop": stop.end}
+    assert of(todo.Stop, stage.at(61)) == []
+
+
 # -- sidecars and what is not paid for ---------------------------------------------------------------------
 
 
