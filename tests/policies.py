@@ -17,7 +17,7 @@ from attempts import LAUNCH
 from awaiting import eventually
 from chart import LEDGER, applied, removed, rendered
 from comptroller.cluster import jobs
-from comptroller_api.meta import FINALIZER
+from comptroller_api.meta import API_VERSION, FINALIZER
 
 CONTROLLERS = "system:serviceaccount:kube-system"
 _REFUSED = re.compile(
@@ -185,8 +185,16 @@ def anchor() -> Body:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"head": "0"}}
 
 
-def trial() -> Body:
-    return manifests.change(manifests.valid("Trial"), {"metadata.namespace": NAMESPACE})
+def trial(name: str = "", *, owned: bool = True) -> Body:
+    """A Trial, owned by its study as the operator makes it, or left by one."""
+    changes: Body = {"metadata.namespace": NAMESPACE}
+    if name:
+        changes["metadata.name"] = name
+    if owned:
+        changes["metadata.ownerReferences"] = [
+            {"apiVersion": API_VERSION, "kind": "Study", "name": "digits", "uid": "1", "controller": True}
+        ]
+    return manifests.change(manifests.valid("Trial"), changes)
 
 
 def study(**fields: Any) -> Body:

@@ -213,7 +213,7 @@ def test_with_namespaces_given_its_rights_end_there(api_server: ApiServer) -> No
         ("study-viewer", "studies", {"get", "list", "watch"}),
         ("study-viewer", "budgets", {"get", "list", "watch"}),
         ("study-editor", "studies", set(VERBS)),
-        ("study-editor", "trials", {"get", "list", "watch"}),
+        ("study-editor", "trials", {"get", "list", "watch", "delete"}),
         ("study-editor", "budgets", {"get", "list", "watch"}),
         ("budget-admin", "budgets", set(VERBS)),
         ("budget-admin", "studies", {"get", "list", "watch", "patch"}),
@@ -231,6 +231,16 @@ def test_roles_for_people(api_server: ApiServer, role: str, resource: str, verbs
         )
     finally:
         removed(api_server, [*documents, binding])
+
+
+def test_without_the_policy_that_keeps_trials_nobodys_role_deletes_them() -> None:
+    documents = rendered(
+        "--set", LEDGER, "--set", "policies.managed.enabled=false,policies.governed.enabled=false"
+    )
+    roles = [one for one in documents if one["kind"] == "ClusterRole"]
+    rules = [rule for role in roles for rule in role["rules"] if "trials" in rule["resources"]]
+    assert rules
+    assert not any({"delete", "deletecollection"} & set(rule["verbs"]) for rule in rules)
 
 
 @pytest.fixture

@@ -114,6 +114,73 @@ def test_a_tenant_cannot_tamper(api_server: ApiServer, what: str, user: str) -> 
     assert sentence in refused(api_server, user, method, where, body)
 
 
+OVER = {
+    "conditions": [
+        {"type": kind, "status": "True", "lastTransitionTime": "2030-01-01T00:00:00Z"}
+        for kind in ("FailureTarget", "Failed")
+    ],
+    "startTime": "2030-01-01T00:00:00Z",
+}
+AT_ONCE = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+LEFT = {
+    "a Job": (job("digits-0123abcd-0009-0"), at(BATCH, "jobs"), OVER),
+    "a pod": (
+        pod("digits-0123abcd-0009-0-abcde", job()["spec"]["template"]),
+        at(CORE, "pods"),
+        {"phase": "Failed"},
+    ),
+}
+
+
+@pytest.mark.usefixtures("policed")
+@pytest.mark.parametrize("what", LEFT)
+def test_what_has_ended_and_is_let_go_is_a_tenants_to_delete_and_not_to_change(
+    api_server: ApiServer, what: str
+) -> None:
+    body, where, over = LEFT[what]
+    one = f"{where}/{body['metadata']['name']}"
+    accepted(ask(api_server, ADMIN, "POST", where, body, dry=False))
+    try:
+        assert "once it has ended and its books are closed" in refused(api_server, TENANT, "DELETE", one)
+        accepted(ask(api_server, ADMIN, "PATCH", f"{one}/status", {"status": over}, dry=False))
+        assert DELETE in refused(api_server, TENANT, "DELETE", one)  # its books are not closed
+        accepted(ask(api_server, ADMIN, "PATCH", one, UNFINALIZED, dry=False))
+        accepted(ask(api_server, TENANT, "DELETE", one))
+        assert CHANGE in refused(api_server, TENANT, "PATCH", one, notes(a="b"))
+        assert CHANGE in refused(api_server, TENANT, "PATCH", one, UNLABELLED)
+    finally:
+        ask(api_server, ADMIN, "PATCH", one, UNFINALIZED, dry=False)
+        ask(api_server, ADMIN, "DELETE", one, AT_ONCE, dry=False)
+
+
+@pytest.mark.usefixtures("policed")
+@pytest.mark.parametrize("what", LEFT)
+def test_what_runs_is_kept_also_without_a_finalizer(api_server: ApiServer, what: str) -> None:
+    body, where, _ = LEFT[what]
+    one = f"{where}/{body['metadata']['name']}"
+    accepted(ask(api_server, ADMIN, "POST", where, body, dry=False))
+    accepted(ask(api_server, ADMIN, "PATCH", one, UNFINALIZED, dry=False))
+    try:
+        assert DELETE in refused(api_server, TENANT, "DELETE", one)
+    finally:
+        ask(api_server, ADMIN, "DELETE", one, AT_ONCE, dry=False)
+
+
+@pytest.mark.usefixtures("policed")
+def test_a_trial_that_its_study_left_is_an_editors_to_delete_and_not_to_change(
+    api_server: ApiServer,
+) -> None:
+    left = at(OURS, "trials", "left")
+    accepted(ask(api_server, ADMIN, "POST", at(OURS, "trials"), trial("left", owned=False), dry=False))
+    try:
+        accepted(settled(api_server, TENANT, "DELETE", left))
+        assert "is Comptroller's record" in refused(api_server, WIDE, "PATCH", left, notes(a="b"))
+        owned = at(OURS, "trials", trial()["metadata"]["name"])
+        assert "is Comptroller's record" in refused(api_server, TENANT, "DELETE", owned)
+    finally:
+        accepted(ask(api_server, ADMIN, "DELETE", left, dry=False))
+
+
 BEYOND = {
     "the pod's status": ("PATCH", f"{POD}/status", {"status": {"phase": "Succeeded"}}, CHANGE),
     "the Job's status": ("PATCH", f"{JOB}/status", {"status": {"succeeded": 1}}, CHANGE),
