@@ -132,6 +132,26 @@ def test_the_author_of_a_workload_is_warned_that_its_pods_will_be_refused(
 
 
 @pytest.mark.usefixtures("policed")
+def test_the_overhead_of_a_runtime_class_counts(api_server: ApiServer) -> None:
+    classes = "/apis/node.k8s.io/v1/runtimeclasses"
+    meta, overhead = {"name": "policies-heavy"}, {"podFixed": {"cpu": "3"}}
+    heavy = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": meta, "handler": "heavy"}
+    accepted(ask(api_server, ADMIN, "POST", classes, heavy | {"overhead": overhead}, dry=False))
+    try:
+        where = at(CORE, "pods", namespace=GOVERNED)
+        for amount, fits in (("1", True), ("2", False)):
+            body = pod("b", cores(amount))
+            accepted(ask(api_server, TENANT, "POST", where, body))
+            body["spec"]["runtimeClassName"] = meta["name"]
+            if fits:
+                accepted(ask(api_server, TENANT, "POST", where, body))
+            else:
+                assert "more cpu than 4" in refused(api_server, TENANT, "POST", where, body)
+    finally:
+        accepted(ask(api_server, ADMIN, "DELETE", f"{classes}/{meta['name']}", dry=False))
+
+
+@pytest.mark.usefixtures("policed")
 def test_a_limit_in_a_template_counts_as_the_request_that_its_pods_get(api_server: ApiServer) -> None:
     of = template(amounts={"cpu": "5"})
     assert "requests" not in of["spec"]["containers"][0]["resources"]

@@ -120,6 +120,8 @@ def test_a_study_whose_storage_is_away_holds_no_money():
 
 @mock_aws
 def test_a_prefix_is_listed_as_the_trainer_lists_it(monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     client, objects = boto3.client("s3"), Objects()
     client.create_bucket(Bucket="data")
