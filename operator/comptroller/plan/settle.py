@@ -190,9 +190,12 @@ def adjustment(books: Books, attempt: Attempt, run: Run) -> Adjust | None:
 
 
 def _is_what_was_billed(attempt: Attempt, run: Run) -> bool:
-    """Return whether a closed attempt was billed for the pods that its run has, and no others came since."""
-    pods = len(run.billed(run.ended or 0))
-    return run.scheduled == attempt.started and pods <= attempt.resources.pods
+    """Return whether a closed attempt was billed for what was seen of the pods that its run has.
+
+    One that was given up without an end was billed by its lease.
+    """
+    pods, seen = len(run.billed(run.ended or 0)), attempt.end != "NodeLost"
+    return seen and run.scheduled == attempt.started and pods <= attempt.resources.pods
 
 
 def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reason: str) -> Iterator[Entry]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from comptroller import plan
 from comptroller.actions import Action, Extend, Grant
-from comptroller.cluster import kubernetes, runs
+from comptroller.cluster import kubernetes, reading, runs
 from comptroller.cluster.ownership import is_watched, orphaned
 from comptroller.cluster.pods import unix
 from comptroller.plan import ended, settle, study
@@ -80,7 +80,7 @@ def parallelism_0_is_a_tombstone(patch: Patch) -> None:
         return spans(job_body, *rest)
 
     patch.setattr(runs, "is_tombstone", is_tombstone)
-    patch.setattr(kubernetes, "is_tombstone", is_tombstone)
+    patch.setattr(reading, "is_tombstone", is_tombstone)
     patch.setattr(runs, "_spans", nothing)
     settled_as_seen(patch, "tombstone")
 
@@ -118,5 +118,5 @@ def what_has_no_label_is_not_ours(patch: Patch) -> None:
 @mutant
 def orphans_are_nobodys(patch: Patch) -> None:
     """A pod without an owner belongs to no attempt."""
-    by_job = kubernetes.by_job
-    patch.setattr(kubernetes, "by_job", lambda pods: by_job(pod for pod in pods if not orphaned(pod)))
+    by_job = reading.by_job
+    patch.setattr(reading, "by_job", lambda pods: by_job(pod for pod in pods if not orphaned(pod)))

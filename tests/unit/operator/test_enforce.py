@@ -347,17 +347,19 @@ def test_a_pod_that_was_given_up_with_its_node_is_settled_at_the_end_of_its_leas
     assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
 
 
-def test_what_is_found_after_an_attempt_was_closed_is_billed_before_it_may_go():
+@pytest.mark.parametrize("beyond", [5, 1000])
+def test_what_is_found_after_an_attempt_was_closed_is_billed_before_it_may_go(beyond):
     stage = running(renewal="Never")
     stage.lost_nodes = ("node-0",)
     stage.at(10 + COVERED + 61)
     assert not stage.attempt.open
     stage.lost_nodes = ()
     stage.bodies.pop()
-    stage.pod(phase="Failed", ended=10 + COVERED + 1000, code=137, reported=10 + COVERED + 1001)
-    actions = stage.at(10 + COVERED + 1010)
+    end = 10 + COVERED + beyond
+    stage.pod(phase="Failed", ended=end, code=137, reported=end + 1)
+    actions = stage.at(end + 100)
     (late,) = of(Adjust, stage.entries)
-    assert (late.seconds, stage.spent, stage.books.overruns) == (1000, COVERED + 1000, 1)
+    assert (late.seconds, stage.spent, stage.books.overruns) == (beyond, COVERED + beyond, 1)
     assert of(todo.Release, actions) == [todo.Release(NAME, "j1")]
     assert KEY in stage.books.adjustments
 
