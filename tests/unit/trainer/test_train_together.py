@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from comptroller_api.contract import Report
+from comptroller_api.contract import Report, digest_line
 from comptroller_trainer import distributed, protocol
 from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, Suspended
@@ -103,7 +103,9 @@ def test_what_was_chosen_together_is_in_the_report(
     together: Callable[..., list[Outcome]], tmp_path: Path, selector: str
 ) -> None:
     chosen = {"data.selector": selector, "data.keep": "0.5"}
-    assert together(chosen, chosen) == [(0, ""), (0, "")]
+    ended = together(chosen, chosen)
+    written = (tmp_path / "artifacts/attempts/0/report.json").read_bytes()
+    assert ended == [(0, digest_line(written)), (0, "")]
     with np.load(read(report(tmp_path), "selection.npz")) as epochs:
         assert all(len(epochs[name]) for name in epochs.files)
 
