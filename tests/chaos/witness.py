@@ -66,7 +66,8 @@ class Witness:
         """Stop following."""
         self._process.terminate()
         self._thread.join()
-        self._process.wait()
+        with self._process:  # which waits for it, and closes its pipe
+            pass
 
 
 def described(identity: str) -> Container | None:

@@ -124,7 +124,10 @@ class Closing:
                 self.entries.append(found)
                 return  # once that is durable, it may go
         over_for_good = (
-            run.ended is not None or run.deleted_unstarted or self._surely_over_after(granted, run)
+            run.ended is not None
+            or run.deleted_unstarted
+            or (closed is not None and run.paused and not run.live)  # a Job that waits for nothing
+            or self._surely_over_after(granted, run)
         )
         if over_for_good:
             if not run.released:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from comptroller.ledger.books import Attempt
 from comptroller.world import AttemptKey, Run, World
 
+_SKEW = 5
+"""Seconds by which the clocks of a node and of the API server may differ."""
+
 
 def identified(world: World) -> World:
     """Return the world with only our own runs in it, and the names that others have taken."""
@@ -40,8 +43,8 @@ class _Judge:
         attempt = self._attempt(run.key)
         if attempt is not None and attempt.job:
             return "" if attempt.job == run.uid else f"Job {run.name} is not the one that was launched"
-        if attempt is not None and not attempt.open and not attempt.started and run.jobless:
-            return f"nothing of {run.name} had reached a node when its books were closed"
+        if attempt is not None and (why := self._untimely(attempt, run)):
+            return why
         trial = self.trials.get(run.key[:2])
         # A Job whose trial is gone cannot be told from a foreign one. It is stopped, as ours would be.
         if trial is not None and run.trial != trial and not run.jobless:
@@ -50,6 +53,17 @@ class _Judge:
             asked = [run.template] if run.template is not None else run.requested if run.jobless else ()
             beyond = next((found for one in asked if (found := one.beyond(attempt.resources))), "")
             return f"Job {run.name} requests more than its attempt: {beyond}" if beyond else ""
+        return ""
+
+    def _untimely(self, attempt: Attempt, run: Run) -> str:
+        """Return why a run cannot be of the time of its attempt, whose books know no Job."""
+        if not attempt.open and not attempt.started and run.jobless:
+            return f"nothing of {run.name} had reached a node when its books were closed"
+        study, trial, number = run.key
+        before = self._attempt((study, trial, number - 1)) if number else None
+        # An attempt is leased once the one before it has ended.
+        if before is not None and run.scheduled is not None and run.scheduled + _SKEW < before.ended:
+            return f"{run.name} was on a node before its attempt was leased"
         return ""
 
     def _attempt(self, key: AttemptKey) -> Attempt | None:

@@ -230,6 +230,17 @@ def test_a_pod_without_a_job_and_a_grant_is_stopped_once():
     assert of(todo.Stop, stage.at(61)) == []
 
 
+def test_a_suspended_job_whose_pod_was_taken_away_is_let_go_once_its_books_are_closed():
+    stage = running(renewal="Never")
+    job = stage.bodies[0]
+    stage.bodies[:] = [job]
+    job["spec"] |= {"suspend": True, "activeDeadlineSeconds": 1}
+    job["metadata"]["annotations"] = {"comptroller.dev/stop": "Preempted"}
+    stage.at(10 + COVERED + 61)
+    assert stage.attempt.end == "NodeLost"
+    assert of(todo.Release, stage.at(10 + COVERED + 62)) == [todo.Release(NAME, "j1")]
+
+
 # -- sidecars and what is not paid for ---------------------------------------------------------------------
 
 

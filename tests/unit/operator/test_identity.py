@@ -1,0 +1,23 @@
+"""Whose a pod without a Job is, of an attempt whose books know no Job yet."""
+
+import pytest
+
+from comptroller.ledger.books import Books
+from comptroller.ledger.testing import STUDY, ceiling, close, post, price, reserve
+from comptroller.plan.identity import identified
+from comptroller.world import Run, World
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "ours"), [(1_000, False), (1_494, False), (1_495, True), (1_600, True)]
+)
+def test_a_pod_that_was_there_before_its_attempt_was_leased_is_not_ours(scheduled: int, ours: bool) -> None:
+    books = Books()
+    ended = close(seconds=60, started=1_440)  # at 1,500
+    for entry in (ceiling(1_000), price(), reserve(60), post(20), ended, reserve(60, attempt=1)):
+        assert books.apply(entry) is None, entry
+    key = (STUDY, 0, 1)
+    run = Run(key, "imitation", 60, 60, started=scheduled, scheduled=scheduled, uid="j9", jobless=True)
+    world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
+    assert (key in world.runs) is ours
+    assert ("before its attempt was leased" in world.taken.get(key, "")) is not ours
