@@ -130,6 +130,8 @@ class Run:
     """The kubelets of all live pods no longer report, so nobody can see whether they still run."""
     done: bool = False
     """The trainer is over and its pod is not: another container keeps it."""
+    begun: bool = True
+    """A container of it was ever started."""
     restarted: bool = False
     """A container of a live pod runs again: its image was replaced, and with it perhaps the guard."""
     pod_deadline: int = 0

@@ -171,9 +171,23 @@ def unstarted(pod: Body) -> bool:
 
 
 def given_up(pod: Body) -> bool:
-    """Return whether the control plane gave the pod up without asking its node, where it may run on."""
+    """Return whether the control plane gave the pod up without asking its node, where it may run on.
+
+    It says so, or the pod is over by what others wrote, while its kubelet last saw a container that runs.
+    """
     lost = condition(pod, "DisruptionTarget")
-    return lost is not None and lost.get("reason") in _UNSEEN
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    ran_last = finished(pod) and any("running" in one.get("state", {}) for one in statuses)
+    return ran_last or (lost is not None and lost.get("reason") in _UNSEEN)
+
+
+def has_begun(pod: Body) -> bool:
+    """Return whether the trainer's container was ever started."""
+    for one in pod.get("status", {}).get("containerStatuses", []):
+        states = [one.get("state", {}), one.get("lastState", {})]
+        if any("running" in state or state.get("terminated", {}).get("startedAt") for state in states):
+            return True
+    return False
 
 
 def may_run(pod: Body) -> bool:

@@ -80,6 +80,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         bound=sum(of_pods.bound(pod) is not None for pod in pods),
         live=bool(live),
         unreachable=bool(live) and all(_is_lost(pod, lost_nodes) for pod in live),
+        begun=any(map(of_pods.has_begun, pods)),
         restarted=any(map(of_pods.is_restarted, live)),
         done=any(map(of_pods.is_outlived, live)),
         pod_deadline=max(

@@ -46,8 +46,10 @@ class _Judge:
         if attempt is not None and (why := self._untimely(attempt, run)):
             return why
         trial = self.trials.get(run.key[:2])
-        # A Job whose trial is gone cannot be told from a foreign one. It is stopped, as ours would be.
-        if trial is not None and run.trial != trial and not run.jobless:
+        # A Job whose trial is gone cannot be told from a foreign one, also where another trial has its number
+        # now. It is billed as ours would be; the garbage collector deletes both.
+        owned = trial is None or run.trial == trial or run.jobless
+        if not owned and (run.trial is None or run.trial in self.trials.values()):
             return f"Job {run.name} is not owned by its trial"
         if attempt is not None:
             asked = [run.template] if run.template is not None else run.requested if run.jobless else ()

@@ -152,8 +152,8 @@ class Leases:
         """The next lease of a run at half-time, where one fits."""
         if self._study.spec.runtime.lease.renewal != "Renew" or not self.guarded or run.started is None:
             return None
-        if run.scheduled is None or run.exit.message:
-            return None  # it has no node, or cannot start there: another lease would buy nothing
+        if run.scheduled is None or run.exit.message or not run.begun:
+            return None  # it has no node, or did not start there: another lease would buy nothing
         if run.exit.disruption or silent(run):
             return None  # its node is lost, or going: a grant would not reach it
         if self._world.now < run.started + attempt.granted - self._duration // 2:

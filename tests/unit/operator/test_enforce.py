@@ -346,6 +346,28 @@ def test_time_alone_ends_nothing_whose_kubelet_still_reports():
     assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
 
 
+def test_a_pod_that_was_preempted_and_that_nobody_saw_end_is_billed_to_the_end_of_its_lease():
+    stage = running(renewal="Never")
+    stage.bodies.pop()
+    pod = stage.pod(phase="Failed", reported=40)
+    taken = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+    pod["status"]["conditions"].append(taken | {"lastTransitionTime": stamp(30)})
+    pod["status"]["containerStatuses"] = [{"name": "trainer", "state": {"running": {"startedAt": stamp(12)}}}]
+    stage.at(10 + COVERED + 59)
+    assert stage.attempt.open
+    stage.at(10 + COVERED + 61)
+    assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_only_a_pod_whose_container_has_begun_gets_another_lease(begun):
+    stage = running()
+    state = {"running": {"startedAt": stamp(12)}} if begun else {"waiting": {"reason": "ContainerCreating"}}
+    stage.bodies[1]["status"]["containerStatuses"] = [{"name": "trainer", "state": state}]
+    stage.at(10 + LEASE // 2 + 5)
+    assert len(stage.attempt.leases) == 1 + begun
+
+
 def test_a_pod_that_was_given_up_with_its_node_is_settled_at_the_end_of_its_lease():
     stage = running(renewal="Never")
     stage.bodies.pop()
