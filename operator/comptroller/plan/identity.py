@@ -61,6 +61,9 @@ class _Judge:
         """Return why a run cannot be of the time of its attempt, whose books know no Job."""
         if not attempt.open and not attempt.started and run.jobless:
             return f"nothing of {run.name} had reached a node when its books were closed"
+        late = run.scheduled is not None and run.scheduled > attempt.ended + _SKEW
+        if not attempt.open and run.jobless and late:
+            return f"{run.name} came to a node after its books were closed"
         study, trial, number = run.key
         before = self._attempt((study, trial, number - 1)) if number else None
         # An attempt is leased once the one before it has ended.

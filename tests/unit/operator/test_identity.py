@@ -21,3 +21,14 @@ def test_a_pod_that_was_there_before_its_attempt_was_leased_is_not_ours(schedule
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
     assert ("before its attempt was leased" in world.taken.get(key, "")) is not ours
+
+
+@pytest.mark.parametrize(("scheduled", "ours"), [(1_440, True), (1_505, True), (1_506, False)])
+def test_a_pod_that_came_after_the_books_were_closed_is_not_ours(scheduled: int, ours: bool) -> None:
+    books = Books()
+    for entry in (ceiling(1_000), price(), reserve(60), post(20), close(seconds=60, started=1_440)):
+        assert books.apply(entry) is None, entry
+    key = (STUDY, 0, 0)
+    run = Run(key, "imitation", 60, 60, started=scheduled, scheduled=scheduled, uid="j9", jobless=True)
+    world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
+    assert (key in world.runs) is ours
