@@ -58,16 +58,19 @@ class _Judge:
         return ""
 
     def _untimely(self, attempt: Attempt, run: Run) -> str:
-        """Return why a run cannot be of the time of its attempt, whose books know no Job."""
-        if not attempt.open and not attempt.started and run.jobless:
+        """Return why a pod without a Job cannot be of the time of its attempt, whose books know no Job."""
+        if not run.jobless:
+            return ""
+        if not attempt.open and not attempt.started:
             return f"nothing of {run.name} had reached a node when its books were closed"
-        late = run.scheduled is not None and run.scheduled > attempt.ended + _SKEW
-        if not attempt.open and run.jobless and late:
+        if run.scheduled is None:
+            return ""
+        if not attempt.open and run.scheduled > attempt.ended + _SKEW:
             return f"{run.name} came to a node after its books were closed"
         study, trial, number = run.key
         before = self._attempt((study, trial, number - 1)) if number else None
         # An attempt is leased once the one before it has ended.
-        if before is not None and run.scheduled is not None and run.scheduled + _SKEW < before.ended:
+        if before is not None and run.scheduled + _SKEW < before.ended:
             return f"{run.name} was on a node before its attempt was leased"
         return ""
 
