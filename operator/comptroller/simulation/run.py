@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from comptroller.actions import Action
-from comptroller.cluster.simulated import PERSON, Change, Pod, Simulated, SimulatedJob, Witness
+from comptroller.cluster.simulated import Change, Pod, Simulated, SimulatedJob, Witness
 from comptroller.ledger.anchor import MemoryAnchor
 from comptroller.ledger.chain import JournalError
 from comptroller.ledger.stores.memory import MemoryStore
@@ -21,6 +21,7 @@ _CONVERGES_IN = 3 * 3600
 """Virtual seconds after the last fault in which all must have come to rest."""
 _RESYNC, _RESYNC_CALM, _RESYNC_IDLE = 10, 15, 60
 """Seconds between passes where nothing wakes an operator."""
+_ADMINISTRATOR = "administrator"
 _MOST_PASSES = 3000
 
 
@@ -190,10 +191,10 @@ class Run(Witness):
         server.policies[:] = [policy for policy in server.policies if policy is not exceeded]
         for name in self.guests:
             if server.named("jobs", name) is not None:
-                server.delete("jobs", name, PERSON)
+                server.delete("jobs", name, _ADMINISTRATOR)  # whom no policy refuses
             for pod in [body["metadata"] for body in server.objects["pods"].values()]:
                 if any(owner["name"] == name for owner in pod.get("ownerReferences", [])):
-                    server.delete("pods", pod["name"], PERSON, "Background", 0)
+                    server.delete("pods", pod["name"], _ADMINISTRATOR, "Background", 0)
 
     # -- operators -----------------------------------------------------------------------------------------
 
