@@ -269,7 +269,7 @@ def _print_balance(found: Balance) -> None:
 
 
 def _print_records(found: Balance) -> None:
-    """Print what the journal records beside money: manifests and approvals."""
+    """Print the records of the journal that move no money: manifests and approvals."""
     if found.manifests:
         manifests = table("BATCH", "TIME", "MANIFEST", "GENERATION", "SPEC", "SPACE", "CRITERIA")
         for said in found.manifests:
@@ -314,7 +314,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 class _Printable(Table):
-    """A table whose cells do not steer the terminal, whoever wrote them."""
+    """A table whose cells print no escape sequences: others may have written them."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)

@@ -83,7 +83,7 @@ def _is_given(ctx: typer.Context, option: str) -> bool:
 
 def _walk(depth: int, jobs: int, output: Form) -> None:
     from comptroller.simulation.pool import quiet  # noqa: PLC0415
-    from comptroller.simulation.walk import replay, told, walk  # noqa: PLC0415
+    from comptroller.simulation.walk import replay, report, walk  # noqa: PLC0415
 
     quiet()
     walked = walk(depth, jobs)
@@ -101,7 +101,7 @@ def _walk(depth: int, jobs: int, output: Form) -> None:
     else:
         for path, _ in sorted(walked.violations, key=lambda one: len(one[0]))[:1]:
             typer.echo("\n".join(replay(path).trace.lines))
-        for line in told(walked):
+        for line in report(walked):
             typer.echo(line)
     if walked.violations:
         raise typer.Exit(REFUSED)

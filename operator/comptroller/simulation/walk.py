@@ -327,7 +327,7 @@ def replay(path: tuple[str, ...]) -> Small:
     return run
 
 
-def told(walked: Walked) -> Iterator[str]:
+def report(walked: Walked) -> Iterator[str]:
     """Yield what a walk came to, for people."""
     for path, violation in walked.violations:
         yield f"{violation.promise}: {violation.what}"
