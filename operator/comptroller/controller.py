@@ -179,7 +179,7 @@ class Controller:
             acted = True
             durable, entries = isinstance(actions[0], Append), tuple[Entry, ...]()
             if isinstance(actions[0], Append):
-                entries = await self._vouched(anchored, world, actions[0].entries)
+                entries = await self._vouched(anchored, namespace, actions[0].entries)
                 if not await self._blocking(lambda j=anchored.journal, e=entries: j.append(e)):  # type: ignore[misc]
                     continue  # another writer was first: plan again on what it wrote
                 for entry in entries:
@@ -190,14 +190,15 @@ class Controller:
         return acted
 
     async def _vouched(
-        self, anchored: Anchored, world: World, entries: tuple[Entry, ...]
+        self, anchored: Anchored, namespace: str, entries: tuple[Entry, ...]
     ) -> tuple[Entry, ...]:
-        """The entries to append: without leases while the head of the journal cannot be published."""
-        if not any(isinstance(entry, Reserve) for entry in entries) or await anchored.vouch(world.now):
+        """The entries to append: without leases while the head of the journal cannot be published.
+
+        The clock is read again: leases carry the time of their batch, and a pass may have stood still.
+        """
+        if not any(isinstance(entry, Reserve) for entry in entries) or await anchored.vouch(self._clock()):
             return entries
-        log.warning(
-            "no lease is granted while the ledger's head cannot be published", namespace=world.namespace
-        )
+        log.warning("no lease is granted while the ledger's head cannot be published", namespace=namespace)
         return tuple(entry for entry in entries if not isinstance(entry, Reserve))
 
     async def _act(self, namespace: str, actions: list[Action], world: World) -> bool:

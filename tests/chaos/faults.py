@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+import boto3
+from botocore.exceptions import BotoCoreError
+
 from awaiting import eventually
 from realcluster import PROGRAM, RealCluster
 
@@ -64,6 +67,8 @@ class Faults:
         self.cluster.kubectl(*_S3, "--replicas=1")
         for where, name in (("comptroller-s3", "s3"), (SYSTEM, f"{RELEASE}-comptroller")):
             eventually(partial(self._is_ready, where, name), 180, f"{name} is ready")
+        # Its Service may still lead nowhere: what a kube-proxy knows follows later.
+        eventually(_answers, 60, "the object store answers")
 
     def _is_ready(self, namespace: str, deployment: str) -> bool:
         status = ("rollout", "status", f"deployment/{deployment}", "--timeout=5s")
@@ -75,3 +80,11 @@ class Faults:
     def _count(self, what: str, seconds: int = 0) -> None:
         self.counts[what] += 1
         self.record(f"fault: {what}" + (f" for {seconds} s" if seconds else ""))
+
+
+def _answers() -> bool:
+    try:
+        boto3.client("s3").list_buckets()
+    except BotoCoreError:
+        return False
+    return True

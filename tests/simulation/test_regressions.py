@@ -3,11 +3,12 @@
 import pytest
 
 from comptroller.simulation.costs import SetPrices
-from comptroller.simulation.faults import Crash, NodeLost, SecondOperator, Stale, StandStill
+from comptroller.simulation.faults import Crash, NodeLost, SecondOperator, Skew, Stale, StandStill
 from comptroller.simulation.people import CreateStudy, DeleteBudget, SetBudget
 from comptroller.simulation.pool import quiet
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Schedule
+from comptroller.simulation.tenants import Talk
 
 SCHEDULES = {
     "a pod without a node is not billed by an operator that cannot see it": Schedule(
@@ -40,6 +41,54 @@ SCHEDULES = {
             SecondOperator(101, seconds=143),
             StandStill(121, "a", 9, 40),
             DeleteBudget(156, "blue"),
+        ),
+    ),
+    "a grant is not raised by an operator whose Job was changed under its eyes": Schedule(
+        seed=80002965,
+        start=1_800_057_322,
+        horizon=388,
+        lag=60,
+        events=(
+            SetPrices(0, now="3.60", spot="1.20", cap="7.20", age=300, old="1.80", feed=True),
+            CreateStudy(
+                0, 1, trials=2, parallel=2, epochs=(1, 2), lease=60, longest=90, cpu="1", team="y", retries=2
+            ),
+            SetBudget(0, "blue", "0.60", period="Weekly", zone="Europe/London", exhausted="Cancel"),
+            SetBudget(0, "red", "0.60", period="Daily", zone="Europe/London", exhausted="Cancel"),
+            SecondOperator(52, seconds=316),
+            Skew(52, "b", 30),
+            Talk(65, 0),
+        ),
+    ),
+    "a lease is vouched for at the time of its batch, not of the pass that asked for it": Schedule(
+        seed=71000987,
+        start=1_800_057_238,
+        horizon=343,
+        lag=952,
+        events=(
+            SetPrices(0, now="3.60", spot="1.20", cap="3.60", age=10000),
+            CreateStudy(
+                0,
+                1,
+                ceiling="0.35",
+                trials=1,
+                parallel=1,
+                epochs=(2,),
+                lease=60,
+                renewal="Never",
+                capacity="Spot",
+                cpu="500m",
+                team="x",
+                retries=0,
+            ),
+            SetBudget(0, "blue", "0.15", team="x"),
+            StandStill(12, "a", 19, 150),
+            CreateStudy(24, 2, trials=2, parallel=1, epochs=(1, 2), lease=60, cpu="1", team="x", retries=0),
+            StandStill(45, "a", 5, 150),
+            StandStill(89, "a", 4, 150),
+            SecondOperator(100, seconds=172),
+            StandStill(113, "b", 22, 150),
+            StandStill(173, "a", 12, 150),
         ),
     ),
 }

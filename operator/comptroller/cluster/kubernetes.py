@@ -18,7 +18,7 @@ from comptroller.cluster.events import event_of, refused_event, unwritten_event
 from comptroller.cluster.job_events import JobEvents
 from comptroller.cluster.nodes import trimmed_node
 from comptroller.cluster.ownership import attempt_of, is_managed, is_watched, job_uid, orphaned
-from comptroller.cluster.pods import finished, is_kept, trimmed
+from comptroller.cluster.pods import finished, granted, is_kept, trimmed
 from comptroller.cluster.reading import Reading
 from comptroller.cluster.trials import trial_body
 from comptroller.status import rfc3339
@@ -260,7 +260,7 @@ class Kubernetes:
                 job, _ = self._attempt(namespace, name, uid)
                 return await self._change("jobs", job, {"spec": {"activeDeadlineSeconds": seconds}})
             case todo.Grant(name, seconds, uid):
-                return await self._annotate(namespace, name, uid, {GRANT_ANNOTATION: str(seconds)})
+                return await self._grant(namespace, name, uid, seconds)
             case todo.Introduce(name, address):
                 return await self._annotate(namespace, name, None, {LEADER_ANNOTATION: address})
             case todo.Stop():
@@ -385,6 +385,18 @@ class Kubernetes:
         running = [pod for pod in pods if not finished(pod)]
         patch = {"spec": {"activeDeadlineSeconds": 1}}
         return any([await self._change("pods", pod, patch, held=False) for pod in running])
+
+    async def _grant(self, namespace: str, name: str, uid: str | None, seconds: int) -> bool:
+        """Tell an attempt's pods what they are granted.
+
+        None is raised beyond its Job, which another operator may have changed, so that `Extend` had no
+        effect; nor one that changed since it was seen, maybe to less than these seconds.
+        """
+        job, pods = self._attempt(namespace, name, uid)
+        extended = job is not None and job["spec"].get("activeDeadlineSeconds") == seconds
+        patch = {"metadata": {"annotations": {GRANT_ANNOTATION: str(seconds)}}}
+        told = [pod for pod in pods if not finished(pod) and (extended or granted(pod) > seconds)]
+        return any([await self._change("pods", pod, patch) for pod in told])
 
     async def _annotate(self, namespace: str, name: str, uid: str | None, notes: Mapping[str, str]) -> bool:
         _, pods = self._attempt(namespace, name, uid)

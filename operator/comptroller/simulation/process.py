@@ -88,7 +88,7 @@ class Process(Store):
         self.watches, self.pulse = Watches(run.cluster), Heartbeats(run.cluster)
         connection = Connection(run.cluster, OPERATOR, self._enter)
         self._cluster = run.cluster.connect(self.watches, self.pulse, connection)
-        self.saw = Looked(0, 0, 0, self.pulse.asked)
+        self.saw = self._looked = Looked(0, 0, 0, self.pulse.asked)
         self.store_faults: list[tuple[str, Fault]] = []
         """What becomes of the next calls: of which kind, and how."""
         self.lost_actions: list[bool] = []
@@ -123,8 +123,8 @@ class Process(Store):
 
     def _look_at_clock(self) -> int:
         now = self._run.cluster.now
-        self.saw = Looked(self.clock(), now, self._run.batches, self.pulse.asked)
-        return self.saw.clock
+        self._looked = Looked(self.clock(), now, self._run.batches, self.pulse.asked)
+        return self._looked.clock
 
     def _journal(self, namespace: str) -> Journal:
         return Journal(
@@ -310,6 +310,7 @@ class Process(Store):
 
     async def observe(self, namespace: str, *, fresh: bool = False) -> Snapshot:
         """`Cluster`."""
+        self.saw = self._looked  # at its clock, just now
         await self._turn()
         self._point("before", "it looks")
         if not self._run.cluster.api_up and (fresh or not self._run.watches_last):

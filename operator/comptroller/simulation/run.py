@@ -83,6 +83,8 @@ class Run(Witness):
         """Snapshots that are not what was stored, by their batch."""
         self.missing: dict[str, bytes] = {}
         """What is not in the bucket since it was rolled back."""
+        self.restored = 0
+        """When the bucket was last restored, in unix seconds."""
         self.feed: Feed = {}
         """What price feeds would say, were nothing wrong with them."""
         self.feed_parts: list[int] = []
@@ -185,8 +187,14 @@ class Run(Witness):
             self.start_operator("a")
 
     def _see_off(self) -> None:
-        """What tenants put in everybody's way goes, as somebody would see to in the end."""
+        """What tenants put in everybody's way goes, as somebody would see to in the end.
+
+        A Job that is suspended before it began waits and holds its lease, as in a queue, until it is resumed.
+        """
         server = self.cluster.server
+        for job in self.cluster.jobs.values():
+            if job.tampered and job.key is not None and job.body["spec"].get("suspend"):
+                server.merge("jobs", job.name, {"spec": {"suspend": False}}, _ADMINISTRATOR)
         server.webhooks.clear()
         server.policies[:] = [policy for policy in server.policies if policy is not exceeded]
         for name in self.guests:
@@ -247,7 +255,7 @@ class Run(Witness):
 
     def raised(self, process: Process, error: Exception) -> None:
         """An operator raised what only a mistake of ours raises, or refuses a bucket that was rolled back."""
-        if self.missing and isinstance(error, JournalError):
+        if isinstance(error, JournalError) and (self.missing or process.saw.at <= self.restored):
             return
         self.oracle.violated("Error", f"{process.name} raised {type(error).__name__}: {error}")
 

@@ -143,6 +143,7 @@ class RolledBack:
         def back() -> None:
             run.store.objects |= run.missing
             run.missing.clear()
+            run.restored = run.cluster.now
 
         run.cluster.timeline.after(self.seconds, back)
 

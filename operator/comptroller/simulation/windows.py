@@ -17,10 +17,6 @@ class Ran(Protocol):
     def ended(self) -> int | None: ...
 
 
-_TOO_LATE = "it came too late to begin"
-"""Why an attempt is stopped that waited for its node past the end of its period."""
-
-
 def window(label: str, zone: str) -> tuple[int, int] | None:
     """Return the first unix second of the period `label`, and of the one after it; `None`: all there are."""
     if label == "total":
@@ -41,15 +37,26 @@ def is_of(label: str, kind: str) -> bool:
 def paid(
     attempts: Iterable[Held],
     ran: Mapping[tuple[str, int, int], Ran],
+    leased: Mapping[tuple[str, int, int], tuple[int, int]],
     budget: str,
     days: tuple[int, int] | None,
 ) -> int:
-    """Return what leases on any period of `budget` cost and hold that ran within `days`. Micro-units."""
+    """Return what leases on any period of `budget` cost and hold that ran within `days`. Micro-units.
+
+    Args:
+        attempts: of every study.
+        ran: when their pods ran.
+        leased: for which seconds the first leases were, by the clocks of those who granted them. A pod that
+            waited for its node, and one that was leased by a wrong clock, may run in other days than those
+            that it was paid for.
+        budget: the name.
+        days: first second, and the first one after them; `None`: all there are.
+    """
     total = 0
     for attempt in attempts:
         accounts = [name.split("/") for name in attempt.first.accounts]
-        if attempt.closed is not None and attempt.closed.reason == _TOO_LATE:
-            continue  # its lease is of the day before: it ran only for the seconds that its stop took
+        if days is not None and not _overlap(leased[attempt.key], days):
+            continue
         if any(parts[:2] == ["budget", budget] and len(parts) == 3 for parts in accounts):  # noqa: PLR2004
             total += attempt.covered * _within(ran.get(attempt.key), days)
     return total
@@ -61,4 +68,8 @@ def _within(job: Ran | None, days: tuple[int, int] | None) -> bool:
     if job is None or job.scheduled is None:
         return False  # it has cost nothing yet; what it holds is looked at once it runs
     ended = job.ended if job.ended is not None else days[1]
-    return job.scheduled < days[1] and days[0] < ended
+    return _overlap((job.scheduled, ended), days)
+
+
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
