@@ -1,0 +1,157 @@
+"""What nobody saw end, and what belongs to nobody: billed to the end of its lease, stopped, or waited for."""
+
+from comptroller.world import Refused
+from unit.plan.scene import (
+    FIRST,
+    LEASE,
+    NOW,
+    OVERHEAD,
+    Open,
+    deserted,
+    one,
+    over,
+    proven,
+    running,
+    scene,
+    searching,
+)
+from unit.plan.table import Row, table
+
+COVERED = LEASE + OVERHEAD
+LATE = COVERED + 61
+"""Seconds after which a lease, what its enforcers take and a minute are over."""
+FINISHED = ["settle/u1/0/0/0: 10_000", "close/u1/0/0 Finished: -; 10 s, -10 to now"]
+ALONE = one(search=searching(parallel=1))
+
+
+@table(
+    Row(
+        "a Job that was deleted before it began is voided",
+        scene().trial(0, Open(run={"deleted": True})),
+        does=[
+            "settle/u1/0/0/0: void",
+            "close/u1/0/0 Suspended: its Job was deleted before it began; 0 s, never to now",
+        ],
+    ),
+    Row(
+        "an attempt whose Job was taken away is waited for until its lease and a minute are over",
+        scene().trial(0, Open(start=LATE - 1)),
+        does=[],
+    ),
+    Row(
+        "an attempt whose Job was taken away is billed for all that it holds",
+        scene().trial(0, Open(start=LATE)),
+        does=[
+            f"settle/u1/0/0/0: {FIRST:_}",
+            (
+                "close/u1/0/0 NodeLost: its Job or its pods were taken away before they were seen to end;"
+                f" {COVERED} s, -{LATE} to -{LATE - COVERED}"
+            ),
+        ],
+    ),
+    Row(
+        "nothing is given up by what watches brought some time ago",
+        scene(fresh=False).trial(0, Open(start=LATE)),
+        does=["refresh"],
+    ),
+    Row(
+        "a node that does not report is given up with its lease and a minute",
+        scene().trial(0, running(LATE, unreachable=True, leases=(60,))),
+        does=[
+            f"settle/u1/0/0/0: {FIRST:_}",
+            (
+                f"close/u1/0/0 NodeLost: nothing was heard of it until its lease was over; {COVERED} s,"
+                f" -{LATE} to -{LATE - COVERED}"
+            ),
+        ],
+    ),
+    Row(
+        "a node that does not report is given up by a fresh read only",
+        scene(fresh=False).trial(0, running(LATE, unreachable=True, silent_seconds=90)),
+        does=["refresh"],
+    ),
+    Row(
+        "a pod without a node is settled by a fresh read only",
+        scene(fresh=False).trial(0, over(None, scheduled=None, bound=0, start=False)),
+        does=["refresh"],
+    ),
+    Row(
+        "one refresh is enough for many attempts",
+        scene(fresh=False).trial(0, Open(start=LATE)).trial(1, Open(start=LATE)),
+        does=["refresh"],
+    ),
+    Row(
+        "another pod in the place of the first is billed to the end of the lease",
+        scene().trial(0, over(seconds=10, start=True, scheduled=NOW - 5)),
+        does=[
+            f"settle/u1/0/0/0: {FIRST:_}",
+            f"close/u1/0/0 Finished: -; {COVERED} s, -10 to +{COVERED - 10}",
+        ],
+    ),
+    Row(
+        "a pause that somebody may take back is stopped before it is settled",
+        scene().trial(0, over(75, paused=True)),
+        does=["stop s-u1-0000-0 Preempted: its Job was suspended by a queue or by hand"],
+    ),
+    Row(
+        "a pause that was stopped for good is settled",
+        scene().trial(0, over(75, paused=True, stop="Preempted", deadline=1)),
+        does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Preempted: stopped; 10 s, -10 to now"],
+    ),
+    Row(
+        "a Job that is not the attempts is not billed",
+        scene().trial(0, over(start=False, trial=None)),
+        does=[
+            "settle/u1/0/0/0: void",
+            "close/u1/0/0 Suspended: Job s-u1-0000-0 is not owned by its trial; 0 s, never to now",
+        ],
+    ),
+)
+def test_what_nobody_saw_end(row):
+    row.check()
+
+
+@table(
+    Row(
+        "an attempt whose trial was deleted is stopped",
+        proven(ALONE).trial(2, running()).gone(1, running()),
+        does=["stop s-u1-0001-0 Suspended: its trial is gone"],
+    ),
+    Row(
+        "the name of an attempt whose trial was deleted is taken before it can be launched",
+        proven(ALONE).trial(2, running()).gone(1, Open()),
+        does=["bury s-u1-0001-0 with Study: its trial is gone"],
+    ),
+    Row(
+        "an attempt whose study is gone is stopped",
+        deserted().gone(0, running()),
+        does=["stop u1-u1-0000-0 Suspended: its study is gone"],
+    ),
+    Row(
+        "the name of an attempt whose study is gone is taken before it can be launched",
+        deserted().gone(0, Open()),
+        does=["bury u1-u1-0000-0 with nothing: its study is gone"],
+    ),
+    Row(
+        "an attempt whose study is gone is settled when it is over",
+        deserted().gone(0, over()),
+        does=FINISHED,
+    ),
+    Row(
+        "an attempt whose study cannot be read runs on",
+        deserted(refused=(Refused("Study", "s", "u1", "no"),)).gone(0, running()),
+        does=[],
+    ),
+    Row(
+        "an attempt whose study cannot be read is settled when it is over",
+        deserted(refused=(Refused("Study", "s", "u1", "no"),)).gone(0, over()),
+        does=FINISHED,
+    ),
+    Row(
+        "an attempt whose trial cannot be read runs on",
+        scene(refused=(Refused("Trial", "s-u1-0000", "t", "no", study="u1", number=0),)).gone(0, running()),
+        does=[],
+    ),
+)
+def test_what_belongs_to_nobody(row):
+    row.check()
