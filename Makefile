@@ -106,7 +106,8 @@ $(LEVELS:%=test-%): test-%: install
 	$(RUN) pytest tests/$* --junit-xml=out/tests/$*.xml -o junit_suite_name=$* $(SPREAD) $(ARGS)
 
 .PHONY: test-mutants
-test-mutants: install  ## plants mistakes, one after another; the fault simulation must find each
+test-mutants: install  ## plants mistakes, one after another; the table of plan or the simulation must find each
+	$(RUN) python tests/mutants/table.py
 	$(RUN) python tests/mutants/run.py
 
 MINUTES ?= 5

@@ -9,6 +9,7 @@ from unit.plan.scene import (
     leased,
     one,
     proven,
+    running,
     searching,
 )
 from unit.plan.table import Row, table
@@ -108,6 +109,12 @@ def test_a_trial_is_resumed(row):
         "each attempt in vain doubles the pause and no more",
         after(*[Past(end="Unavailable", ago=80)] * 3),
         does=[lease(3)],
+    ),
+    Row(
+        "the pause of a trial doubles though another trial works",
+        proven().trial(1, *[Past(end="Unavailable", ago=79)] * 3).trial(2, running(60, leases=(60, 60))),
+        does=[],
+        study="Reconciling Running: trials are running",
     ),
     Row("a pause is ten minutes at most", after(*[Past(end="Unavailable", ago=600)] * 9), does=[lease(9)]),
     Row(

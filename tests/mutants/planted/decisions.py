@@ -1,0 +1,221 @@
+"""Mistakes in what is decided, of another kind than money: who runs, who is stopped, and what people read."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from comptroller import plan
+from comptroller.actions import Append, RecordStudy
+from comptroller.plan import baseline, ended, enforce, shedding, study, trials, trouble, verdict
+from comptroller.plan.verdict import Verdict
+from comptroller.search import halving
+from comptroller_api.trial import COUNTED_ENDS
+from mutants.planted.registry import Patch, decision
+
+
+@decision("PeriodEnding: a lease that would cross the end of a period waits for the next one")
+def the_end_of_a_period_is_called_a_lack_of_money(patch: Patch) -> None:
+    """A study that waits for the next period says that its budget is exhausted."""
+    conclude = study.StudyPass._conclude
+
+    def wrong(self: study.StudyPass, *args: Any) -> Verdict:
+        found = conclude(self, *args)
+        return replace(found, reason="BudgetExhausted") if found.reason == "PeriodEnding" else found
+
+    patch.setattr(study.StudyPass, "_conclude", wrong)
+
+
+@decision("ApprovalRequired: a ceiling above a budgets limit waits for approval and says how")
+def an_approval_is_wanted_and_nobody_reads_how(patch: Patch) -> None:
+    """The message of a study that waits for approval does not have the command that gives it."""
+    unapproved = verdict._unapproved
+
+    def mute(*args: Any) -> Verdict | None:
+        found = unapproved(*args)
+        return found and replace(found, message=found.message.partition(": comptroller")[0])
+
+    patch.setattr(verdict, "_unapproved", mute)
+
+
+@decision("StalePrice: a price over its age holds")
+def a_held_study_does_not_say_so(patch: Patch) -> None:
+    """The status of a study that stands still is not recorded."""
+    record = study.StudyPass._record_study
+
+    def silent(self: study.StudyPass, everything: Any, steps: Any, found: Verdict) -> None:
+        record(self, everything, steps, found)
+        if found.state == "Held":
+            self.actions = [action for action in self.actions if not isinstance(action, RecordStudy)]
+
+    patch.setattr(study.StudyPass, "_record_study", silent)
+
+
+@decision("Suspended: a study that says so is suspended")
+def a_suspended_study_launches(patch: Patch) -> None:
+    """`spec.suspend` is not looked at."""
+    standing = verdict.standing
+
+    def blind(*args: Any) -> Verdict:
+        found = standing(*args)
+        return Verdict("Active", "Running", "trials are running") if found.state == "Suspended" else found
+
+    patch.setattr(study, "standing", blind)
+
+
+@decision("trials that wait are leased by their number")
+def the_last_trial_is_leased_first(patch: Patch) -> None:
+    """Of trials that wait for a slot, the one with the highest number has it."""
+    patch.setattr(trials.Progress, "idle_stops", property(lambda p: -p.number))
+
+
+@decision("a trial that was idle is leased after those that were not")
+def an_idle_trial_is_leased_first(patch: Patch) -> None:
+    """A trial that was suspended for low utilization goes before the others."""
+    stops = trials.Progress.idle_stops
+    patch.setattr(trials.Progress, "idle_stops", property(lambda p: -stops.fget(p)))
+
+
+@decision("the older study has what room a budget has")
+def the_younger_study_is_served_first(patch: Patch) -> None:
+    """Studies are planned in the opposite order of their age."""
+
+    def backwards(items: Any, key: Any = None) -> list[Any]:
+        return sorted(items, key=key, reverse=key is not None)
+
+    patch.setattr(plan, "sorted", backwards, raising=False)
+
+
+@decision("a launch need not wait for a lease of another trial")
+def entries_come_last(patch: Patch) -> None:
+    """A pass acts, and appends to the books afterwards."""
+    first = plan.plan
+    patch.setattr(plan, "plan", lambda world: sorted(first(world), key=lambda one: isinstance(one, Append)))
+
+
+@decision("a slot that a trial freed is used")
+def a_slot_is_lost(patch: Patch) -> None:
+    """One trial fewer is created than there is a slot for."""
+    propose = study.StudyPass._propose
+    patch.setattr(study.StudyPass, "_propose", lambda self, p, slots: propose(self, p, slots - 1))
+
+
+@decision("the baseline runs alone until it has a result")
+def the_baseline_has_company(patch: Patch) -> None:
+    """Other trials do not wait for the first result."""
+    patch.setattr(baseline, "proven", lambda *_: True)
+
+
+@decision("the number of a deleted trial is spent")
+def a_deleted_trial_is_created_again(patch: Patch) -> None:
+    """The number of a trial that somebody deleted is free."""
+    propose = study.StudyPass._propose
+
+    def again(self: study.StudyPass, everything: Any, slots: int) -> None:
+        self.gone = set()
+        propose(self, everything, slots)
+
+    patch.setattr(study.StudyPass, "_propose", again)
+
+
+@decision("one attempt finds out whether trouble is over")
+def all_find_out_whether_trouble_is_over(patch: Patch) -> None:
+    """After trouble that all trials share, as many are launched as there are slots."""
+    patch.setattr(study.StudyPass, "probing", property(lambda _: False, lambda *_: None))
+
+
+@decision("the best of three continues")
+def a_promotion_is_forgotten(patch: Patch) -> None:
+    """A trial that is promoted waits on."""
+    decide = halving.decide
+
+    def forgetful(*args: Any) -> dict[int, halving.Decision]:
+        found = decide(*args)
+        return {n: replace(d, verdict="Wait") if d.verdict == "Promote" else d for n, d in found.items()}
+
+    patch.setattr(study, "decide", forgetful)
+
+
+@decision("the others of three are pruned")
+def the_best_is_pruned(patch: Patch) -> None:
+    """Trials of a rung are ranked from the worst on."""
+    ranking = halving.ranking
+    patch.setattr(halving, "ranking", lambda *args: ranking(*args)[::-1])
+
+
+@decision("a resumed trial continues from its own checkpoint")
+def a_trial_is_resumed_from_the_baselines_checkpoint(patch: Patch) -> None:
+    """Every attempt is launched with the place of trial 0."""
+    prefix = study.trial_prefix
+    patch.setattr(study, "trial_prefix", lambda one, _: prefix(one, 0))
+
+
+@decision("preemptions are no failures")
+def preemptions_count_as_failures(patch: Patch) -> None:
+    """A trial that is preempted too often has failed."""
+    patch.setattr(trials, "COUNTED_ENDS", COUNTED_ENDS | {"Preempted"})
+
+
+@decision("each attempt in vain doubles the pause")
+def no_pause_grows(patch: Patch) -> None:
+    """An attempt that could not start is repeated after 20 s, however often."""
+    for module in (trials, trouble):
+        patch.setattr(module, "pause", lambda p: 20 if trials.in_vain(p.attempts[-1]) else 0)
+
+
+@decision("the younger of two trials without a result is stopped")
+def a_lowered_ceiling_stops_nothing(patch: Patch) -> None:
+    """A run is not stopped for a ceiling that fell under what it holds."""
+    why = study.StudyPass._why_stop
+
+    def blind(self: study.StudyPass, attempt: Any, run: Any, found: Any, _: Any, *, wanted: bool) -> Any:
+        return why(self, attempt, run, found, None, wanted=wanted)
+
+    patch.setattr(study.StudyPass, "_why_stop", blind)
+
+
+@decision("of trials with as many rungs the worse is stopped")
+def a_lowered_ceiling_stops_the_best(patch: Patch) -> None:
+    """The most valuable trial is stopped first."""
+    worth = shedding._worth
+
+    def turned(*args: Any) -> Any:
+        (rungs, place, age), *rest = worth(*args)
+        return ((-rungs, -place, age), *rest)
+
+    patch.setattr(shedding, "_worth", turned)
+
+
+@decision("a paused run is stopped for good")
+def a_paused_run_is_left_paused(patch: Patch) -> None:
+    """A Job that a queue has suspended is no intrusion."""
+    intrusion = enforce.intrusion
+    patch.setattr(study, "intrusion", lambda attempt, run: intrusion(attempt, replace(run, paused=False)))
+
+
+@decision("a deadline is raised to what the books grant before the guard is")
+def the_guard_is_granted_first(patch: Patch) -> None:
+    """A grant is raised in the pass that raises the Job's deadline."""
+
+    def at_once(attempt: Any, run: Any) -> Iterator[Any]:
+        yield from enforce.kept(attempt, replace(run, deadline=attempt.granted))
+        yield from enforce.kept(attempt, replace(run, granted=attempt.granted, most_granted=None))
+
+    patch.setattr(study, "kept", at_once)
+
+
+@decision("nothing is given up by what watches brought some time ago")
+def a_refresh_is_forgotten(patch: Patch) -> None:
+    """What only a fresh read can prove waits for one that nobody requests."""
+    patch.setattr(ended.Closing, "_fresh", lambda self: self.world.fresh)
+
+
+@decision("NoTrialSucceeded: a ceiling that is reached before a success fails the study")
+def a_study_without_a_success_is_complete(patch: Patch) -> None:
+    """However its trials ended, a study that stops is complete."""
+    patch.setattr(study, "concluded", lambda reason, message, *_: Verdict("Complete", reason, message))
+
+
+@decision("a study that ended at its ceiling continues once its spec is edited")
+def a_raised_ceiling_reopens_nothing(patch: Patch) -> None:
+    """A study that has ended stays so, whatever becomes of its spec."""
+    patch.setattr(study, "reopened", lambda _: False)
