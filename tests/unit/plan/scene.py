@@ -152,10 +152,8 @@ def over(
     code: int | None = 0, *, seconds: int = 10, ago: int = 0, by_deadline: bool = False, **fields: Any
 ) -> Open:
     """An attempt whose pod ran for `seconds` and is over, while its books are still open."""
-    of_exits = Exit.__dataclass_fields__.keys() - {"deadline"}  # a run has one, too
-    of_exit = {name: fields.pop(name) for name in list(fields) if name in of_exits} | {
-        "deadline": by_deadline
-    }
+    names = Exit.__dataclass_fields__.keys() - {"deadline"}  # a run has one, too
+    of_exit = {name: fields.pop(name) for name in list(fields) if name in names} | {"deadline": by_deadline}
     since = seconds + ago
     known = {"ended": NOW - ago, "live": False, "exit": Exit(code=code, **of_exit)}
     return running(since, **(known | fields))
@@ -354,14 +352,8 @@ class Scene:
             Post(**where, lease=0, amount=cost, overrun=cost > FIRST) if cost else Void(**where, lease=0)
         )
         started = ended - seconds if past.started else 0
-        known = {
-            "end": past.end,
-            "reason": past.reason,
-            "seconds": seconds,
-            "started": started,
-            "ended": ended,
-        }
-        self._book(Close(**where, **known))
+        span = {"seconds": seconds, "started": started, "ended": ended}
+        self._book(Close(**where, end=past.end, reason=past.reason, **span))
 
     @staticmethod
     def _measured(rung: int, metrics: Mapping[str, float], attempts: Sequence[Past | Open]) -> RungResult:

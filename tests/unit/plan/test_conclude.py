@@ -201,6 +201,11 @@ def broke(ceiling="0.09", seconds=70, outcome="Succeeded", **how):
         does=["create u1/3: Search"],
     ),
     Row(
+        "a trial is begun while too few have ended to say what is likely",
+        proven(one(search=searching(trials=9, risk=25))),
+        does=["create u1/1: Search", "create u1/2: Search"],
+    ),
+    Row(
         "a trial that has begun continues however unlikely another one is",
         scene(one(ceiling="0.22", search=searching(trials=9, risk=25, rungs=halving(1, 2))))
         .trial(0, Past(seconds=70), rungs=[GOOD])

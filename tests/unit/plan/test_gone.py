@@ -152,6 +152,11 @@ def test_what_nobody_saw_end(row):
         scene(refused=(Refused("Trial", "s-u1-0000", "t", "no", study="u1", number=0),)).gone(0, running()),
         does=[],
     ),
+    Row(
+        "no attempt is of a deleted trial while a trial cannot be read that may be its own",
+        scene(refused=(Refused("Trial", "x", "t", "no"),)).gone(0, running()),
+        does=[],
+    ),
 )
 def test_what_belongs_to_nobody(row):
     row.check()

@@ -5,11 +5,16 @@ from comptroller.site import SitePolicy
 from comptroller.world import Exit, Refused, Unreachable
 from comptroller_api.meta import APPROVED, APPROVED_BY
 from unit.plan.scene import (
+    FEBRUARY,
     GOOD,
+    JANUARY,
+    PRICED,
     TERMS,
     Past,
     budget,
+    ceiling,
     leased,
+    manifest,
     node_class,
     one,
     priced,
@@ -25,6 +30,7 @@ UNCOVERED = (
     " label the study"
 )
 STALE = "the price of node class 'small' in PriceList 'list' is of 2026-01-01T00:00:00Z, over its maxAge 24h"
+OF_EUR = ceiling("budget/b/2027-01", "10", currency="EUR", starts=JANUARY, ends=FEBRUARY)
 EUR = {
     "budgets": [budget(currency="EUR")],
     "pays": {"u1": ("study/u1",)},
@@ -187,6 +193,17 @@ def test_a_study_is_held(row):
         "CurrencyMismatch: a budget in another currency holds",
         "CurrencyMismatch: Budget b is in EUR, the study's ceiling in USD",
         **EUR,
+    ),
+    Row(
+        "CurrencyMismatch: a budget whose account is in another currency holds and says the way out",
+        scene(
+            budgets=[budget()],
+            declared=False,
+            entries=(ceiling("study/u1", "100"), manifest("u1"), PRICED, OF_EUR),
+        ),
+        does=[],
+        study="Stalled CurrencyMismatch: Budget b is in USD, and budget/b/2027-01 is in EUR in the books;"
+        " give the budget another name",
     ),
     held(
         "ApprovalRequired: a ceiling above a budgets limit waits for approval and says how",

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from comptroller.actions import RecordStudy, RecordTrial
 from comptroller.plan import plan
-from comptroller.world import Exit
+from comptroller.world import Exit, Refused
+from comptroller_api.study import StudyStatus
 from unit.plan.scene import FIRST, Past, budget, leased, one, over, proven, running, scene, searching
 from unit.plan.table import Row, lines, table
 
@@ -44,6 +45,14 @@ RUNS = "Reconciling Running: trials are running"
         "a trial that ends in this very pass may be the best",
         proven().trial(1, Past()).reported(1, 0, {"accuracy": 0.95}),
         status={"best": "1: accuracy 0.95", "progress": "2/4"},
+    ),
+    Row(
+        "a trial that cannot be read leaves the counts of all trials as they were",
+        proven(
+            one(status=StudyStatus(progress="3/4", best="2: accuracy 0.95", best_trial=2)),
+            refused=(Refused("Trial", "s-u1-0002", "t", "no", study="u1", number=2),),
+        ),
+        status={"progress": "3/4", "best": "2: accuracy 0.95", "best_trial": 2, "spent": "0.01"},
     ),
     Row("a trial is pending until it has a lease", scene().trial(0), trials={0: "Pending"}),
     Row("a trial runs from its lease on", scene().trial(0, leased()), trials={0: "Running"}),
