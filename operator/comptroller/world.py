@@ -79,6 +79,8 @@ class Run:
     """The Job's `activeDeadlineSeconds`."""
     granted: int
     """Seconds told to the guard; of several, to the one that was told least."""
+    created: int | None = None
+    """When the Job was created; `None` where it is gone, or the cluster does not say."""
     started: int | None = None
     """When the Job began to count."""
     scheduled: int | None = None

@@ -55,6 +55,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         deadline=spec.get("activeDeadlineSeconds") or 0,
         granted=min(map(of_pods.granted, pods), default=of_pods.granted(template)),
         most_granted=max(map(of_pods.granted, pods), default=of_pods.granted(template)),
+        created=unix(meta.get("creationTimestamp")),
         started=unix(status.get("startTime")),
         scheduled=min((start for start, _ in spans), default=None),
         ended=None if None in ends else max(end for end in ends if end is not None),

@@ -58,9 +58,10 @@ class _Judge:
         return ""
 
     def _untimely(self, attempt: Attempt, run: Run) -> str:
-        """Return why a pod without a Job cannot be of the time of its attempt, whose books know no Job."""
+        """Return why a run cannot be of the time of its attempt, whose books know no Job."""
         if not run.jobless:
-            return ""
+            late = attempt.started and run.created is not None and run.created > attempt.ended + _SKEW
+            return f"Job {run.name} was created after its attempt had ended" if late else ""
         if not attempt.open and not attempt.started:
             return f"nothing of {run.name} had reached a node when its books were closed"
         if run.scheduled is None:

@@ -372,13 +372,13 @@ class Oracle:
             self.violated("P7", f"{job.name} is released before its books are closed")
         if change.new is None or STOP in job.body["metadata"].get("annotations", {}):
             return
-        before, after = _allowed(change.old), _allowed(change.new)
+        before, after, limit = _allowed(change.old), _allowed(change.new), _allowed(job.body)
         if after is not None and after != before:
             if after > attempt.granted:
                 self.violated(
                     "P2", f"{job.name} is let run for {after}s, the ledger grants {attempt.granted}s"
                 )
-            elif change.resource == "pods" and after > job.body["spec"].get("activeDeadlineSeconds", 0):
+            elif limit is not None and after > limit:
                 self.violated("P2", f"{job.name} is granted more than its Job's deadline")
 
     def _job_of(self, change: Change) -> SimulatedJob | None:

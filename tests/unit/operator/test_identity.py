@@ -1,4 +1,4 @@
-"""Whose a pod without a Job is, of an attempt whose books know no Job yet."""
+"""Whose a Job or a pod without one is, of an attempt whose books know no Job."""
 
 import pytest
 
@@ -32,3 +32,15 @@ def test_a_pod_that_came_after_the_books_were_closed_is_not_ours(scheduled: int,
     run = Run(key, "imitation", 60, 60, started=scheduled, scheduled=scheduled, uid="j9", jobless=True)
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
+
+
+@pytest.mark.parametrize(("created", "ours"), [(1_430, True), (1_505, True), (1_506, False)])
+def test_a_job_that_was_created_after_its_attempt_had_ended_is_not_ours(created: int, ours: bool) -> None:
+    books = Books()
+    for entry in (ceiling(1_000), price(), reserve(60), post(20), close(seconds=60, started=1_440)):
+        assert books.apply(entry) is None, entry
+    key = (STUDY, 0, 0)
+    run = Run(key, "imitation", 60, 60, created=created, started=created, scheduled=created, uid="j9")
+    world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
+    assert (key in world.runs) is ours
+    assert ("after its attempt had ended" in world.taken.get(key, "")) is not ours
