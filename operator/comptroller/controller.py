@@ -251,6 +251,7 @@ class Controller:
             feed=self._feed(),
             refused=snapshot.refused,
             unreachable=self._preflight.found(namespace),
+            unpublished=anchored.withheld(now),
             trainer_image=self._trainer_image,
             site=self._site,
             fresh=fresh,

@@ -225,6 +225,8 @@ class World:
     refused: tuple[Refused, ...] = ()
     unreachable: Mapping[str, Unreachable] = field(default_factory=dict)
     """By study uid, of studies that have no attempt yet."""
+    unpublished: str = ""
+    """Why the ledger's head could not be published, without which no lease is granted; empty where it is."""
     trainer_image: str = ""
     """For studies that name none."""
     site: SitePolicy = ANYTHING

@@ -336,6 +336,24 @@ def test_passes_that_fail_are_told_and_taken_back(simulate, make_study):
     assert simulation.over
 
 
+def test_a_study_without_leases_says_that_the_ledgers_head_cannot_be_published(simulate, make_study):
+    simulation = simulate()
+    write = simulation.anchor.write
+
+    async def forbidden(*_):
+        raise PermissionError("configmaps is forbidden")
+
+    simulation.anchor.write = forbidden
+    simulation.cluster.apply(make_study())
+    step(simulation, 30)
+    assert stalled(simulation) == "LedgerUnpublished"
+    assert not simulation.cluster.launches
+    simulation.anchor.write = write
+    simulation.run()
+    simulation.check()
+    assert simulation.over
+
+
 def test_a_raised_ceiling_lets_a_study_that_had_stopped_at_it_go_on(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study(ceiling="0.25"))

@@ -90,6 +90,8 @@ class Anchored:
         self._compared = False
         self._seen: Published | None = None
         self._tried: int | None = None
+        self._error = ""
+        """Why the head could not be published when that was last tried; empty where it was."""
         self._replaces = False
         """What is published was taken over: the next head replaces it, also if that is lower."""
 
@@ -126,6 +128,10 @@ class Anchored:
         await self._publish(self._anchor, now)
         return self._vouched(now)
 
+    def withheld(self, now: int) -> str:
+        """Return why no lease may be granted, the kind of error that publishing met; empty where one may."""
+        return "" if self._vouched(now) else self._error
+
     def _vouched(self, now: int) -> bool:
         seen = self._seen
         return seen is not None and seen.head.sequence >= 0 and 0 <= now - seen.time <= VOUCHED
@@ -137,7 +143,7 @@ class Anchored:
             return False
         behind = self._seen is None or self._seen.head.sequence < self.journal.head.sequence
         rested = self._tried is None or not 0 <= now - self._tried < PUBLISH_EVERY
-        return self._replaces or (behind and rested)
+        return self._replaces or ((behind or bool(self._error)) and rested)
 
     async def _publish(self, anchor: Anchor, now: int) -> None:
         """Publish the head, if what is published is still what was seen; failures are only reported."""
@@ -151,12 +157,15 @@ class Anchored:
             written = await anchor.write(self._namespace, new, seen)
         except Exception as error:  # noqa: BLE001 - whatever it was, the next try finds out
             self._failed(self._namespace)
+            # Without the error's own words, which differ from one try to the next.
+            self._error = type(error).__name__
             log.warning(
                 "head not published",
                 namespace=self._namespace,
                 error=f"{type(error).__name__}: {error}"[:500],
             )
             return
+        self._error = ""
         if written is None:
             # Another operator has published, or an administrator has edited it: compare before going on.
             self._compared = False

@@ -74,6 +74,9 @@ def standing(  # noqa: PLR0911  (a decision table)
         )
     if study.spec.suspend:
         return Verdict("Suspended", "Suspended", "spec.suspend is true")
+    if world.unpublished:
+        message = f"the head of the ledger cannot be published in the cluster: {world.unpublished}"
+        return Verdict("Held", "LedgerUnpublished", f"{message}; no lease is granted until it is")
     if isinstance(quote, Unpriced):
         unread = [
             f"; PriceList {r.name} cannot be read: {r.why}" for r in world.refused if r.kind == "PriceList"

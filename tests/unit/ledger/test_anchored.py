@@ -189,11 +189,13 @@ async def test_an_anchor_that_cannot_be_written_stops_leases_and_not_settlement(
     clock.now += 120
     await one.catch_up()
     assert not await one.anchored.vouch(clock())
+    assert one.anchored.withheld(clock()) == "ConnectionError"
     assert one.journal.append([post(1, 5), close(5)])
     assert set(one.unpublished) == {"ns"}
     anchor.broken = False
     clock.now += 10
     await one.catch_up()
+    assert one.anchored.withheld(clock()) == ""
     assert await one.anchored.vouch(clock())
     assert anchor.published["ns"].head == one.journal.head
 
