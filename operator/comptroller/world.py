@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from comptroller.ledger.books import Books
 from comptroller.ledger.names import unique_name
-from comptroller.pricing import Feed
+from comptroller.pricing import Feed, Shelf
 from comptroller.site import ANYTHING, SitePolicy
 from comptroller_api import quantity
 from comptroller_api.budget import Budget
@@ -201,6 +201,7 @@ class Memory:
 
     at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict)
     """By uid, the ended studies that had nothing to do, each with all that this rests on."""
+    prices: Shelf = field(default_factory=Shelf)
 
 
 @dataclass(frozen=True, slots=True)

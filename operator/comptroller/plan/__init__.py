@@ -21,14 +21,12 @@ from comptroller.plan.places import missing_places
 from comptroller.plan.settle import unposted
 from comptroller.plan.shedding import shed
 from comptroller.plan.study import StudyPass
-from comptroller.pricing import PriceBook, Shelf
+from comptroller.pricing import PriceBook
 from comptroller.status import is_final, stalled
 from comptroller.world import AttemptKey, Run, World
 from comptroller_api.study import Study
 
 __all__ = ["plan"]
-
-_PRICES = Shelf()
 
 
 def plan(world: World) -> list[Action]:
@@ -38,7 +36,7 @@ def plan(world: World) -> list[Action]:
     declared += [*missing_approvals(world), *missing_memberships(world), *accounts.rollovers(world)]
     if declared:
         return [Append(tuple(declared))]
-    prices = _PRICES.book(world.prices, world.now, world.feed)
+    prices = world.memory.prices.book(world.prices, world.now, world.feed)
     if places := tuple(missing_places(world, prices)):
         return [Append(places)]  # what ends now is billed by where it ran
     room = {name: account.room for name, account in world.books.accounts.items()}
