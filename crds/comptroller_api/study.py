@@ -166,7 +166,8 @@ class Lease(Model):
         default="Renew", description="Whether a running pod's lease is renewed while there is room."
     )
     longest_attempt: Duration = Field(
-        default="6h", description="The pod's own deadline, kept by the kubelet."
+        default="6h",
+        description="The pod's own deadline, kept by the kubelet; with renewal Never that is the duration.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
