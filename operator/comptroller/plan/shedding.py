@@ -42,7 +42,9 @@ def shed(world: World) -> dict[AttemptKey, str]:
 
 
 def _excess(account: Account) -> int:
-    return account.spent + account.held - account.limit
+    # What others hold is counted in the period that replaced this one, and is not known here any more.
+    pending = 0 if account.current else account.pending
+    return account.spent + account.held - account.limit - pending
 
 
 def _counted(world: World, attempt: Attempt, over: Iterable[str]) -> list[str]:
@@ -52,7 +54,9 @@ def _counted(world: World, attempt: Attempt, over: Iterable[str]) -> list[str]:
 
 def _is_carried(books: Books, attempt: Attempt, name: str) -> bool:
     account, path = books.accounts[name], name.rpartition("/")[0]
-    return account.pending > 0 and any(
+    if not account.current or not account.pending:
+        return False
+    return any(
         other.rpartition("/")[0] == path and books.accounts[other].overlaps(account.starts, account.ends)
         for other in attempt.accounts
     )
