@@ -1,4 +1,8 @@
-"""Why the Job controller makes no pod: events alone say that a quota, a limit range or a webhook refuses."""
+"""What the Job controller's events say of a Job without a pod, and nothing else does.
+
+A quota, a limit range or a webhook may refuse its pod. Or it had one, and somebody took it away before the
+operator saw it: such a pod is billed for as long as its Job ran.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +24,7 @@ _AFTER, _EVERY = 5.0, 15.0
 _READS = 8
 """Requests in one pass at most; the other Jobs wait for the next."""
 _MESSAGE = 400
+_CREATED = "SuccessfulCreate"
 
 
 class Reader(Protocol):
@@ -36,15 +41,13 @@ class _Job:
     due: float
     """Seconds of the monotonic clock from which its events are read."""
     message: str = ""
+    had_pod: bool = False
     over: bool = False
     """Its events were read after it had ended: they say nothing new."""
 
     def wants(self, now: float, *, over: bool) -> bool:
         """Return whether to read its events: those of a Job that is over once, where none is known."""
-        if not over:
-            return now >= self.due
-        wanted, self.over = not (self.over or self.message), True
-        return wanted
+        return not (self.over or self.message) if over else now >= self.due
 
 
 class JobEvents:
@@ -58,7 +61,8 @@ class JobEvents:
     async def explain(self, namespace: str, runs: Mapping[AttemptKey, Run]) -> dict[AttemptKey, Run]:
         """Return the `runs` of a namespace; the exit message of those without a pod says why."""
         found, uids, reads = dict(runs), set(), 0
-        for key, run in runs.items():
+        # Those that are over first: they are settled by what is found now.
+        for key, run in sorted(runs.items(), key=lambda item: item[1].ended is None):
             if run.uid is None or not _podless(run):
                 continue
             uids.add(run.uid)
@@ -66,29 +70,47 @@ class JobEvents:
             if reads < _READS and known.wants(self._clock(), over=run.ended is not None):
                 reads += 1
                 known.due = self._clock() + _EVERY
-                known.message = await self._refusal(namespace, run.uid)
-            if known.message:
+                await self._read(namespace, run, known)
+            if known.had_pod:
+                found[key] = replace(
+                    run, scheduled=run.started, spans=((run.started or 0, run.ended),), unseen=True
+                )
+            elif known.message and run.stop is None:
                 found[key] = replace(run, exit=replace(run.exit, message=known.message))
         for uid in [uid for uid, job in self._jobs.items() if job.namespace == namespace and uid not in uids]:
             del self._jobs[uid]
         return found
 
-    async def _refusal(self, namespace: str, uid: str) -> str:
-        selector = f"involvedObject.uid={uid},reason={FAILED_CREATE}"
+    async def _read(self, namespace: str, run: Run, known: _Job) -> None:
+        """Learn what the events of a run's Job say."""
+        over = run.ended is not None
         try:
-            listed = await self._api.get(path("events", namespace), fieldSelector=selector, limit="20")
+            known.message = _refusal(await self._events(namespace, run.uid, FAILED_CREATE))
+            if over and not known.message:
+                known.had_pod = bool(await self._events(namespace, run.uid, _CREATED))
+            known.over = over
         except Exception as error:  # noqa: BLE001 - without the reason the attempt ends at its lease, as before
             log.info("events not read", namespace=namespace, error=f"{type(error).__name__}: {error}"[:300])
-            return ""
-        items = (listed or {}).get("items") or []
-        if not items:
-            return ""
-        last = max(items, key=lambda one: one.get("lastTimestamp") or one["metadata"]["creationTimestamp"])
-        return f"{FAILED_CREATE}: {plain(str(last.get('message', '')), _MESSAGE)}"
+
+    async def _events(self, namespace: str, uid: str | None, reason: str) -> list[Body]:
+        selector = f"involvedObject.uid={uid},reason={reason}"
+        listed = await self._api.get(path("events", namespace), fieldSelector=selector, limit="20")
+        return (listed or {}).get("items") or []
+
+
+def _refusal(events: list[Body]) -> str:
+    """Return what the latest of a Job's refusals says; empty where there is none."""
+    if not events:
+        return ""
+    last = max(events, key=lambda one: one.get("lastTimestamp") or one["metadata"]["creationTimestamp"])
+    return f"{FAILED_CREATE}: {plain(str(last.get('message', '')), _MESSAGE)}"
 
 
 def _podless(run: Run) -> bool:
     """Return whether a run's Job should have a pod and has none, or ended without one."""
-    never = run.ended is None or (run.scheduled is None and not run.unseen)
-    waits = run.started is not None and never and run.stop is None
-    return waits and not (run.requested or run.tombstone or run.paused or run.exit.message)
+    never = run.stop is None if run.ended is None else run.scheduled is None and not run.unseen
+    return (
+        run.started is not None
+        and never
+        and not (run.requested or run.tombstone or run.paused or run.exit.message)
+    )

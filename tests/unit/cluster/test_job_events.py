@@ -1,4 +1,4 @@
-"""The Job controller's refusals, read where a Job has no pod."""
+"""The Job controller's events, read where a Job has no pod."""
 
 import asyncio
 from dataclasses import replace
@@ -14,8 +14,8 @@ QUOTA = 'Error creating: pods "s-u1-0001-0-x" is forbidden: exceeded quota: team
 
 
 class Reader:
-    def __init__(self, *messages):
-        self.reads, self.fail = [], False
+    def __init__(self, *messages, created=0):
+        self.reads, self.fail, self.created = [], False, created
         self.items = [
             {
                 "metadata": {"creationTimestamp": "x"},
@@ -29,7 +29,8 @@ class Reader:
         self.reads.append((where, query))
         if self.fail:
             raise OSError("down")
-        return {"items": self.items}
+        made = [{"message": "Created pod: s-u1-0001-0-x"}] * self.created
+        return {"items": made if "reason=SuccessfulCreate" in query["fieldSelector"] else self.items}
 
 
 class Clock:
@@ -76,11 +77,33 @@ def test_a_job_that_ended_without_a_pod_is_explained_at_once_and_read_once():
     silent = Reader()
     events = JobEvents(silent, Clock())
     assert [explained(events, over) for _ in range(3)] == [""] * 3
-    assert len(silent.reads) == 1
+    assert len(silent.reads) == 2  # for a refusal, and for a pod
 
 
-@pytest.mark.parametrize("pod", [{"scheduled": 12}, {"unseen": True}, {"stop": "Suspended"}])
-def test_a_job_that_ended_with_a_pod_or_by_a_stop_costs_no_request(pod):
+@pytest.mark.parametrize("stop", [None, "Suspended"])
+def test_a_pod_that_was_taken_away_before_it_was_seen_ran_as_long_as_its_job(stop):
+    over = replace(RUN, ended=40, stop=stop)
+    events = JobEvents(Reader(created=1), Clock())
+    for _ in range(2):
+        found = asyncio.run(events.explain("team", {KEY: over}))[KEY]
+        assert (found.scheduled, found.spans, found.unseen) == (10, ((10, 40),), True)
+        assert found.exit.message == ""
+
+
+def test_a_job_that_was_refused_its_pod_and_then_stopped_is_not_explained():
+    assert explained(JobEvents(Reader(QUOTA), Clock()), replace(RUN, ended=40, stop="Suspended")) == ""
+
+
+def test_events_of_an_ended_job_are_read_again_where_they_could_not_be():
+    reader = Reader(created=1)
+    events, over, reader.fail = JobEvents(reader, Clock()), replace(RUN, ended=40), True
+    assert not asyncio.run(events.explain("team", {KEY: over}))[KEY].unseen
+    reader.fail = False
+    assert asyncio.run(events.explain("team", {KEY: over}))[KEY].unseen
+
+
+@pytest.mark.parametrize("pod", [{"scheduled": 12}, {"unseen": True}])
+def test_a_job_that_ended_with_a_pod_costs_no_request(pod):
     reader = Reader(QUOTA)
     assert explained(JobEvents(reader, Clock()), replace(RUN, ended=40, **pod)) == ""
     assert not reader.reads
