@@ -119,8 +119,10 @@ class Leases:
         return options[-1]
 
     def affordable(self) -> int:
-        """How many such leases there is room for, at most."""
+        """Return how many such leases there is room for, at most."""
         fit = self.fit()
+        if fit.blocked is not None:
+            return 0
         return min(self._room[name] for name in fit.accounts) // fit.amount if fit.amount else 2**31
 
     def first(self, trial: int, attempt: int, rung: int) -> Reserve | None:

@@ -42,6 +42,16 @@ def create(*numbers):
     Row("a new study creates its baseline alone", scene(), does=["create u1/0: Baseline"]),
     Row("a trial is leased before it is launched", scene().trial(0), does=[lease(0)]),
     Row(
+        "no trial is created that there is no room to begin",
+        proven(one(ceiling="0.11", search=searching(trials=9, parallel=4))).trial(1, running()),
+        does=[],
+    ),
+    Row(
+        "as many trials are created as there is room to begin",
+        proven(one(ceiling="0.12", search=searching(trials=9, parallel=4))).trial(1, running()),
+        does=create(2),
+    ),
+    Row(
         "an attempt whose lease is durable is launched",
         scene().trial(0, leased()),
         does=[LAUNCH],
