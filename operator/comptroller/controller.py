@@ -250,6 +250,7 @@ class Controller:
             prices=snapshot.prices,
             feed=self._feed(),
             refused=snapshot.refused,
+            doubtful=snapshot.doubtful,
             unreachable=self._preflight.found(namespace),
             unpublished=anchored.withheld(now),
             trainer_image=self._trainer_image,

@@ -224,6 +224,8 @@ class World:
     feed: Feed = field(default_factory=dict)
     """What price feeds have said."""
     refused: tuple[Refused, ...] = ()
+    doubtful: bool = False
+    """A pod of ours has no Job in sight, and only a fresh look shows whether it is gone."""
     unreachable: Mapping[str, Unreachable] = field(default_factory=dict)
     """By study uid, of studies that have no attempt yet."""
     unpublished: str = ""

@@ -8,7 +8,7 @@ from comptroller.simulation.people import CreateStudy, DeleteBudget, SetBudget
 from comptroller.simulation.pool import quiet
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Schedule
-from comptroller.simulation.tenants import Talk
+from comptroller.simulation.tenants import EditJob, Talk
 
 SCHEDULES = {
     "a pod without a node is not billed by an operator that cannot see it": Schedule(
@@ -81,6 +81,29 @@ SCHEDULES = {
             SetBudget(10, "spell", "0.60"),
             SetBudget(38, "spell", "0.30", period="Weekly"),
             SetBudget(43, "spell", "0.30", period="Daily"),
+        ),
+    ),
+    "a pod is released though its Job lost its label when its books were closed": Schedule(
+        seed=200001654,
+        start=1_800_014_400,
+        horizon=289,
+        events=(
+            SetPrices(0, now="3.60", spot="1.20", cap="7.20"),
+            CreateStudy(
+                0,
+                1,
+                ceiling="0.20",
+                trials=3,
+                parallel=2,
+                epochs=(1, 2),
+                lease=30,
+                cpu="1",
+                team="y",
+                retries=2,
+            ),
+            SecondOperator(13, seconds=256),
+            EditJob(15, 0, "stop note"),
+            EditJob(32, 3, "managed-by"),
         ),
     ),
     "a lease is vouched for at the time of its batch, not of the pass that asked for it": Schedule(

@@ -24,6 +24,8 @@ class Snapshot:
     prices: tuple[PriceList, ...] = ()
     refused: tuple[Refused, ...] = ()
     """Objects of these kinds that do not parse."""
+    doubtful: bool = False
+    """A pod of ours has no Job in sight, and only a fresh snapshot shows whether it is gone."""
     now: int | None = None
     """Of a fresh snapshot, unix seconds of the clock that stamps the objects."""
 

@@ -118,6 +118,7 @@ class Kubernetes:
             budgets=budgets,
             prices=prices,
             refused=tuple(refused),
+            doubtful=not fresh and self._readings[namespace].doubtful,
             now=now,
         )
 

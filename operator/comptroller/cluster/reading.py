@@ -10,6 +10,7 @@ from comptroller.cluster import runs
 from comptroller.cluster.jobs import Body
 from comptroller.cluster.nodes import Nodes, lost_nodes
 from comptroller.cluster.ownership import by_job, is_tombstone, stand_in
+from comptroller.cluster.pods import is_kept
 from comptroller.world import Run
 
 Attempt: TypeAlias = tuple[Body | None, tuple[Body, ...]]
@@ -25,6 +26,8 @@ class Reading:
         """By the uid of a Job or of what stands in for it; those that are believed first come first."""
         self.attempts: dict[str, dict[str | None, Attempt]] = {}
         """By the name of an attempt, then by uid."""
+        self.doubtful = False
+        """A pod of ours has no Job in sight: it is gone, or hidden, or only not seen yet."""
         self._seen: tuple[Sequence[Body], ...] = ()
         self._fresh = False
         self._read: dict[str, tuple[Hashable, Run | None]] = {}
@@ -37,9 +40,12 @@ class Reading:
             return
         by_uid = by_job(pods)
         there = {body["metadata"]["uid"]: body for body in jobs}
-        left = [
-            body for uid, own in by_uid.items() if uid not in there and (body := stand_in(own, fresh=fresh))
-        ]
+        alone = [own for uid, own in by_uid.items() if uid not in there]
+        left = [body for own in alone if (body := stand_in(own, fresh=fresh))]
+        self.doubtful = any(
+            any(map(is_kept, own)) and stand_in(own, fresh=True) and not stand_in(own, fresh=fresh)
+            for own in alone
+        )
         lost, places = lost_nodes(nodes), Nodes(nodes if pods else ())
         found: list[tuple[str, Run]] = []
         attempts: dict[str, dict[str | None, Attempt]] = {}

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from comptroller.actions import Action, Append, RecordStudy
+from comptroller.actions import Action, Append, RecordStudy, Refresh
 from comptroller.ledger.entries import Close, Entry, Price, Reserve
 from comptroller.ledger.names import budget_of
 from comptroller.plan import accounts, rest
@@ -70,6 +70,8 @@ def plan(world: World) -> list[Action]:
     closing = _ownerless(world)
     entries += closing.entries
     actions += closing.actions
+    if world.doubtful and not any(isinstance(action, Refresh) for action in actions):
+        actions.append(Refresh())
     charged = tuple(entry for entry in entries if isinstance(entry, Price))
     if charged and any(isinstance(entry, Close) for entry in entries):
         # What has ended is billed at all prices that are known, so they come first.

@@ -451,7 +451,18 @@ async def test_a_name_that_was_taken_does_not_hide_the_pod_that_still_runs_under
 
 async def test_a_pod_whose_job_is_only_not_seen_yet_tells_nothing_of_it(cluster):
     cluster.has(pod())
-    assert (await cluster.observe("team")).runs == {}
+    snapshot = await cluster.observe("team")
+    assert snapshot.runs == {}
+    assert snapshot.doubtful
+
+
+async def test_nothing_is_doubtful_of_a_pod_whose_job_is_there_or_that_is_not_kept(cluster):
+    cluster.has(job(), pod())
+    assert not (await cluster.observe("team")).doubtful
+    cluster.store["jobs"]["team"] = []
+    cluster.store["pods"]["team"] = []
+    cluster.has(pod(finalizers=[], resourceVersion="2"))
+    assert not (await cluster.observe("team")).doubtful
 
 
 async def test_somebodys_copy_of_a_pod_is_no_attempt(cluster):

@@ -138,6 +138,11 @@ def test_what_nobody_saw_end(row):
         does=FINISHED,
     ),
     Row(
+        "a pod of ours whose Job is not seen is looked at again",
+        scene(fresh=False, doubtful=True).trial(0, running()),
+        does=["refresh"],
+    ),
+    Row(
         "an attempt whose study cannot be read runs on",
         deserted(refused=(Refused("Study", "s", "u1", "no"),)).gone(0, running()),
         does=[],
