@@ -72,9 +72,8 @@ class JobEvents:
                 known.due = self._clock() + _EVERY
                 await self._read(namespace, run, known)
             if known.had_pod:
-                found[key] = replace(
-                    run, scheduled=run.started, spans=((run.started or 0, run.ended),), unseen=True
-                )
+                spans = ((run.started or 0, run.ended),)
+                found[key] = replace(run, scheduled=run.started, spans=spans, certain=False, unseen=True)
             elif known.message and run.stop is None:
                 found[key] = replace(run, exit=replace(run.exit, message=known.message))
         for uid in [uid for uid, job in self._jobs.items() if job.namespace == namespace and uid not in uids]:

@@ -115,9 +115,10 @@ def _spans(
     if is_tombstone(job_body) and not pods:
         return [], [unix(job_body["metadata"].get("creationTimestamp"))], True, False
     seen = [of_pods.span(pod, over) for pod in pods]
-    # A pod that nobody saw is billed from the Job's start, unless the Job never had one.
+    # A pod that nobody saw is billed from the Job's start, unless the Job never had one. A Job may be called
+    # failed long after its pod ended: the lease bounds it.
     had_pod = bool(status.get("failed") or status.get("succeeded") or status.get("ready"))
-    guess = (unix(status.get("startTime")) if had_pod else None, over, True)
+    guess = (unix(status.get("startTime")) if had_pod else None, over, not had_pod)
     guessed = [guess for index in indices if index not in latest]
     found = [*seen, *guessed]
     spans = [(start, end) for start, end, _ in found if start is not None]

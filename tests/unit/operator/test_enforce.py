@@ -359,6 +359,24 @@ def test_a_pod_that_was_preempted_and_that_nobody_saw_end_is_billed_to_the_end_o
     assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
 
 
+@pytest.mark.parametrize(("failed_at", "spent"), [(10 + 300, 300), (10 + LEASE + 3700, COVERED)])
+def test_a_pod_that_was_taken_away_is_billed_with_its_job_and_to_the_end_of_its_lease_at_most(
+    failed_at, spent
+):
+    stage = running(renewal="Never")
+    del stage.bodies[1]
+    over = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+    job = stage.bodies[0]
+    job["status"] = {
+        "startTime": stamp(10),
+        "failed": 1,
+        "conditions": [over | {"lastTransitionTime": stamp(failed_at)}],
+    }
+    stage.at(failed_at + 5)
+    assert (stage.attempt.end, stage.spent) == ("LeaseExpired", spent)
+    assert not any(getattr(entry, "overrun", False) for entry in stage.entries)
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_only_a_pod_whose_container_has_begun_gets_another_lease(begun):
     stage = running()
