@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from comptroller import plan as planning
 from comptroller.cluster.simulated import Lost
 from comptroller.ledger.store import Unavailable
+from comptroller.plan import namespace
 from comptroller.world import Exit, Refused
 from comptroller_api.budget import Budget
 from comptroller_api.contract import Report
@@ -129,14 +129,14 @@ def test_reports_that_cannot_be_read_are_waited_for_and_stop_no_other_study(
 
 
 def test_a_mistake_of_ours_in_one_study_is_told_and_stops_no_other(simulate, make_study, monkeypatch):
-    run = planning.StudyPass.run
+    plan_study = namespace.plan_study
 
-    def mistaken(one):
-        if one.uid == "0000-1":
+    def mistaken(world, study, *rest):
+        if study.metadata.uid == "0000-1":
             raise IndexError("list index out of range")
-        run(one)
+        return plan_study(world, study, *rest)
 
-    monkeypatch.setattr(planning.StudyPass, "run", mistaken)
+    monkeypatch.setattr(namespace, "plan_study", mistaken)
     simulation = simulate()
     simulation.cluster.apply(make_study(uid="0000-1"))
     simulation.cluster.apply(make_study(uid="0000-2"))

@@ -19,7 +19,7 @@ from comptroller.ledger.names import budget_of
 from comptroller.plan import accounts
 from comptroller.plan.leases import hedged
 from comptroller.plan.membership import covering
-from comptroller.plan.verdict import standing
+from comptroller.plan.verdict import declared as declared_verdict
 from comptroller.pricing import PriceBook, Quote, Unpriced
 from comptroller.pricing.forecast import Case, Durations, Forecast, Limit
 from comptroller.pricing.offline import declared
@@ -161,7 +161,7 @@ def _planned(
     runtime = study.spec.runtime
     if isinstance(quote, Quote) and quote.capacity != runtime.capacity:
         notes.append(f"spot costs over {runtime.hedge}% of on-demand: its hedge goes on-demand")
-    verdict = standing(world, study, quote, covering(world, study))
+    verdict = declared_verdict(world, study, quote, covering(world, study))
     if verdict.state == "Suspended" or verdict.reason == "ApprovalRequired":
         notes.append(f"{verdict.reason}: {verdict.message}")
     elif verdict.state != "Active":

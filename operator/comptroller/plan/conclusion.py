@@ -1,8 +1,12 @@
 """How a study ends: Complete only where at least one trial succeeded."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from comptroller.ledger.names import budget_of
+from comptroller.plan.leases import PERIOD, Leases
+from comptroller.plan.steps import Steps
 from comptroller.plan.trials import Progress, Step
 from comptroller.plan.verdict import (
     BUDGET_EXHAUSTED,
@@ -12,11 +16,77 @@ from comptroller.plan.verdict import (
     NO_TRIAL_SUCCEEDED,
     Verdict,
 )
+from comptroller.plan.view import StudyView
+from comptroller.search.propose import propose
 from comptroller_api.study import Study
 
-Steps = Mapping[int, Step]
-
 _MONEY = frozenset({CEILING_REACHED, BUDGET_EXHAUSTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """Where a study stands once its trials and its money are counted, and what each trial does then."""
+
+    verdict: Verdict
+    steps: Steps
+    blocked: str | None = None
+    """The account without room for a lease that was wanted."""
+
+
+def conclude(  # noqa: PLR0911  (a decision table)
+    view: StudyView, leases: Leases, verdict: Verdict, steps: Steps, unlikely: str | None
+) -> Conclusion:
+    """Stop at the ceiling, and end the study once nothing of it can change.
+
+    Args:
+        view: the study.
+        leases: what it may still be granted.
+        verdict: where it stands otherwise.
+        steps: what its trials do then.
+        unlikely: why no other trial is begun, though a lease would fit; `None`: one may be.
+    """
+    same = Conclusion(verdict, steps)
+    if verdict.final or any(view.open):
+        return same
+    unended = [p for p in view.progress if steps[p.number].outcome is None]
+    if verdict.state == "Ending" and verdict.reason != "Deleted":
+        return Conclusion(concluded(verdict.reason, verdict.message, view.progress, steps), steps)
+    if verdict.state != "Active":
+        return same
+    if not unended and unlikely is not None:
+        return _without_money(view, leases.tightest, steps, unlikely)
+    if not unended and (len(view.progress) >= view.problem.trials or _is_exhausted(view)):
+        message = f"{len(view.progress)} trials have ended"
+        return Conclusion(concluded("TrialsDone", message, view.progress, steps), steps)
+    blocked = leases.fit().blocked
+    if blocked is None:
+        return same
+    if blocked == PERIOD:
+        message = "another lease would cross the end of a budget's period"
+        return Conclusion(Verdict("Held", "PeriodEnding", message), steps)
+    return _without_money(view, blocked, steps, leases.shortage())
+
+
+def _is_exhausted(view: StudyView) -> bool:
+    """Return whether the space has no configuration left to propose."""
+    return not propose(view.problem, view.observations, 1, view.study.spec.search.seed, view.gone)
+
+
+def _without_money(view: StudyView, account: str, steps: Steps, why: str) -> Conclusion:
+    """End the study at its ceiling; a budget may get more money, and says whether to wait for it."""
+    name, ceiling = budget_of(account), view.study.spec.ceilings.spend
+    if name is None:
+        reason = CEILING_REACHED
+        message = f"the ceiling of {ceiling.amount} {ceiling.currency} leaves {why}"
+    else:
+        reason = BUDGET_EXHAUSTED
+        message = f"{account.replace('/', ' ', 1)} has {why}"
+        budget = next(one for one in view.world.budgets if one.metadata.name == name)
+        if budget.spec.when_exhausted == "Suspend":
+            return Conclusion(Verdict("Held", reason, message), steps, account)
+    stopped = Step(outcome="BudgetStopped", reason=message)
+    ended = {number: stopped if step.outcome is None else step for number, step in steps.items()}
+    return Conclusion(concluded(reason, message, view.progress, ended), ended, account)
 
 
 def too_many_failed(study: Study, steps: Steps) -> Verdict | None:

@@ -7,7 +7,8 @@ from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Entry, Start
 from comptroller.plan import settle
 from comptroller.plan.enforce import ending
-from comptroller.plan.trouble import overdue
+from comptroller.plan.trouble import overdue, recalled
+from comptroller.plan.view import StudyView
 from comptroller.world import AttemptKey, Run, World
 from comptroller_api.study import Study
 
@@ -17,6 +18,26 @@ _ROUNDED = 1
 """Seconds by which stamps of whole seconds may differ."""
 ORPHANS_OVERHEAD = 120
 """Seconds past its lease that a run may take to end where its study, which would say, is gone."""
+
+
+def close(view: StudyView, overhead: int) -> "Closing":
+    """Close the books on what is over, and on attempts whose trial somebody deleted.
+
+    Args:
+        view: the study.
+        overhead: seconds that a pod may outlive its lease.
+    """
+    closing = Closing(view.world, overhead)
+    known = {trial.spec.number: trial for trial in view.trials}
+    for key in sorted(key for key in view.world.runs if key[0] == view.uid):
+        run, trial = view.world.runs[key], known.get(key[1])
+        closing.settle(run if trial is None else recalled(run, trial))
+    for attempt in list(view.world.books.open_attempts(view.uid)):
+        if attempt.trial in view.gone:
+            closing.abandon(attempt, "its trial is gone", view.study)
+        if view.run_of(attempt) is None:
+            closing.missing(attempt)
+    return closing
 
 
 @dataclass

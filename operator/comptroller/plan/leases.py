@@ -1,5 +1,6 @@
 """Leases: how long an attempt may run on what there is room for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,10 +32,10 @@ class Fit:
 
 
 class Leases:
-    """The leases of one study. `room` is shared by the studies of a namespace, since budgets are."""
+    """The leases of one study, and the room that they leave: other studies draw on the same budgets."""
 
-    def __init__(self, world: World, study: Study, prices: PriceBook, room: dict[str, int]) -> None:
-        """Read the study's terms; `room` is lessened by each lease that is given."""
+    def __init__(self, world: World, study: Study, prices: PriceBook, room: Mapping[str, int]) -> None:
+        """Read the study's terms; `room` has the micro-units that each account has left before this study."""
         runtime = study.spec.runtime
         terms = runtime.lease
         self.currency = study.spec.ceilings.spend.currency
@@ -43,11 +44,16 @@ class Leases:
         self.grace = quantity.seconds(terms.grace_period)
         self.overhead = self.grace + quantity.seconds(terms.slack)
         """Seconds reserved beyond the lease, for the enforcers."""
-        self._world, self._study, self._prices, self._room = world, study, prices, room
+        self._world, self._study, self._prices, self._room = world, study, prices, dict(room)
         self._duration = quantity.seconds(terms.duration)
         self._longest = quantity.seconds(terms.longest_attempt)
         # A shorter lease would be spent on starting and stopping.
         self._least = min(self._duration, max(self.overhead, self._duration // 4))
+
+    @property
+    def left(self) -> Mapping[str, int]:
+        """Micro-units that each account has left after the leases that were granted so far."""
+        return self._room
 
     @property
     def guarded(self) -> bool:

@@ -29,6 +29,8 @@ class Verdict:
     """Held: no launches and no renewals until something outside changes. Ending: what runs is stopped."""
     reason: str
     message: str
+    probing: bool = False
+    """The latest attempts could not begin or reach their storage: one finds out whether others can."""
 
     @property
     def final(self) -> bool:
@@ -57,10 +59,10 @@ def reopened(study: Study) -> bool:
     )
 
 
-def standing(  # noqa: PLR0911  (a decision table)
+def declared(  # noqa: PLR0911  (a decision table)
     world: World, study: Study, quote: Quote | Unpriced, covering: list[Budget]
 ) -> Verdict:
-    """What the declared study, its prices and the clock say; the books have not been asked yet."""
+    """Return what the declared study, its prices and the clock say, before its attempts are looked at."""
     if study.metadata.deletion_timestamp:
         return Verdict("Ending", "Deleted", "the study is being deleted")
     if refusals := list(world.site.refusals(study)):

@@ -5,8 +5,25 @@ from dataclasses import replace
 from typing import Any
 
 from comptroller import plan
-from comptroller.actions import Append, RecordStudy
-from comptroller.plan import baseline, ended, enforce, shedding, study, trials, trouble, verdict
+from comptroller.actions import Append
+from comptroller.plan import (
+    baseline,
+    conclusion,
+    ended,
+    enforce,
+    launching,
+    namespace,
+    recording,
+    running,
+    shedding,
+    standing,
+    steps,
+    study,
+    trials,
+    trouble,
+    verdict,
+)
+from comptroller.plan.conclusion import Conclusion
 from comptroller.plan.verdict import Verdict
 from comptroller.search import halving
 from comptroller_api.trial import COUNTED_ENDS
@@ -16,13 +33,15 @@ from mutants.planted.registry import Patch, decision
 @decision("PeriodEnding: a lease that would cross the end of a period waits for the next one")
 def the_end_of_a_period_is_called_a_lack_of_money(patch: Patch) -> None:
     """A study that waits for the next period says that its budget is exhausted."""
-    conclude = study.StudyPass._conclude
+    conclude = study.conclude
 
-    def wrong(self: study.StudyPass, *args: Any) -> Verdict:
-        found = conclude(self, *args)
-        return replace(found, reason="BudgetExhausted") if found.reason == "PeriodEnding" else found
+    def wrong(*args: Any) -> Conclusion:
+        found = conclude(*args)
+        if found.verdict.reason != "PeriodEnding":
+            return found
+        return replace(found, verdict=replace(found.verdict, reason="BudgetExhausted"))
 
-    patch.setattr(study.StudyPass, "_conclude", wrong)
+    patch.setattr(study, "conclude", wrong)
 
 
 @decision("ApprovalRequired: a ceiling above a budgets limit waits for approval and says how")
@@ -40,26 +59,24 @@ def an_approval_is_wanted_and_nobody_reads_how(patch: Patch) -> None:
 @decision("StalePrice: a price over its age holds")
 def a_held_study_does_not_say_so(patch: Patch) -> None:
     """The status of a study that stands still is not recorded."""
-    record = study.StudyPass._record_study
+    record = recording.record_study
 
-    def silent(self: study.StudyPass, everything: Any, steps: Any, found: Verdict) -> None:
-        record(self, everything, steps, found)
-        if found.state == "Held":
-            self.actions = [action for action in self.actions if not isinstance(action, RecordStudy)]
+    def silent(view: Any, steps: Any, found: Verdict) -> Iterator[Any]:
+        return iter(()) if found.state == "Held" else record(view, steps, found)
 
-    patch.setattr(study.StudyPass, "_record_study", silent)
+    patch.setattr(recording, "record_study", silent)
 
 
 @decision("Suspended: a study that says so is suspended")
 def a_suspended_study_launches(patch: Patch) -> None:
     """`spec.suspend` is not looked at."""
-    standing = verdict.standing
+    declared = standing.declared
 
     def blind(*args: Any) -> Verdict:
-        found = standing(*args)
+        found = declared(*args)
         return Verdict("Active", "Running", "trials are running") if found.state == "Suspended" else found
 
-    patch.setattr(study, "standing", blind)
+    patch.setattr(standing, "declared", blind)
 
 
 @decision("trials that wait are leased by their number")
@@ -82,7 +99,7 @@ def the_younger_study_is_served_first(patch: Patch) -> None:
     def backwards(items: Any, key: Any = None) -> list[Any]:
         return sorted(items, key=key, reverse=key is not None)
 
-    patch.setattr(plan, "sorted", backwards, raising=False)
+    patch.setattr(namespace, "sorted", backwards, raising=False)
 
 
 @decision("a launch need not wait for a lease of another trial")
@@ -95,8 +112,8 @@ def entries_come_last(patch: Patch) -> None:
 @decision("a slot that a trial freed is used")
 def a_slot_is_lost(patch: Patch) -> None:
     """One trial fewer is created than there is a slot for."""
-    propose = study.StudyPass._propose
-    patch.setattr(study.StudyPass, "_propose", lambda self, p, slots: propose(self, p, slots - 1))
+    created = launching._created
+    patch.setattr(launching, "_created", lambda view, terms, slots: created(view, terms, slots - 1))
 
 
 @decision("the baseline runs alone until it has a result")
@@ -108,19 +125,23 @@ def the_baseline_has_company(patch: Patch) -> None:
 @decision("the number of a deleted trial is spent")
 def a_deleted_trial_is_created_again(patch: Patch) -> None:
     """The number of a trial that somebody deleted is free."""
-    propose = study.StudyPass._propose
+    created = launching._created
 
-    def again(self: study.StudyPass, everything: Any, slots: int) -> None:
-        self.gone = set()
-        propose(self, everything, slots)
+    def again(view: Any, *args: Any) -> Iterator[Any]:
+        return created(replace(view, gone=frozenset()), *args)
 
-    patch.setattr(study.StudyPass, "_propose", again)
+    patch.setattr(launching, "_created", again)
 
 
 @decision("one attempt finds out whether trouble is over")
 def all_find_out_whether_trouble_is_over(patch: Patch) -> None:
     """After trouble that all trials share, as many are launched as there are slots."""
-    patch.setattr(study.StudyPass, "probing", property(lambda _: False, lambda *_: None))
+    begin = study.begin
+
+    def all_at_once(view: Any, terms: Any, steps: Any, found: Verdict) -> Any:
+        return begin(view, terms, steps, replace(found, probing=False))
+
+    patch.setattr(study, "begin", all_at_once)
 
 
 @decision("the best of three continues")
@@ -132,7 +153,7 @@ def a_promotion_is_forgotten(patch: Patch) -> None:
         found = decide(*args)
         return {n: replace(d, verdict="Wait") if d.verdict == "Promote" else d for n, d in found.items()}
 
-    patch.setattr(study, "decide", forgetful)
+    patch.setattr(steps, "decide", forgetful)
 
 
 @decision("the others of three are pruned")
@@ -145,8 +166,8 @@ def the_best_is_pruned(patch: Patch) -> None:
 @decision("a resumed trial continues from its own checkpoint")
 def a_trial_is_resumed_from_the_baselines_checkpoint(patch: Patch) -> None:
     """Every attempt is launched with the place of trial 0."""
-    prefix = study.trial_prefix
-    patch.setattr(study, "trial_prefix", lambda one, _: prefix(one, 0))
+    prefix = running.trial_prefix
+    patch.setattr(running, "trial_prefix", lambda one, _: prefix(one, 0))
 
 
 @decision("preemptions are no failures")
@@ -165,12 +186,8 @@ def no_pause_grows(patch: Patch) -> None:
 @decision("the younger of two trials without a result is stopped")
 def a_lowered_ceiling_stops_nothing(patch: Patch) -> None:
     """A run is not stopped for a ceiling that fell under what it holds."""
-    why = study.StudyPass._why_stop
-
-    def blind(self: study.StudyPass, attempt: Any, run: Any, found: Any, _: Any, *, wanted: bool) -> Any:
-        return why(self, attempt, run, found, None, wanted=wanted)
-
-    patch.setattr(study.StudyPass, "_why_stop", blind)
+    why = running._why_stop
+    patch.setattr(running, "_why_stop", lambda *args: why(*args[:-1], None))
 
 
 @decision("of trials with as many rungs the worse is stopped")
@@ -189,7 +206,7 @@ def a_lowered_ceiling_stops_the_best(patch: Patch) -> None:
 def a_paused_run_is_left_paused(patch: Patch) -> None:
     """A Job that a queue has suspended is no intrusion."""
     intrusion = enforce.intrusion
-    patch.setattr(study, "intrusion", lambda attempt, run: intrusion(attempt, replace(run, paused=False)))
+    patch.setattr(running, "intrusion", lambda attempt, run: intrusion(attempt, replace(run, paused=False)))
 
 
 @decision("a deadline is raised to what the books grant before the guard is")
@@ -200,7 +217,7 @@ def the_guard_is_granted_first(patch: Patch) -> None:
         yield from enforce.kept(attempt, replace(run, deadline=attempt.granted))
         yield from enforce.kept(attempt, replace(run, granted=attempt.granted, most_granted=None))
 
-    patch.setattr(study, "kept", at_once)
+    patch.setattr(running, "kept", at_once)
 
 
 @decision("nothing is given up by what watches brought some time ago")
@@ -212,10 +229,10 @@ def a_refresh_is_forgotten(patch: Patch) -> None:
 @decision("NoTrialSucceeded: a ceiling that is reached before a success fails the study")
 def a_study_without_a_success_is_complete(patch: Patch) -> None:
     """However its trials ended, a study that stops is complete."""
-    patch.setattr(study, "concluded", lambda reason, message, *_: Verdict("Complete", reason, message))
+    patch.setattr(conclusion, "concluded", lambda reason, message, *_: Verdict("Complete", reason, message))
 
 
 @decision("a study that ended at its ceiling continues once its spec is edited")
 def a_raised_ceiling_reopens_nothing(patch: Patch) -> None:
     """A study that has ended stays so, whatever becomes of its spec."""
-    patch.setattr(study, "reopened", lambda _: False)
+    patch.setattr(standing, "reopened", lambda _: False)

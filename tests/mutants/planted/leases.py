@@ -8,7 +8,7 @@ from comptroller.actions import Grant, Launch
 from comptroller.ledger import names
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Reserve
-from comptroller.plan import leases, study
+from comptroller.plan import leases, running
 from mutants.planted.registry import Patch, mutant
 
 
@@ -56,26 +56,26 @@ def attempt_named_by_a_counter(patch: Patch) -> None:
 @mutant
 def job_deadline_longer_than_the_lease(patch: Patch) -> None:
     """A Job may run for its lease and the overhead, since both are held."""
-    launch_of = study.StudyPass._launch_of
+    launch = running._launch
 
-    def longer(self: study.StudyPass, trial: Any, attempt: Any) -> Launch:
-        launch = launch_of(self, trial, attempt)
-        seconds = attempt.granted + self.leases.overhead
-        return replace(launch, assignment=launch.assignment.model_copy(update={"lease_seconds": seconds}))
+    def longer(view: Any, terms: Any, trial: Any, attempt: Any) -> Launch:
+        found = launch(view, terms, trial, attempt)
+        seconds = attempt.granted + terms.overhead
+        return replace(found, assignment=found.assignment.model_copy(update={"lease_seconds": seconds}))
 
-    patch.setattr(study.StudyPass, "_launch_of", longer)
+    patch.setattr(running, "_launch", longer)
 
 
 @mutant
 def guard_not_told(patch: Patch) -> None:
     """A renewal raises the Job's deadline and nothing else."""
-    keep = study.StudyPass._keep
+    keep = running._keep
 
-    def silent(self: study.StudyPass, attempt: Any, run: Any, verdict: Any) -> None:
-        keep(self, attempt, run, verdict)
-        self.actions = [action for action in self.actions if not isinstance(action, Grant)]
+    def silent(*args: Any) -> Any:
+        entries, actions = keep(*args)
+        return entries, [action for action in actions if not isinstance(action, Grant)]
 
-    patch.setattr(study.StudyPass, "_keep", silent)
+    patch.setattr(running, "_keep", silent)
 
 
 @mutant

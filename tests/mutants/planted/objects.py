@@ -4,18 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from comptroller import plan
 from comptroller.actions import Action, Extend, Grant
 from comptroller.cluster import kubernetes, reading, runs
 from comptroller.cluster.ownership import is_watched, orphaned
 from comptroller.cluster.pods import unix
-from comptroller.plan import ended, settle, study
+from comptroller.plan import ended, namespace, running, settle, study
 from mutants.planted.registry import Patch, mutant
 
 
 def nobody_ends(patch: Patch) -> None:
     """Plant that a run which was stopped, or is overdue, is left to others to end."""
-    for part in (study, ended):
+    for part in (running, ended):
         patch.setattr(part, "ending", lambda *_, **__: iter(()))
 
 
@@ -36,13 +35,13 @@ def settled_as_seen(patch: Patch, which: str) -> None:
 
 def queues_are_let(patch: Patch, **also: Any) -> None:
     """Plant that a Job which somebody suspended may be resumed, and what else `also` hides from the plan."""
-    intrusion = study.intrusion
+    intrusion = running.intrusion
 
     def blind(attempt: Any, run: Any) -> Any:
         bound = min(run.bound, attempt.resources.pods)
         return intrusion(attempt, replace(run, paused=False, bound=bound, **also))
 
-    patch.setattr(study, "intrusion", blind)
+    patch.setattr(running, "intrusion", blind)
 
 
 @mutant
@@ -61,7 +60,7 @@ def talked_out_of_its_lease(patch: Patch) -> None:
         latest = max(start for start, _ in run.billed(self._now))
         return bool(self._now > latest + granted + self.overhead + ended.UNCONFIRMED_AFTER)
 
-    patch.setattr(study, "kept", raised)
+    patch.setattr(running, "kept", raised)
     patch.setattr(ended.Closing, "_surely_over_after", by_time)
     nobody_ends(patch)
 
@@ -88,18 +87,18 @@ def parallelism_0_is_a_tombstone(patch: Patch) -> None:
 @mutant
 def whatever_has_the_name_is_ours(patch: Patch) -> None:
     """M4: a Job under an attempt's name is the attempt, whoever made it and whatever it requests."""
-    patch.setattr(plan, "identified", lambda world: world)
+    patch.setattr(namespace, "identified", lambda world: world)
 
 
 @mutant
 def launched_again_on_one_lease(patch: Patch) -> None:
     """M5: an attempt that somebody took away with its Job was never launched."""
-    steer = study.StudyPass._steer
+    steer = study.steer
 
-    def again(self: study.StudyPass, p: Any, attempt: Any, verdict: Any, *, wanted: bool) -> None:
-        steer(self, p, replace(attempt, bound=0), verdict, wanted=wanted)
+    def again(view: Any, terms: Any, verdict: Any, p: Any, attempt: Any, lowered: Any) -> Any:
+        return steer(view, terms, verdict, p, replace(attempt, bound=0), lowered)
 
-    patch.setattr(study.StudyPass, "_steer", again)
+    patch.setattr(study, "steer", again)
     patch.setattr(ended.Closing, "vanished", lambda _self, _attempt: None)
 
 

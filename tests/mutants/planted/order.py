@@ -1,7 +1,7 @@
 """Mistakes in the order of what is done: reserve, then launch, extend and grant."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from comptroller import controller, plan
 from comptroller.actions import Action, Bury, Extend, Grant, Launch
@@ -9,57 +9,60 @@ from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Entry, Reserve
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import Unavailable
-from comptroller.plan import leases, settle, study
+from comptroller.plan import leases, running, settle, study
+from comptroller.plan.view import key_of
 from comptroller.world import Run
 from mutants.planted.registry import Patch, mutant
+
+Asked: TypeAlias = tuple[list[Entry], list[Action]]
+"""The entries and actions for one attempt."""
 
 
 @mutant
 def renew_before_reserve(patch: Patch) -> None:
     """A Job's deadline is raised, and its lease is reserved in the pass after."""
-    keep = study.StudyPass._keep
+    keep = running._keep
 
-    def wrong(self: study.StudyPass, attempt: Any, run: Any, verdict: Any) -> None:
-        lease = self.leases.renewal(attempt, run) if verdict.state == "Active" else None
+    def wrong(terms: Any, verdict: Any, attempt: Any, run: Any) -> Asked:
+        lease = terms.renewal(attempt, run) if verdict.state == "Active" else None
         if lease is None or run.deadline > attempt.granted:
-            keep(self, attempt, run, verdict)
-        else:
-            self.actions.append(Extend(run.name, attempt.granted + lease.seconds))
+            return keep(terms, verdict, attempt, run)
+        return [], [Extend(run.name, attempt.granted + lease.seconds)]
 
-    patch.setattr(study.StudyPass, "_keep", wrong)
+    patch.setattr(running, "_keep", wrong)
 
 
 @mutant
 def grant_before_extend(patch: Patch) -> None:
     """The guard is told of a lease before the Job's deadline is raised."""
 
-    def swapped(self: study.StudyPass, attempt: Any, run: Any, verdict: Any) -> None:
+    def swapped(terms: Any, verdict: Any, attempt: Any, run: Any) -> Asked:
+        actions: list[Action] = []
         if run.granted < attempt.granted:
-            self.actions.append(Grant(run.name, attempt.granted))
+            actions.append(Grant(run.name, attempt.granted))
         elif run.deadline < attempt.granted:
-            self.actions.append(Extend(run.name, attempt.granted))
-        if verdict.state == "Active" and (lease := self.leases.renewal(attempt, run)) is not None:
-            self.entries.append(lease)
+            actions.append(Extend(run.name, attempt.granted))
+        lease = terms.renewal(attempt, run) if verdict.state == "Active" else None
+        return [] if lease is None else [lease], actions
 
-    patch.setattr(study.StudyPass, "_keep", swapped)
+    patch.setattr(running, "_keep", swapped)
 
 
 @mutant
 def launch_before_the_lease_is_durable(patch: Patch) -> None:
     """What a pass reserves it launches too, and appends afterwards."""
-    propose = study.StudyPass._propose
+    begin = study.begin
 
-    def hasty(self: study.StudyPass, everything: Any, slots: int) -> None:
-        trials = {p.number: p.trial for p in everything}
-        for entry in [e for e in self.entries if isinstance(e, Reserve) and e.lease == 0]:
-            books = Books(
-                prices=self.world.books.prices, accounts=self.world.books._copy_for([entry]).accounts
-            )
-            books.trials[entry.study, entry.trial] = list(self.world.books.attempts(entry.study, entry.trial))
+    def hasty(view: Any, terms: Any, steps: Any, verdict: Any) -> tuple[list[Reserve], list[Any]]:
+        granted, created = begin(view, terms, steps, verdict)
+        known, trials, launched = view.world.books, {p.number: p.trial for p in view.progress}, list[Any]()
+        for entry in granted:
+            books = Books(prices=known.prices, accounts=known._copy_for([entry]).accounts)
+            books.trials[entry.study, entry.trial] = list(known.attempts(entry.study, entry.trial))
             books.apply(entry)
             if entry.key in books.open:
-                self.actions.append(self._launch_of(trials[entry.trial], books.open[entry.key]))
-        propose(self, everything, slots)
+                launched.append(running._launch(view, terms, trials[entry.trial], books.open[entry.key]))
+        return granted, [*launched, *created]
 
     def last(world: Any, plan: Callable[[Any], list[Action]] = plan.plan) -> list[Action]:
         found = plan(world)
@@ -67,7 +70,7 @@ def launch_before_the_lease_is_durable(patch: Patch) -> None:
         launches = [a for a in found if isinstance(a, Launch) and a.assignment.name not in _names(world)]
         return launches or found
 
-    patch.setattr(study.StudyPass, "_propose", hasty)
+    patch.setattr(study, "begin", hasty)
     patch.setattr(controller, "plan", last)
 
 
@@ -128,15 +131,14 @@ def acts_though_another_writer_was_first(patch: Patch) -> None:
 @mutant
 def closed_without_taking_its_name(patch: Patch) -> None:
     """An attempt that is not wanted any more is closed, though another operator may be launching it."""
-    steer = study.StudyPass._steer
+    steer = study.steer
 
-    def hasty(self: study.StudyPass, p: Any, attempt: Any, verdict: Any, *, wanted: bool) -> None:
-        before = len(self.actions)
-        steer(self, p, attempt, verdict, wanted=wanted)
-        if any(isinstance(action, Bury) for action in self.actions[before:]):
-            del self.actions[before:]
-            key, now = (attempt.study, attempt.trial, attempt.number), self.world.now
-            nothing = Run(key, attempt.name, 0, 0, ended=now)
-            self.entries += settle.settle(self.world.books, attempt, nothing, now, "Suspended", "unwanted")
+    def hasty(view: Any, terms: Any, verdict: Any, p: Any, attempt: Any, lowered: Any) -> Asked:
+        entries, actions = steer(view, terms, verdict, p, attempt, lowered)
+        if not any(isinstance(action, Bury) for action in actions):
+            return entries, actions
+        now = view.world.now
+        nothing = Run(key_of(attempt), attempt.name, 0, 0, ended=now)
+        return [*settle.settle(view.world.books, attempt, nothing, now, "Suspended", "unwanted")], []
 
-    patch.setattr(study.StudyPass, "_steer", hasty)
+    patch.setattr(study, "steer", hasty)

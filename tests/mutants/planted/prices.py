@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from comptroller import plan
+from comptroller.plan import namespace
 from comptroller.pricing import Quote, book
 from comptroller.pricing.rates import HourlyRates
 from comptroller_api.pricelist import PriceList
@@ -27,7 +27,7 @@ def billed_as_what_was_asked_for(patch: Patch) -> None:
     patch.setattr(book, "selector", lambda node_class, _capacity: dict(node_class.node_selector))
     patch.setattr(book, "tolerations", lambda node_class, _capacity: tuple(node_class.tolerations))
     patch.setattr(book, "tells_spot_apart", lambda *_: True)
-    patch.setattr(plan, "missing_places", lambda *_: iter(()))
+    patch.setattr(namespace, "missing_places", lambda *_: iter(()))
 
 
 @mutant
@@ -60,4 +60,4 @@ def a_feed_is_believed(patch: Patch) -> None:
 @mutant
 def the_node_is_not_looked_at(patch: Patch) -> None:
     """A pod that came to a node of another class costs what was asked for."""
-    patch.setattr(plan, "missing_places", lambda *_: iter(()))
+    patch.setattr(namespace, "missing_places", lambda *_: iter(()))

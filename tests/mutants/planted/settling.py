@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from comptroller import plan, reports
+from comptroller import reports
 from comptroller.actions import Release
 from comptroller.ledger.entries import Entry, Post, Void
-from comptroller.plan import ended, settle
+from comptroller.plan import ended, namespace, settle
 from comptroller_api.contract import Report
 from mutants.planted.registry import Patch, mutant
 
@@ -76,7 +76,7 @@ def given_up_by_what_watches_brought(patch: Patch) -> None:
 @mutant
 def the_gone_are_forgotten(patch: Patch) -> None:
     """Attempts whose study is gone are nobody's business."""
-    patch.setattr(plan, "_ownerless", lambda world: ended.Closing(world, 0))
+    patch.setattr(namespace, "_ownerless", lambda world: ended.Closing(world, 0))
 
 
 @mutant

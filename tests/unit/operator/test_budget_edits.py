@@ -14,7 +14,7 @@ from comptroller.plan.budgets import record_budgets
 from comptroller.plan.membership import covering, missing_memberships
 from comptroller.plan.periods import mistakes, period
 from comptroller.plan.shedding import shed
-from comptroller.plan.verdict import standing
+from comptroller.plan.verdict import declared
 from comptroller.pricing import Unpriced
 from comptroller.world import Refused, World
 from comptroller_api.budget import Budget
@@ -217,13 +217,13 @@ def test_membership_is_in_the_books_and_once():
 def test_a_required_budget_holds_studies_that_none_covers_and_names_the_labels():
     unpriced = Unpriced("NoPrice", "no price")
     d = desk(budget(selector=TEAM, required=True), budget("other", selector={"matchLabels": {"a": "b"}}))
-    verdict = standing(d.world, d.studies[0], unpriced, covering(d.world, d.studies[0]))
+    verdict = declared(d.world, d.studies[0], unpriced, covering(d.world, d.studies[0]))
     assert (verdict.state, verdict.reason) == ("Held", "BudgetRequired")
     assert "team=x (Budget b)" in verdict.message
     assert "a=b (Budget other)" in verdict.message
     for labels in ({"team": "x"}, {"a": "b"}):
         d.studies = (study(**labels),)
-        held = standing(d.world, d.studies[0], unpriced, covering(d.world, d.studies[0]))
+        held = declared(d.world, d.studies[0], unpriced, covering(d.world, d.studies[0]))
         assert held.reason == "NoPrice"
 
 
@@ -427,7 +427,7 @@ def test_a_budget_in_another_currency_is_not_compared_with_what_it_was():
     d = desk(budget(period="Monthly"))
     d.spend(500)
     d.declare(budget(period="Weekly", currency="EUR"))
-    verdict = standing(d.world, d.studies[0], Unpriced("NoPrice", ""), covering(d.world, d.studies[0]))
+    verdict = declared(d.world, d.studies[0], Unpriced("NoPrice", ""), covering(d.world, d.studies[0]))
     assert verdict.reason == "CurrencyMismatch"
 
 
@@ -499,7 +499,7 @@ def test_a_time_zone_that_is_none_is_told_on_its_budget_and_stops_no_study_of_ot
     )  # fmt: skip
     assert "must be an IANA time zone" in mistakes(d.budgets[0])[0]
     first, second = (
-        standing(d.world, s, Unpriced("NoPrice", ""), covering(d.world, s)).reason for s in d.studies
+        declared(d.world, s, Unpriced("NoPrice", ""), covering(d.world, s)).reason for s in d.studies
     )
     assert (first, second) == ("NoPrice", "BudgetRefused")
     by_name = {r.budget.metadata.name: r.status.conditions[0].status for r in record_budgets(d.world, ())}
@@ -524,7 +524,7 @@ def test_a_budget_that_cannot_be_read_holds_those_that_it_may_cover():
         world = replace(
             d.world, refused=(Refused("Budget", "broken", "u", "spec.period", selector=selector),)
         )
-        return standing(world, d.studies[0], unpriced, covering(world, d.studies[0])).reason
+        return declared(world, d.studies[0], unpriced, covering(world, d.studies[0])).reason
 
     assert [reason(s) for s in (None, {}, {"team": "x"}, {"team": "y"})] == [
         "BudgetRefused", "BudgetRefused", "BudgetRefused", "NoPrice",

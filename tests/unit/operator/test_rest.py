@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from comptroller import plan as planned
 from comptroller.actions import Append, RecordStudy, RecordTrial, Release
 from comptroller.ledger.entries import Adjust
-from comptroller.plan import plan
-from comptroller.plan.study import StudyPass
+from comptroller.plan import namespace, plan
+from comptroller.plan.study import plan_study
 from comptroller.world import Refused
 from worlds import SmallWorld, study
 
@@ -29,9 +28,9 @@ def passes(monkeypatch):
 
     def counted(*args):
         made.append(args)
-        return StudyPass(*args)
+        return plan_study(*args)
 
-    monkeypatch.setattr(planned, "StudyPass", counted)
+    monkeypatch.setattr(namespace, "plan_study", counted)
     return made
 
 
