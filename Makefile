@@ -1,4 +1,4 @@
-# The one door to everything: `make` says what there is. Python, git and make need to be there; the rest is fetched.
+# The entry point for all tasks: `make` lists them. Needs Python, git and make; fetches everything else.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,7 +10,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(TOOLS)/bin/uv)
 RUN := $(UV) run --frozen
 export UV_LINK_MODE ?= hardlink
 
-# The first need the cores; the others wait for a real cluster, and run beside them.
+# The CPU levels need the cores. The real levels mostly wait for a cluster, so they run in parallel with the CPU levels.
 CPU_LEVELS := unit simulation
 REAL_LEVELS := conformance cluster
 LEVELS := $(CPU_LEVELS) $(REAL_LEVELS)
@@ -19,7 +19,7 @@ CHECKS := lock lint types imports generated light changelog
 ARGS ?= -q
 
 .PHONY: help
-help:  ## what there is
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # -- tools ---------------------------------------------------------------------------------------------
@@ -30,16 +30,16 @@ $(TOOLS)/bin/uv:
 	$(TOOLS)/bin/pip install --quiet 'uv>=0.8'
 
 .PHONY: install hooks
-install: $(UV)  ## the environment in .venv, by the lock file
+install: $(UV)  ## install the locked environment in .venv
 	@$(UV) sync --frozen --quiet
 
-hooks: install  ## git hooks that run what CI checks
+hooks: install  ## install git hooks that run the checks of CI
 	$(RUN) pre-commit install --hook-type pre-commit --hook-type pre-push
 
 # -- checks --------------------------------------------------------------------------------------------
 
 .PHONY: check $(CHECKS:%=check-%)
-check: $(CHECKS:%=check-%)  ## lock, lint, types, layers, generated files, the operator's dependencies, changelog
+check: $(CHECKS:%=check-%)  ## check lock file, lint, types, layers, generated files, the operator's dependencies and changelog
 
 check-lock: $(UV)
 	$(UV) lock --check --quiet
@@ -57,11 +57,11 @@ check-imports: install
 check-generated: install
 	$(RUN) python crds/generate.py --check
 	@$(RUN) comptroller-trainer parameters | diff docs/reference/parameters.md - \
-	    || { echo "docs/reference/parameters.md is not what the classes say; make generate writes it"; exit 1; }
+	    || { echo "docs/reference/parameters.md differs from the trainer's classes: run make generate"; exit 1; }
 	@$(RUN) comptroller-trainer parameters --json | diff crds/comptroller_api/trainer.json - \
-	    || { echo "crds/comptroller_api/trainer.json is not what the classes say; make generate writes it"; exit 1; }
+	    || { echo "crds/comptroller_api/trainer.json differs from the trainer's classes: run make generate"; exit 1; }
 
-# The operator's image holds what `uv export` prints, and nothing of it may be a deep-learning framework.
+# The operator's image contains the packages that `uv export` prints. None may be a deep-learning framework.
 check-light: $(UV)
 	@export=$$($(UV) export --frozen --quiet --no-dev --no-hashes --no-header --no-annotate --package comptroller); \
 	heavy=$$(grep -E '^(torch|torchvision|onnxruntime|triton|nvidia-|tensorflow|jax)' <<< "$$export" || true); \
@@ -69,36 +69,36 @@ check-light: $(UV)
 
 check-changelog: install
 	@$(RUN) towncrier build --draft --version next 2>/dev/null | grep -q '^- ' \
-	    || { echo "changelog.d/ has no fragment; CONTRIBUTING.md says how to write one"; exit 1; }
+	    || { echo "changelog.d/ has no fragment: CONTRIBUTING.md shows how to write one"; exit 1; }
 
 .PHONY: format
-format: install  ## format, and fix what can be fixed
+format: install  ## format the code, and apply automatic fixes
 	$(RUN) ruff check --fix-only --quiet .
 	$(RUN) ruff format .
 
 .PHONY: generate
-generate: install  ## the CRDs from the models, the chart's copies, and what the trainer can be told
+generate: install  ## write the CRDs, the chart's copies and the list of the trainer's parameters
 	$(RUN) python crds/generate.py
 	$(RUN) comptroller-trainer parameters > docs/reference/parameters.md
 	$(RUN) comptroller-trainer parameters --json > crds/comptroller_api/trainer.json
 
 # -- tests ---------------------------------------------------------------------------------------------
 
-# Every level runs, also where one before it failed; then the tally says how many ran at each, and why others not.
+# Every level runs, even if another one failed; then the tally prints the number of tests, and why some were skipped.
 .PHONY: test
-test: install  ## every level of tests; says how many ran at each
+test: install  ## run the tests of every level and count them
 	@rm -rf out/tests; failed=0; \
 	$(RUN) python tests/levels.py '$(CPU_LEVELS)' '$(REAL_LEVELS)' || failed=1; \
 	$(RUN) python tests/tally.py $(LEVELS) || failed=1; exit $$failed
 
 .PHONY: $(LEVELS:%=test-%)
-test-unit:  ## functions and models, small and fast
-test-simulation:  ## the whole controller in virtual time, with faults
-test-conformance:  ## the ledger's stores against one contract
-test-cluster:  ## a real API server, kubelet and object store (needs root)
-# The levels that talk to a real API server or a real S3 server build both first.
+test-unit:  ## test functions and models, small and fast
+test-simulation:  ## test the whole controller in virtual time, with faults
+test-conformance:  ## test the ledger's stores against one contract
+test-cluster:  ## test with a real API server, kubelet and object store (needs root)
+# The levels that use a real API server or a real S3 server build both first.
 test-conformance test-cluster: cluster
-# A worker for each core. On the cluster tests mostly wait; they are handed out one by one, the longest first.
+# One worker for each core. Tests on the cluster mostly wait; they are assigned one by one, the longest first.
 SPREAD := -n logical --dist worksteal
 test-cluster: SPREAD := -n 2 --dist load --maxschedchunk 1
 $(LEVELS:%=test-%): test-%: install
@@ -106,22 +106,22 @@ $(LEVELS:%=test-%): test-%: install
 	$(RUN) pytest tests/$* --junit-xml=out/tests/$*.xml -o junit_suite_name=$* $(SPREAD) $(ARGS)
 
 .PHONY: test-mutants
-test-mutants: install  ## plants mistakes, one after another; the table of plan or the simulation must find each
+test-mutants: install  ## plant mistakes one by one; the table of plan or the simulation must find each
 	$(RUN) python tests/mutants/table.py
 	$(RUN) python tests/mutants/run.py
 
 MINUTES ?= 5
 .PHONY: chaos
-chaos: cluster  ## MINUTES=n of faults and tampering on the real cluster (SEED=n: those of an earlier run)
+chaos: cluster  ## inject faults and tamper on the real cluster for MINUTES=n (SEED=n: repeat an earlier run's faults)
 	$(RUN) python tests/chaos/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # -- a cluster -----------------------------------------------------------------------------------------
 
 .PHONY: cluster demo demo-down
-cluster: install  ## bring up the one-node cluster of hack/cluster, with the project's images
+cluster: install  ## start the one-node cluster of hack/cluster, with the project's images
 	hack/cluster/cluster up --images
 
-demo: install  ## a real cluster and a real study, from nothing (CONTEXT=name: on a cluster that exists)
+demo: install  ## start a cluster and run a study (CONTEXT=name: on an existing cluster)
 	$(RUN) python hack/demo.py
 
 demo-down:  ## remove the demo's cluster
