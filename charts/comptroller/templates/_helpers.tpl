@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
-{{- /* An image by its digest, or else its tag. Takes a list of the image and the root. */ -}}
+{{- /* An image with its digest, or with its tag if it has no digest. Takes a list of the image and the root. */ -}}
 {{- define "comptroller.image" -}}
 {{- $image := index . 0 }}
 {{- $root := index . 1 }}
@@ -45,7 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
-{{- /* The trainer images that studies may name, as JSON; the default one is always among them. Empty: any. */ -}}
+{{- /* The trainer images that studies may name, as JSON, including the default one; an empty list allows any image. */ -}}
 {{- define "comptroller.allowedImages" -}}
 {{- with .Values.trainer.allowedImages }}
 {{- append . (include "comptroller.image" (list $.Values.trainer.image $)) | uniq | toJson }}

@@ -3,24 +3,24 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ include "comptroller.serviceAc
 {{- end }}
 
 {{- /*
-Kubernetes' own accounts that write Jobs, pods and custom resources, and why. In namespace kube-system; where the
-controller manager runs its controllers under one account, that one.
+Kubernetes' own accounts that write Jobs, pods and custom resources, and why. They are in namespace kube-system; a
+controller manager that runs its controllers under one account is listed separately.
 */ -}}
 {{- define "comptroller.controllers" -}}
-job-controller: creates and deletes a Job's pods, takes its finalizer off them, writes the Job's status
+job-controller: creates and deletes a Job's pods, removes its finalizer from them, writes the Job's status
 generic-garbage-collector: deletes what a deleted study owned
 namespace-controller: empties a namespace that is deleted
 ttl-after-finished-controller: deletes finished Jobs
 pod-garbage-collector: ends and deletes pods of nodes that are gone
 node-controller: marks pods of a silent node, evicts by taint
-taint-eviction-controller: the same, where it has an account of its own
-device-taint-eviction-controller: evicts from devices that are taken out of service
-disruption-controller: takes back the announcement of a disruption that did not come
+taint-eviction-controller: evicts by taint, where it has its own account
+device-taint-eviction-controller: evicts pods from devices that are taken out of service
+disruption-controller: removes the announcement of a disruption that did not happen
 resourceclaim-controller: writes a pod's claims into its status
 storage-version-migrator-controller: stores each object again, as it is, in a newer version
 {{- end }}
 
-{{- /* CEL: the request is of the operator, a kubelet, Kubernetes' own controllers, or an account that the values trust. */ -}}
+{{- /* CEL: the requester is the operator, a kubelet, a controller of Kubernetes, or an account that the values trust. */ -}}
 {{- define "comptroller.isTrusted" -}}
 {{- $users := list (include "comptroller.operatorUser" .) "system:kube-controller-manager" "system:kube-scheduler" }}
 {{- range $name := keys (include "comptroller.controllers" . | fromYaml) | sortAlpha }}
@@ -36,7 +36,7 @@ request.userInfo.username in {{ $users | toJson }}
 authorizer.group('comptroller.dev').resource('trials').namespace(request.?namespace.orValue('')).check('override').allowed()
 {{- end }}
 
-{{- /* CEL: whether the labels of a piece of metadata, given as an expression, say that it is managed. */ -}}
+{{- /* CEL: the object that the given expression names is managed, by its label. */ -}}
 {{- define "comptroller.isManaged" -}}
 {{ . }}.?metadata.?labels[?'app.kubernetes.io/managed-by'].orValue('') == 'comptroller'
 {{- end }}
@@ -44,7 +44,7 @@ authorizer.group('comptroller.dev').resource('trials').namespace(request.?namesp
 {{- /* The name of an attempt's Job: <study>-<uid>-<trial>-<attempt>. */ -}}
 {{- define "comptroller.attemptName" -}} ^[a-z][a-z0-9-]*-[0-9a-f]{8}-[0-9]{4}-[0-9]{1,6}$ {{- end }}
 
-{{- /* The name of a pod of such a Job, also of one of several. */ -}}
+{{- /* The name of a pod of such a Job, also of an Indexed Job. */ -}}
 {{- define "comptroller.attemptPod" -}} ^[a-z][a-z0-9-]*-[0-9a-f]{8}-[0-9]{4}-[0-9]{1,6}(-[0-9]{1,2})?-?[a-z0-9]{5}$ {{- end }}
 
 {{- /* Metadata of a policy or its binding. Takes a list of the root and the policy's name. */ -}}
@@ -55,9 +55,9 @@ labels:
 {{- end }}
 
 {{- /*
-The binding of a policy, in the namespaces that the operator watches and its own unless `everywhere`. Takes a dict: `root`, `policy`, `suffix`
-of the binding's name, and perhaps `namespaces` (requirements of a namespace's labels), `rules` (fewer resources than the
-policy's) and `action`.
+The binding of a policy. It holds in the namespaces that the operator watches and in the operator's own, or in all with
+`everywhere`. Takes a dict: `root`, `policy`, `suffix` of the binding's name, and optionally `namespaces` (requirements of
+a namespace's labels), `rules` (fewer resources than the policy's) and `action`.
 */ -}}
 {{- define "comptroller.policyBinding" -}}
 {{- $expressions := .namespaces | default list }}
