@@ -1,6 +1,6 @@
-"""Write the CustomResourceDefinitions down: `crds/*.yaml`, and a copy of each as a template of the chart.
+"""Write the CustomResourceDefinitions to `crds/*.yaml`, and a copy of each as a template of the chart.
 
-`--check` writes nothing and fails where a file is not what the models say.
+`--check` writes nothing and fails if a file differs from the models.
 """
 
 import argparse
@@ -18,7 +18,7 @@ HEADER = "# Generated from crds/comptroller_api by `make generate`. Do not edit.
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes shared nodes out in full."""
+    """A dumper that writes shared nodes in full."""
 
     def ignore_aliases(self, data: object) -> bool:
         del data
@@ -30,9 +30,9 @@ def manifest(document: object) -> str:
 
 
 def template(text: str) -> str:
-    """A manifest as a template of the chart: its labels, and the toggle that keeps it at uninstall."""
+    """Return a manifest as a template of the chart, with labels and the toggle that keeps it at uninstall."""
     if "{{" in text:
-        raise ValueError("a manifest with {{ in it is no template")
+        raise ValueError("a manifest that contains {{ cannot become a template")
     name, rest = text.split("\nspec:\n", 1)
     return (
         "{{- if .Values.crds.install }}\n"
@@ -49,7 +49,7 @@ def template(text: str) -> str:
 
 
 def files() -> dict[Path, str]:
-    """What each generated file holds."""
+    """Return the content of each generated file."""
     out = {}
     for kind in KINDS:
         text = HEADER + manifest(definition(kind))
@@ -70,9 +70,9 @@ def main() -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(expected[path])
     for path in [*stale, *odd]:
-        verdict = "differs from the models" if check else "written"
-        verdict = "no model is behind it" if path in odd else verdict
-        print(f"{path.relative_to(HERE.parent)}: {verdict}")  # noqa: T201 - a script
+        outcome = "differs from the models" if check else "written"
+        outcome = "has no model" if path in odd else outcome
+        print(f"{path.relative_to(HERE.parent)}: {outcome}")  # noqa: T201 - a script
     return 1 if odd or (check and stale) else 0
 
 

@@ -1,4 +1,4 @@
-"""`Budget`: an amount per period over the studies it selects."""
+"""`Budget`: an amount per period for the studies that it selects."""
 
 from importlib.resources import files
 from typing import Annotated, ClassVar, Literal
@@ -18,16 +18,16 @@ from comptroller_api.meta import (
 from comptroller_api.money import Amount, Currency, PositiveAmount
 
 _NO_ZONES = {"Factory", "localtime", "posixrules"}
-"""Names of the database for a machine whose zone nobody has set, and for links of a machine's own."""
+"""Names in the database for a machine without a zone, and for a machine's own links."""
 TIME_ZONES = frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()) - _NO_ZONES
-"""The names of the IANA time zone database; a directory of it, such as Europe, is none."""
+"""The names of the IANA time zone database, without its directories such as Europe."""
 A_TIME_ZONE = "must be an IANA time zone such as 'UTC' or 'Europe/Berlin'"
 
 
 class Selector(Model):
-    """Label equality; an empty selector takes every study of the namespace.
+    """Labels of the studies; an empty selector selects every study of the namespace.
 
-    Labels decide until a study's first lease: budgets that cover it then, or later, go on covering it.
+    Labels decide until a study's first lease: a budget that covers the study then, or later, continues to.
     """
 
     match_labels: dict[str, LabelValue] = Field(
@@ -36,50 +36,55 @@ class Selector(Model):
 
 
 class Credit(Model):
-    """Money from a vendor, usable until a day."""
+    """Money from a vendor that can be used until a day."""
 
-    amount: PositiveAmount = Field(description="How much.")
+    amount: PositiveAmount = Field(description="The amount of the credit.")
     until: str = Field(description="The last day, such as 2030-12-31.", json_schema_extra={"format": "date"})
 
 
 class BudgetSpec(Model):
     """The desired budget."""
 
-    amount: Amount = Field(description="What may be spent in a period. 0 stops all spending.")
+    amount: Amount = Field(description="The most that may be spent in a period. 0 stops all spending.")
     currency: Currency = Field(description="An ISO 4217 code such as USD. Immutable.")
     period: Literal["Daily", "Weekly", "Monthly", "Total"] = Field(
-        default="Monthly", description="After which the amount may be spent again; Total: never."
+        default="Monthly", description="The time after which the amount may be spent again; Total: never."
     )
     time_zone: Annotated[
         str,
         Field(max_length=64),
-        Rule(f"self in {sorted(TIME_ZONES)}", A_TIME_ZONE, told=quoting("'", "self", f"' {A_TIME_ZONE}")),
-    ] = Field(default="UTC", description="An IANA time zone, in which periods begin at midnight.")
+        Rule(
+            f"self in {sorted(TIME_ZONES)}",
+            A_TIME_ZONE,
+            message_expression=quoting("'", "self", f"' {A_TIME_ZONE}"),
+        ),
+    ] = Field(default="UTC", description="An IANA time zone; periods begin at its midnight.")
     selector: Selector = Selector()
     required: bool = Field(
-        default=False, description="Whether studies of the namespace that no budget covers are held."
+        default=False, description="If true, studies of the namespace that no budget covers are held."
     )
     rollover: Literal["Never", "Unspent"] = Field(
-        default="Never", description="What the next period takes over from this one."
+        default="Never", description="The money that the next period takes over from this one."
     )
     credits: list[Credit] = Field(
         default_factory=list,
         max_length=32,
         description=(
-            "Used before the amount. Keep a credit that is used up: once it is not listed, what it spent"
-            " counts against the credits that are added or raised."
+            "Money that is used before the amount. Keep a credit that is used up: once it is not listed,"
+            " what it spent counts against the credits that are added or raised."
         ),
     )
     thresholds: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=10), ListSet()] = Field(
         default_factory=list,
-        description="Percent of what the period offers (amount, rollover, credits) to raise a condition at.",
+        description="Percentages of what the period offers (amount, rollover, credits) at which a condition"
+        " is set.",
     )
     cap_per_study: Amount | None = Field(default=None, description="The most that one study may spend.")
     approval_above: Amount | None = Field(
-        default=None, description="A study with a ceiling above this waits for approval."
+        default=None, description="A study with a ceiling above this amount waits for approval."
     )
     when_exhausted: Literal["Suspend", "Cancel"] = Field(
-        default="Suspend", description="What happens to running trials."
+        default="Suspend", description="The action on running trials when the money is used up."
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -92,19 +97,19 @@ class BudgetSpec(Model):
 
 
 class BudgetStatus(Model):
-    """The observed budget, this period."""
+    """The observed state of the budget in this period."""
 
-    observed_generation: int = Field(default=0, ge=0, description="The generation that this is about.")
+    observed_generation: int = Field(default=0, ge=0, description="The metadata.generation of this status.")
     period: str = Field(default="", max_length=32, description="The period, such as 2030-12.")
     spent: Amount | None = Field(default=None, description="Settled spend of the period, credits included.")
     held: Amount | None = Field(default=None, description="Reserved for leases that are not settled.")
     ceiling: Amount | None = Field(default=None, description="Amount, credits and rollover together.")
-    studies: int = Field(default=0, ge=0, description="How many studies it selects.")
+    studies: int = Field(default=0, ge=0, description="Number of studies that the budget selects.")
     conditions: Conditions = Field(default_factory=list, description="Conditions, by type.")
 
 
 class Budget(Model):
-    """A namespace's money: an amount per period over the studies it selects."""
+    """A namespace's money: an amount per period for the studies that the budget selects."""
 
     api_version: Literal["comptroller.dev/v1alpha1"] = API_VERSION
     kind: Literal["Budget"] = "Budget"

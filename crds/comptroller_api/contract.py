@@ -1,13 +1,13 @@
-"""The trainer's contract: what an attempt is given, what it says while it runs, what it leaves.
+"""The trainer's contract: the input of an attempt, its heartbeats while it runs, and its results.
 
-Any image is a trainer that reads `COMPTROLLER_ASSIGNMENT`, serves `/heartbeat` and `/metrics` on
-`HEARTBEAT_PORT`, checkpoints on SIGTERM, and, before it exits 0, writes its report and the report's
-`digest_line` to its termination message (`/dev/termination-log`).
+Any image is a trainer if it reads `COMPTROLLER_ASSIGNMENT`, serves `/heartbeat` and `/metrics` on
+`HEARTBEAT_PORT`, checkpoints on SIGTERM, and, before it exits 0, writes its report and puts the report's
+`digest_line` into its termination message (`/dev/termination-log`).
 
 Below `Assignment.artifacts`, a trial's own prefix, it keeps `attempts/<attempt>/report.json`,
-`checkpoints/` and `rungs/<rung>/`; the project's own trainer also `tuned/<rung>/checkpoints/`, of the
-training that compression adds. A report that names an `assignment.json` among its artifacts, the rung's
-`Assignment`, can be reproduced.
+`checkpoints/` and `rungs/<rung>/`. The project's own trainer also keeps `tuned/<rung>/checkpoints/` for
+fine-tuning after compression. A trial can be reproduced if its report names an `assignment.json`, the rung's
+`Assignment`, among its artifacts.
 """
 
 import hashlib
@@ -24,36 +24,36 @@ from comptroller_api.text import Printable
 
 ASSIGNMENT_ENV = "COMPTROLLER_ASSIGNMENT"
 IMAGE_ENV = "COMPTROLLER_IMAGE"
-"""The pod's image as the study or the operator names it, for the report; by its digest where they do."""
+"""The pod's image as the study or the operator names it, for the report."""
 TRACKING_ENV = "MLFLOW_TRACKING_URI"
-"""The MLflow server that a trainer tells its rungs to, where there is one."""
+"""The MLflow server, if any, to which a trainer logs its rungs."""
 HEARTBEAT_PORT = 9464
 GRANT_ANNOTATION = "comptroller.dev/lease-seconds"
-"""Pod annotation: seconds granted, the renewals included. Only grows.
+"""A pod annotation: the granted seconds, including renewals. The value only grows.
 
-They count from when the pod's volumes were set up, which is before its image is pulled.
+The seconds count from the setup of the pod's volumes, which is before its image is pulled.
 """
 GRANT_FILE = "/etc/comptroller/lease-seconds"
 """The annotation as a downward-API file."""
 LEADER_ANNOTATION = "comptroller.dev/leader"
-"""Pod annotation where several train together: the address of the one with index 0, once it is known."""
+"""A pod annotation for pods that train together: the address of the pod with index 0, once it is known."""
 LEADER_FILE = "/etc/comptroller/leader"
-"""The annotation as a downward-API file, empty until it is known."""
+"""The annotation as a downward-API file, empty until the address is known."""
 LEADER_PORT = 29400
-"""Where they meet."""
+"""The port of the pod with index 0 at which the processes meet."""
 
 EXIT_FINISHED = 0
 EXIT_BAD_ASSIGNMENT = 64
-"""The assignment is wrong; trying again cannot help (`EX_USAGE`)."""
+"""The assignment is wrong, so a retry cannot help (`EX_USAGE`)."""
 EXIT_DIVERGED = 65
-"""Training left the finite numbers, and would again from the same seed (`EX_DATAERR`)."""
+"""Training gave NaN or infinite numbers, and would do so again from the same seed (`EX_DATAERR`)."""
 EXIT_NO_GAIN = 66
-"""The compressed artifact is not what it had to be beside its parent, and would not be again.
+"""The compressed artifact does not meet `compress.must`, and would not after a retry.
 
-The report is written first, with `missed`, so that what was measured is kept.
+The report is written first, with `missed`, so that the measurements are kept.
 """
 EXIT_UNAVAILABLE = 69
-"""Storage could not be reached, or refused; not this configuration's fault (`EX_UNAVAILABLE`)."""
+"""Storage could not be reached, or refused; this is not the configuration's fault (`EX_UNAVAILABLE`)."""
 EXIT_OUT_OF_MEMORY = 71
 """An allocation failed and was caught (`EX_OSERR`)."""
 EXIT_SUSPENDED = 75
@@ -62,13 +62,13 @@ EXIT_SUSPENDED = 75
 LEAVES_A_REPORT = frozenset({EXIT_FINISHED, EXIT_NO_GAIN})
 
 LEASE_OVER = "the lease of "
-"""How the guard's last words begin when it was the lease that ended the work."""
+"""The beginning of the guard's last message when the end of the lease ended the work."""
 
 MAX_REPORT = 256 * 1024
-"""Bytes of a report; a longer one is not read."""
+"""The maximum size of a report in bytes; a longer report is not read."""
 
 _COUNT = 2**53
-"""No count passes it, so that each is exact in every JSON reader and fits an int64."""
+"""The largest count: it is exact in every JSON reader and fits an int64."""
 _DIGEST = re.compile(r"\breport sha256:([0-9a-f]{64})\b")
 
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.@/-]{0,63}$")]
@@ -77,32 +77,32 @@ Count = Annotated[int, Field(ge=0, le=_COUNT)]
 
 
 def report_key(attempt: int) -> str:
-    """The report's key below the trial's prefix."""
+    """Return the report's key below the trial's prefix."""
     return f"attempts/{attempt}/report.json"
 
 
 def digest_line(report: bytes) -> str:
-    """Return what the trainer leaves in its termination message about the bytes of its report.
+    """Return the line with the digest of the report's bytes for the trainer's termination message.
 
-    Whoever holds the key to the artifacts can write any trial's report; only the pod itself can write its
-    termination message. The operator takes a report only where the two agree.
+    Users with the key to the artifacts can write any trial's report; only the pod itself can write its
+    termination message. The operator accepts a report only if the two agree.
     """
     return f"report sha256:{hashlib.sha256(report).hexdigest()}"
 
 
 def report_digest(message: str) -> str:
-    """Return the SHA-256 that a termination message gives, in hexadecimal; empty where it gives none."""
+    """Return the SHA-256 in a termination message, in hexadecimal, or an empty text."""
     found = _DIGEST.search(message)
     return found[1] if found else ""
 
 
 def without_digest(message: str) -> str:
-    """Return what a termination message says beside the digest of a report."""
+    """Return a termination message without the digest of a report."""
     return _DIGEST.sub("", message).strip()
 
 
 class Assignment(Model):
-    """One attempt's work: bring the trial to the end of a rung."""
+    """The work of one attempt: to train the trial to the end of a rung."""
 
     study: str
     namespace: str
@@ -112,26 +112,28 @@ class Assignment(Model):
     seed: int = Field(ge=0)
     parameters: dict[ParameterName, SetValue] = Field(default_factory=dict)
     rung: int = Field(ge=0)
-    epochs: int = Field(ge=1, description="Train up to this many epochs in all, earlier attempts included.")
-    total_epochs: int = Field(ge=1, description="Epochs of the last rung; the schedule's length.")
-    data: Data
-    artifacts: str = Field(description="s3:// or file:// prefix of this trial.")
-    latency: Latency = Field(
-        default_factory=lambda: Latency(limit="1h"), description="How the artifact's latency is measured."
+    epochs: int = Field(ge=1, description="The epochs to reach, including those of earlier attempts.")
+    total_epochs: int = Field(
+        ge=1, description="The epochs of the last rung, which are the schedule's length."
     )
-    lease_seconds: int = Field(ge=1, description="Granted at the start.")
-    grace_seconds: int = Field(ge=1, description="From SIGTERM to SIGKILL.")
+    data: Data
+    artifacts: str = Field(description="The s3:// or file:// prefix of this trial.")
+    latency: Latency = Field(
+        default_factory=lambda: Latency(limit="1h"), description="The measurement of the artifact's latency."
+    )
+    lease_seconds: int = Field(ge=1, description="The seconds granted at the start.")
+    grace_seconds: int = Field(ge=1, description="The seconds from SIGTERM to SIGKILL.")
     heartbeat_port: int = Field(default=HEARTBEAT_PORT, ge=0, le=65535, description="0: any free port.")
 
 
 class FromTrainer(Model):
-    """What a trainer says. A newer trainer may say more: what is not known is passed over, and no error."""
+    """A message from a trainer. Unknown fields, from a newer trainer, are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 def _known(source: object) -> object:
-    """A source of energy that this release does not know is as good as none."""
+    """Return the source of energy, or "none" for a source that this release does not know."""
     return source if source in {"nvml", "rapl", "estimate"} else "none"
 
 
@@ -139,44 +141,44 @@ EnergySource = Annotated[Literal["nvml", "rapl", "estimate", "none"], BeforeVali
 
 
 class Utilization(FromTrainer):
-    """How busy the attempt keeps what it was given."""
+    """The attempt's use of its resources."""
 
-    percent: float = Field(ge=0, description="Of the accelerator, or of the CPU requested.")
+    percent: float = Field(ge=0, description="The percentage of the accelerator, or of the requested CPU.")
     source: Literal["nvml", "process", "none"]
 
 
 class Heartbeat(FromTrainer):
-    """What a running attempt says of itself."""
+    """The state of a running attempt, which it reports itself."""
 
     name: str = Field(max_length=253)
-    phase: Printable = Field(max_length=32, description="The stage it is in.")
+    phase: Printable = Field(max_length=32, description="The current stage.")
     epoch: Count = 0
     step: Count = 0
-    seconds: float = Field(ge=0, description="Since the process began.")
-    lease_seconds: Count = Field(default=0, description="Granted so far.")
+    seconds: float = Field(ge=0, description="The seconds since the process began.")
+    lease_seconds: Count = Field(default=0, description="The seconds granted so far.")
     utilization: Utilization
     energy_joules: float | None = None
     energy_source: EnergySource = "none"
     peak_memory_bytes: Count = 0
     metrics: dict[MetricName, float] = Field(
-        default_factory=dict, max_length=64, description="The latest validation."
+        default_factory=dict, max_length=64, description="The metrics of the latest validation."
     )
     loader_share: float | None = Field(
-        default=None, description="Share of step time spent waiting for the input pipeline, 0 to 1."
+        default=None, description="The share of step time spent waiting for the input pipeline, 0 to 1."
     )
 
 
 class Artifact(FromTrainer):
-    """One file that the trial left."""
+    """One file that the trial wrote."""
 
     name: Printable = Field(max_length=256)
     uri: Printable = Field(max_length=1024)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: Count = Field(description="Bytes.")
+    size: Count = Field(description="The size in bytes.")
 
 
 class Stage(FromTrainer):
-    """One stage of the line, timed and metered."""
+    """One stage of a trial, timed and metered."""
 
     name: Printable = Field(max_length=32)
     seconds: float = Field(ge=0)
@@ -184,9 +186,9 @@ class Stage(FromTrainer):
 
 
 class Report(FromTrainer):
-    """What an attempt measured; in object storage before its pod exits 0, or 66 with `missed`.
+    """The measurements of an attempt, in object storage before its pod exits 0, or 66 with `missed`.
 
-    At most `MAX_REPORT` bytes.
+    A report has at most `MAX_REPORT` bytes.
     """
 
     name: str = Field(max_length=253)
@@ -196,7 +198,7 @@ class Report(FromTrainer):
     epochs: Count
     metrics: dict[MetricName, float] = Field(
         max_length=64,
-        description="On the validation split; latency, size and memory of the exported artifact.",
+        description="Metrics on the validation split; latency, size and memory of the exported artifact.",
     )
     stages: list[Stage] = Field(default_factory=list, max_length=32)
     artifacts: list[Artifact] = Field(default_factory=list, max_length=32)
@@ -205,7 +207,7 @@ class Report(FromTrainer):
     energy_joules: float | None = None
     energy_source: EnergySource = "none"
     missed: Annotated[Printable, Field(max_length=512)] | None = Field(
-        default=None, description="Why the model must not be used, though it was measured."
+        default=None, description="The reason why the model must not be used although it was measured."
     )
     environment: dict[
         Annotated[Printable, Field(max_length=64)], Annotated[Printable, Field(max_length=1024)]

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinitions, made from the models, as `crds/*.yaml` and the chart hold them."""
+"""The CustomResourceDefinitions of `crds/*.yaml` and of the chart, made from the models."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ Object = Study | Trial | Budget | PriceList
 
 @dataclass(frozen=True)
 class Column:
-    """A column of `kubectl get`; `wide` shows it only with `-o wide`."""
+    """A column of `kubectl get`; one with `wide` is shown only with `-o wide`."""
 
     name: str
     path: str
@@ -31,17 +31,17 @@ class Column:
 
 
 def _condition(name: str, *, wide: bool = False) -> Column:
-    """The status of one condition, found by its type."""
+    """Return the column with the status of one condition, found by its type."""
     path = f'.status.conditions[?(@.type=="{name}")].status'
-    return Column(name, path, f"Whether it is {name.lower()}.", wide=wide)
+    return Column(name, path, f"True if the object is {name.lower()}.", wide=wide)
 
 
-_AGE = Column("Age", ".metadata.creationTimestamp", "Since its creation.", "date")
+_AGE = Column("Age", ".metadata.creationTimestamp", "Time since the creation.", "date")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a CRD says beside the schema."""
+    """The parts of a CRD other than the schema."""
 
     model: type[Study | Trial | Budget | PriceList]
     plural: str
@@ -58,10 +58,10 @@ KINDS = (
     Kind(
         Study, "studies", "st", "Namespaced",
         (
-            Column("Trials", ".status.progress", "Trials ended, of those planned."),
+            Column("Trials", ".status.progress", "Ended and planned trials."),
             Column("Spent", ".status.spent", "Settled spend."),
-            Column("Ceiling", ".spec.ceilings.spend.amount", "The most that it may spend."),
-            Column("Currency", ".spec.ceilings.spend.currency", "Of the amounts.", wide=True),
+            Column("Ceiling", ".spec.ceilings.spend.amount", "The most that the study may spend."),
+            Column("Currency", ".spec.ceilings.spend.currency", "Currency of the amounts.", wide=True),
             Column("Held", ".status.held", "Reserved for leases.", wide=True),
             Column("Best", ".status.best", "The best trial and its first objective."),
             _condition("Complete"),
@@ -72,23 +72,23 @@ KINDS = (
     Kind(
         Trial, "trials", "tri", "Namespaced",
         (
-            Column("Study", ".spec.study", "Whose configuration it is."),
+            Column("Study", ".spec.study", "The study of the trial."),
             Column("State", ".status.state", "Pending, Running, Suspended or Ended."),
-            Column("Outcome", ".status.outcome", "How it ended."),
+            Column("Outcome", ".status.outcome", "The way in which the trial ended."),
             Column("Spent", ".status.spent", "Settled spend."),
-            Column("Reason", ".status.reason", "Why.", wide=True),
+            Column("Reason", ".status.reason", "The reason of the outcome.", wide=True),
             _AGE,
         ),
     ),
     Kind(
         Budget, "budgets", "bud", "Namespaced",
         (
-            Column("Period", ".spec.period", "After which the amount may be spent again."),
-            Column("Amount", ".spec.amount", "What may be spent in a period."),
-            Column("Currency", ".spec.currency", "Of the amounts."),
+            Column("Period", ".spec.period", "The time after which the amount may be spent again."),
+            Column("Amount", ".spec.amount", "The most that may be spent in a period."),
+            Column("Currency", ".spec.currency", "Currency of the amounts."),
             Column("Spent", ".status.spent", "Settled spend of this period."),
             Column("Held", ".status.held", "Reserved for leases.", wide=True),
-            Column("Studies", ".status.studies", "How many studies it selects.", "integer"),
+            Column("Studies", ".status.studies", "Number of studies that the budget selects.", "integer"),
             _condition("Ready", wide=True),
             _condition("Exhausted"),
             _AGE,
@@ -97,9 +97,9 @@ KINDS = (
     Kind(
         PriceList, "pricelists", "pl", "Cluster",
         (
-            Column("Source", ".spec.source", "Where the prices come from."),
-            Column("Currency", ".spec.currency", "Of the prices."),
-            Column("As of", ".spec.asOf", "When the prices were true.", "date"),
+            Column("Source", ".spec.source", "The source of the prices."),
+            Column("Currency", ".spec.currency", "Currency of the prices."),
+            Column("As of", ".spec.asOf", "The time at which the prices were correct.", "date"),
             _condition("Ready"),
             _AGE,
         ),
@@ -109,7 +109,7 @@ KINDS = (
 
 @cache
 def schema(kind: Kind) -> Schema:
-    """The structural schema of a kind's objects. It is kept: copy it before a change."""
+    """Return the structural schema of a kind's objects. It is cached, so copy it before a change."""
     name = {
         "type": "string",
         "description": "The object's name.",
@@ -130,7 +130,7 @@ def schema(kind: Kind) -> Schema:
 
 
 def definition(kind: Kind) -> dict[str, Any]:
-    """The CustomResourceDefinition of a kind."""
+    """Return the CustomResourceDefinition of a kind."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

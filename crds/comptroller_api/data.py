@@ -1,4 +1,4 @@
-"""`Data`: where a study's samples are, what is predicted from what, and what is held out."""
+"""`Data`: the address of a study's samples, the features and the label, and the validation split."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -22,14 +22,14 @@ DataUri = Annotated[
         " or 'generated:mnist1d'",
     ),
 ]
-"""Where samples are."""
+"""The address of samples."""
 
 Column = Annotated[str, Field(min_length=1, max_length=128)]
-"""The name of a column, of a WebDataset's member or of an image folder's metadata."""
+"""The name of a column, of a member of a WebDataset, or of a field of an image folder's metadata."""
 
 
 class Source(Model):
-    """One part of a mixture. `budget` and `weight` bound what training sees, not what validation does."""
+    """One part of a mixture. `budget` and `weight` limit the training samples, not the validation samples."""
 
     name: Annotated[
         str,
@@ -37,14 +37,15 @@ class Source(Model):
         matches(
             _SOURCE, "must be a source's name: a-z, 0-9, '-' and '_', with a letter or digit at both ends"
         ),
-    ] = Field(description="What reports call it.")
+    ] = Field(description="The name of the source in reports.")
     uri: DataUri = Field(description="s3://bucket/prefix or file:///path.")
     budget: int | None = Field(
-        default=None, ge=1, le=10**9, description="Training samples at most; all if absent."
+        default=None, ge=1, le=10**9, description="The most training samples from this source; all if absent."
     )
     weight: PositiveNumber | None = Field(
         default=None,
-        description="Its share of the training samples, relative to the other weights; none is repeated.",
+        description="The source's share of the training samples, relative to the other weights; no sample is"
+        " repeated.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -54,7 +55,7 @@ class Source(Model):
 
 
 class Data(Model):
-    """The samples. Splits are fixed by `splitSeed` and never move."""
+    """The samples. `splitSeed` fixes the splits, which never change."""
 
     uri: DataUri | None = Field(
         default=None,
@@ -64,15 +65,15 @@ class Data(Model):
     format: Literal[
         "IDX", "NPZ", "MNIST1D", "Parquet", "ImageFolder", "WebDataset", "HuggingFace", "Bundled"
     ] = Field(
-        description="How they are stored; HuggingFace: a directory that `datasets` saved, Bundled: with"
+        description="The storage format; HuggingFace: a directory that `datasets` saved, Bundled: data of"
         " scikit-learn."
     )
     sources: Annotated[list[Source], Field(min_length=1, max_length=16), ListMap("name")] | None = Field(
-        default=None, description="A mixture, in place of uri; all in one format."
+        default=None, description="A mixture of sources in one format, instead of uri."
     )
     task: Literal["Classification", "Regression"] = Field(
         default="Classification",
-        description="Whether a label is a class or a number.",
+        description="Classification predicts classes, Regression predicts numbers.",
     )
     label: Column | None = Field(
         default=None,
@@ -81,18 +82,22 @@ class Data(Model):
     )
     features: Annotated[list[Column], Field(min_length=1, max_length=256), ListSet()] | None = Field(
         default=None,
-        description="The columns to predict from: one of images, or numbers and categories, or sequences; all"
-        " that have no other use if absent.",
+        description="The columns to predict from: one image column, or numeric and categorical columns, or"
+        " sequence columns. If absent, all columns without another use.",
     )
     group: Column | None = Field(
         default=None,
-        description="The column of what must not be on both sides of a split.",
+        description="The column of groups; all samples of a group are on the same side of a split.",
     )
-    time: Column | None = Field(default=None, description="The column of when a sample was taken.")
-    slice: Column | None = Field(default=None, description="The column whose values are reported one by one.")
+    time: Column | None = Field(default=None, description="The column with the time of a sample.")
+    slice: Column | None = Field(
+        default=None,
+        description="The column whose values are slices, for which metrics are reported one by one.",
+    )
     split: Literal["Stratified", "Random", "Group", "Time"] = Field(
         default="Stratified",
-        description="How validation is held out: alike in labels, at random, whole groups, or the latest.",
+        description="The choice of validation samples: with the same shares of labels, at random, by whole"
+        " groups, or the latest.",
     )
     validation: Annotated[
         Number,
@@ -100,18 +105,22 @@ class Data(Model):
             f"!{is_number('self')} || (double(self) > 0.0 && double(self) < 0.9)",
             "must be more than 0 and less than 0.9",
         ),
-    ] = Field(default="0.1", description="Fraction of the training samples held out for validation.")
-    split_seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Decides which samples are held out.")
+    ] = Field(
+        default="0.1", description="The fraction of the training samples that is held out for validation."
+    )
+    split_seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="The seed of the choice of validation samples."
+    )
     manifest: (
         Annotated[
             str,
             Field(pattern=_SHA256, max_length=64),
-            matches(_SHA256, "must be a SHA-256: 64 of 0-9 and a-f, as a trial's data.json says it"),
+            matches(_SHA256, "must be a SHA-256: 64 of 0-9 and a-f, as in a trial's data.json"),
         ]
         | None
     ) = Field(
         default=None,
-        description="The data's SHA-256, as a trial's data.json says it; other data are refused.",
+        description="The data's SHA-256, as in a trial's data.json; other data are refused.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (

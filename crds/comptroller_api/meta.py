@@ -1,7 +1,7 @@
-"""What every kind shares: the group, metadata, conditions, and rules said in CEL.
+"""The parts that every kind shares: the group, metadata, conditions, and CEL rules.
 
-The models are the source of the CRDs (`comptroller_api.crd`). What OpenAPI cannot say is a `Rule`;
-the API server and `comptroller lint` both evaluate it and show its message.
+The models are the source of the CRDs (`comptroller_api.crd`). A condition that OpenAPI cannot express is a
+`Rule`; the API server and `comptroller lint` both evaluate rules and show their messages.
 """
 
 import json
@@ -17,33 +17,34 @@ GROUP: Final = "comptroller.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = "comptroller.dev/v1alpha1"
 FINALIZER = f"{GROUP}/ledger"
-"""Keeps a study, a Job and a pod until the books are closed on them."""
+"""The finalizer that keeps a study, a Job and a pod until their books are closed."""
 APPROVED = f"{GROUP}/approved"
+"""An annotation of a study: the ceiling, such as '250.00', that an authorised user has approved."""
 APPROVED_BY = f"{GROUP}/approved-by"
-"""An annotation of a study: the ceiling, such as '250.00', that somebody who may has approved."""
+"""An annotation of a study: the name of that user."""
 
 RULES = "x-kubernetes-validations"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A CEL expression and the sentence that a person sees where it is false.
+    """A CEL expression and the sentence that a user sees where the expression is false.
 
-    Put it in an `Annotated` type, or in a model's `rules`. Write rules that do not fail on a malformed
-    value: another rule says what is wrong with it.
+    Put a rule in an `Annotated` type, or in a model's `rules`. A rule must not fail on a malformed value;
+    another rule reports that value.
     """
 
     expression: str
     message: str
     field: str = ""
-    """Path below the node, such as `.parallel`, that the message is about."""
-    told: str = ""
-    """CEL: the sentence with the values in it, which a person then sees instead of `message`."""
+    """The path below the node, such as `.parallel`, that the message is about."""
+    message_expression: str = ""
+    """CEL for the sentence with its values; if set, users see its result instead of `message`."""
 
     def to_json(self) -> dict[str, str]:
         out = {"rule": self.expression, "message": self.message}
-        if self.told:
-            out["messageExpression"] = self.told
+        if self.message_expression:
+            out["messageExpression"] = self.message_expression
         return out | {"fieldPath": self.field} if self.field else out
 
     def __get_pydantic_json_schema__(
@@ -54,23 +55,23 @@ class Rule:
 
 
 def matches(pattern: str, message: str) -> Rule:
-    """A pattern said with a sentence; the CRD carries this rule and not the pattern beside it."""
+    """Return the rule for a pattern, with a sentence; the CRD has this rule and not the pattern."""
     return Rule(f"self.matches(r'{pattern}')", message)
 
 
 def quoting(*parts: str) -> str:
-    """CEL: the parts put together, every second one an expression: `quoting("it is ", "self", ", not 1")`."""
+    """Return CEL that joins text and expressions in turn: `quoting("it is ", "self", ", not 1")`."""
     literal = [json.dumps(part) if place % 2 == 0 else part for place, part in enumerate(parts)]
     return " + ".join(literal)
 
 
 MORE_THAN_ZERO = Rule("!self.matches('^-?[0.]+([eE].*|[a-zA-Z0.]*)$')", "must be more than zero")
-"""For numbers, amounts, quantities and durations as text."""
+"""The rule for numbers, amounts, quantities and durations that are text."""
 
 
 @dataclass(frozen=True)
 class ListMap:
-    """The items of the list are known by one field; two with the same value are refused."""
+    """A list whose items are identified by one field; two items with the same value are refused."""
 
     key: str
 
@@ -83,7 +84,7 @@ class ListMap:
 
 @dataclass(frozen=True)
 class ListSet:
-    """An item that is repeated is refused."""
+    """A list in which a repeated item is refused."""
 
     def __get_pydantic_json_schema__(
         self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -92,14 +93,14 @@ class ListSet:
 
 
 class Model(BaseModel):
-    """A strict record; camelCase outside, snake_case inside; unknown fields are errors."""
+    """A strict record: camelCase in JSON, snake_case in Python; unknown fields are errors."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
-    """What must hold between the fields, in CEL."""
+    """The conditions between the fields, in CEL."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -111,7 +112,7 @@ class Model(BaseModel):
         return schema
 
     def to_json(self) -> dict[str, Any]:
-        """The object as Kubernetes sees it, absent fields absent."""
+        """Return the object as Kubernetes sees it, without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -140,25 +141,25 @@ LabelValue = Annotated[
         "must be a label's value: letters, digits, '-', '_' and '.', with a letter or digit at both ends",
     ),
 ]
-"""The value of a Kubernetes label."""
+"""A value of a Kubernetes label."""
 
 
 class Condition(Model):
     """One aspect of the object's state (`metav1.Condition`)."""
 
-    type: str = Field(max_length=64, description="The aspect, such as Complete.")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    type: str = Field(max_length=64, description="The name of the aspect, such as Complete.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True if the condition holds.")
     reason: Annotated[
         str,
         Field(max_length=64, pattern=r"^[A-Za-z]([A-Za-z0-9]*)$"),
         matches(r"^[A-Za-z]([A-Za-z0-9]*)$", "must be one word in CamelCase"),
-    ] = Field(description="Why, as one word.")
-    message: str = Field(default="", max_length=1024, description="Why, as a sentence.")
+    ] = Field(description="The reason, as one word.")
+    message: str = Field(default="", max_length=1024, description="The reason, as a sentence.")
     last_transition_time: str = Field(
-        description="When the status last changed.", json_schema_extra={"format": "date-time"}
+        description="The time of the last change of the status.", json_schema_extra={"format": "date-time"}
     )
     observed_generation: int = Field(
-        default=0, ge=0, description="The metadata.generation that this was seen for."
+        default=0, ge=0, description="The metadata.generation for which the condition was set."
     )
 
 

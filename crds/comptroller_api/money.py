@@ -1,4 +1,4 @@
-"""Money is an integer count of micro-units of a currency; at the edge it is a decimal string."""
+"""Money: an integer count of micro-units of a currency in Python, a decimal string in objects."""
 
 import re
 from decimal import Decimal
@@ -21,7 +21,7 @@ PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN 
 TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG
 """
 CURRENCIES = tuple(_CODES.split())
-"""ISO 4217's codes of money that is in use: no metals, funds, or test codes."""
+"""ISO 4217's codes of currencies in use, without metals, funds and test codes."""
 
 _AN_AMOUNT = (
     "must be an amount such as '25.00', not negative, with at most 9 digits before the point and 6 after it"
@@ -31,11 +31,13 @@ _A_CURRENCY = "must be the ISO 4217 code of a currency in use, such as 'USD'"
 Amount = Annotated[
     str,
     Field(pattern=_AMOUNT, max_length=32, description="A decimal amount such as '25.00'."),
-    Rule(f"self.matches(r'{_AMOUNT}')", _AN_AMOUNT, told=quoting("'", "self", f"' {_AN_AMOUNT}")),
+    Rule(
+        f"self.matches(r'{_AMOUNT}')", _AN_AMOUNT, message_expression=quoting("'", "self", f"' {_AN_AMOUNT}")
+    ),
 ]
 """A decimal string such as `"25.00"`: at most nine digits before the point and six after it, no sign.
 
-Fifteen digits, so that a rule may compare two of them as doubles without losing any.
+An amount has at most fifteen digits, so that a rule can compare two amounts as doubles without loss.
 """
 
 PositiveAmount = Annotated[Amount, MORE_THAN_ZERO]
@@ -47,7 +49,7 @@ Currency = Annotated[
     Rule(
         f"self.matches(r'{_CURRENCY}') && self in {list(CURRENCIES)}",
         _A_CURRENCY,
-        told=quoting("'", "self", f"' {_A_CURRENCY}"),
+        message_expression=quoting("'", "self", f"' {_A_CURRENCY}"),
     ),
 ]
 """An ISO 4217 code."""
@@ -55,7 +57,7 @@ Currency = Annotated[
 
 @lru_cache(maxsize=4096)
 def to_micro(amount: str) -> int:
-    """Micro-units of `amount`, exactly.
+    """Return the exact micro-units of `amount`.
 
     Raises:
         ValueError: the text is not an `Amount`.
@@ -67,7 +69,7 @@ def to_micro(amount: str) -> int:
 
 @lru_cache(maxsize=4096)
 def to_amount(micro: int) -> str:
-    """The shortest decimal string of `micro`, with at least two digits after the point."""
+    """Return the shortest decimal string of `micro`, with at least two digits after the point."""
     sign, micro = ("-", -micro) if micro < 0 else ("", micro)
     whole, rest = divmod(micro, MICRO)
     digits = f"{rest:06d}".rstrip("0").ljust(2, "0")
@@ -75,11 +77,11 @@ def to_amount(micro: int) -> str:
 
 
 def amount_at_least(left: str, right: str) -> str:
-    """CEL: the amount `left` is not under `right`; also true where either is malformed."""
+    """Return CEL that is true if the amount `left` is not under `right`, or if either is malformed."""
     either_malformed = f"[{left}, {right}].exists(a, !a.matches(r'{_AMOUNT}'))"
     return f"{either_malformed} || double({left}) >= double({right})"
 
 
 def ceil_div(a: int, b: int) -> int:
-    """`a / b` rounded up; what is owed is never rounded away."""
+    """Return `a / b` rounded up, so that a debt is never rounded away."""
     return -(-a // b)

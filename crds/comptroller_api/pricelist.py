@@ -1,4 +1,4 @@
-"""`PriceList`: what a GPU, a core and a GiB cost, by node class, with a cap, a source and an age limit."""
+"""`PriceList`: the prices of a GPU, a core and a GiB by node class, with a cap, a source and an age limit."""
 
 from collections.abc import Sized
 from typing import Annotated, ClassVar, Literal
@@ -28,16 +28,16 @@ _PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6([0-4][0-9]{3}|5([0-4][0-9]{2}|5([0-2][
 _URL = rf"^https?://{_DNS_LABEL}(\.{_DNS_LABEL})*(:{_PORT})?(/[A-Za-z0-9._/-]*)?$"
 _TAINT_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
 FLOOR_PERCENT = 5
-"""Percent of the cap under which an answer of a feed is implausible, where a class says nothing else.
+"""The default percentage of the cap below which a feed's price is implausible.
 
 Spot capacity is at most 90% cheaper than on-demand, which is 5% of a cap of twice the on-demand price.
 """
 RATES = ("gpu", "cpu", "memoryGiB", "storageGiB")
-"""What a node class prices, as the fields are called."""
+"""The names of the fields with a node class's rates."""
 
 
 def _is_empty(value: Sized) -> bool:
-    """Nobody said anything, so there is nothing to write down."""
+    """Return whether a value is empty, so that it is left out."""
     return len(value) == 0
 
 
@@ -50,7 +50,7 @@ NodeSelector = Annotated[
 
 
 class Toleration(Model):
-    """A taint that pods tolerate (`core/v1` Toleration)."""
+    """The toleration of a taint (`core/v1` Toleration)."""
 
     key: Annotated[
         str,
@@ -58,7 +58,7 @@ class Toleration(Model):
         matches(_LABEL, "must be a taint's key such as 'nvidia.com/gpu'"),
     ] = Field(description="The taint's key.")
     operator: Literal["Exists", "Equal"] = Field(
-        default="Equal", description="Exists tolerates every value of the taint, Equal one."
+        default="Equal", description="Exists tolerates every value of the taint, Equal only one."
     )
     value: (
         Annotated[
@@ -67,7 +67,7 @@ class Toleration(Model):
             matches(_TAINT_VALUE, "must be a taint's value: letters, digits, '-', '_' and '.'"),
         ]
         | None
-    ) = Field(default=None, description="The taint's value, of Equal; empty if absent.")
+    ) = Field(default=None, description="The taint's value for Equal; empty if absent.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="The taint's effect; every effect if absent."
     )
@@ -78,48 +78,49 @@ class Toleration(Model):
 
 
 Tolerations = Annotated[list[Toleration], Field(max_length=16)]
-"""Taints that pods tolerate."""
+"""Tolerations of pods."""
 
 
 class Rates(Model):
-    """Amounts per hour of one unit each. A rate that is absent is no price; "0" is free."""
+    """Amounts for one unit and one hour. A rate that is absent is no price; "0" is free."""
 
-    gpu: Amount | None = Field(default=None, description="Per hour of one GPU.")
-    cpu: Amount | None = Field(default=None, description="Per hour of one core.")
+    gpu: Amount | None = Field(default=None, description="The price of one GPU for an hour.")
+    cpu: Amount | None = Field(default=None, description="The price of one core for an hour.")
     memory_gib: Amount | None = Field(
-        default=None, alias="memoryGiB", description="Per hour of one GiB of memory."
+        default=None, alias="memoryGiB", description="The price of one GiB of memory for an hour."
     )
     storage_gib: Amount | None = Field(
         default=None,
         alias="storageGiB",
-        description="Per hour of one GiB of ephemeral storage.",
+        description="The price of one GiB of ephemeral storage for an hour.",
     )
 
 
 class Capacity(Rates):
-    """What one capacity of a node class costs, and which nodes it is."""
+    """The price of one capacity of a node class, and the selection of its nodes."""
 
     node_selector: NodeSelector = Field(
         default_factory=dict,
         exclude_if=_is_empty,
-        description="Labels of its nodes, besides those of the class, such as karpenter.sh/capacity-type.",
+        description="Labels of the nodes in addition to those of the class, such as"
+        " karpenter.sh/capacity-type.",
     )
     tolerations: Tolerations = Field(
         default_factory=list,
         exclude_if=_is_empty,
-        description="Taints of its nodes, besides those of the class.",
+        description="Tolerations for the nodes' taints in addition to those of the class.",
     )
 
 
 def _under_cap(capacity: str, rate: str = "") -> Rule:
-    """The cap of a rate is not under the current price."""
+    """Return the rule that the cap of a rate is not under the current price."""
     cap, price = f"cap{rate}", f"{capacity}{rate}"
     absent = f"!has(self.{capacity})" + (f" || !has(self.{price}) || !has(self.{cap})" if rate else "")
     return Rule(
         f"{absent} || {amount_at_least(f'self.{cap}', f'self.{price}')}",
         f"{cap} must not be under {price}",
         f".{cap}",
-        told=quoting(f"{cap} ", f"self.{cap}", f" must not be under {price} ", f"self.{price}"),
+        message_expression=quoting(f"{cap} ", f"self.{cap}", f" must not be under {price} ", f"self.{price}"),
     )
 
 
@@ -128,7 +129,7 @@ def _of_rate(capacity: str, rate: str) -> Rule:
 
 
 def _labels_of_its_own(capacity: str) -> Rule:
-    """A capacity's labels come in addition to those of its class."""
+    """Return the rule that a capacity does not repeat labels of its class."""
     selector = f"self.{capacity}.nodeSelector"
     return Rule(
         f"!has(self.nodeSelector) || !has(self.{capacity}) || !has({selector}) ||"
@@ -139,7 +140,7 @@ def _labels_of_its_own(capacity: str) -> Rule:
 
 
 def _capped(capacity: str, rate: str) -> Rule:
-    """A rate that is charged has a cap."""
+    """Return the rule that a rate has a cap."""
     return Rule(
         f"!has(self.{capacity}) || !has(self.{capacity}.{rate}) || has(self.cap.{rate})",
         f"cap.{rate} is needed where {capacity} has one",
@@ -148,49 +149,53 @@ def _capped(capacity: str, rate: str) -> Rule:
 
 
 class GpuProfile(Model):
-    """A part of a GPU, or another kind of it, that has a price of its own."""
+    """A part of a GPU, or another kind of GPU, with its own price."""
 
-    resource: GpuResource = Field(description="As nodes advertise it, such as nvidia.com/mig-1g.10gb.")
-    on_demand: Amount | None = Field(default=None, description="Per hour of one, now.")
-    spot: Amount | None = Field(default=None, description="Per hour of one as spot capacity, now.")
-    cap: Amount = Field(description="The most that may ever be charged for an hour of one.")
+    resource: GpuResource = Field(
+        description="The resource that nodes advertise, such as nvidia.com/mig-1g.10gb."
+    )
+    on_demand: Amount | None = Field(
+        default=None, description="The current on-demand price of one for an hour."
+    )
+    spot: Amount | None = Field(default=None, description="The current spot price of one for an hour.")
+    cap: Amount = Field(description="The highest price of one for an hour that may ever be charged.")
 
     rules: ClassVar[tuple[Rule, ...]] = (_under_cap("onDemand"), _under_cap("spot"))
 
 
 class Quantile(Model):
-    """One point of a distribution: with this probability, the price is at most this."""
+    """One point of a distribution: with probability `at`, the price is at most `percent`."""
 
-    at: int = Field(ge=0, le=100, description="Probability, in percent.")
-    percent: int = Field(ge=1, le=10_000, description="Percent of the price of now.")
+    at: int = Field(ge=0, le=100, description="The probability in percent.")
+    percent: int = Field(ge=1, le=10_000, description="The price in percent of the current price.")
 
 
 class NodeClass(Model):
-    """A kind of node: how to find it and what it costs."""
+    """A kind of node: the selection of its nodes and their prices."""
 
-    name: NodeClassName = Field(description="What studies call it.")
+    name: NodeClassName = Field(description="The name of the node class in studies.")
     node_selector: NodeSelector = Field(
         default_factory=dict,
-        description="Labels that its nodes carry and its pods select, such as nvidia.com/gpu.product.",
+        description="Labels that the nodes carry and the pods select, such as nvidia.com/gpu.product.",
     )
     tolerations: Tolerations = Field(
         default_factory=list,
         exclude_if=_is_empty,
-        description="Taints that its nodes carry and its pods tolerate, such as nvidia.com/gpu.",
+        description="Tolerations of the pods for the nodes' taints, such as nvidia.com/gpu.",
     )
     on_demand: Capacity | None = Field(
         default=None,
-        description="On-demand capacity: its nodes, and what it costs now where no feed says so.",
+        description="On-demand capacity: its nodes, and its current price if no feed gives one.",
     )
-    cap: Rates = Field(description="The most that may ever be charged; sizes leases.")
+    cap: Rates = Field(description="The highest rates that may ever be charged; leases are sized by them.")
     spot: Capacity | None = Field(
-        default=None, description="Spot capacity: its nodes, and what it costs now where no feed says so."
+        default=None, description="Spot capacity: its nodes, and its current price if no feed gives one."
     )
     floor_percent: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="Of a feed, percent of cap: a lower price is implausible and holds launches;"
+        description="Percentage of cap below which a feed's price is implausible and holds launches;"
         f" {FLOOR_PERCENT} if absent.",
     )
     spot_quantiles: Annotated[
@@ -204,7 +209,7 @@ class NodeClass(Model):
     ] = Field(
         default_factory=list,
         exclude_if=_is_empty,
-        description="How the spot price is spread around that of now; plan reckons with it.",
+        description="The distribution of the spot price relative to the current one; `plan` uses it.",
     )
     gpu_profiles: Annotated[list[GpuProfile], Field(max_length=16), ListMap("resource")] = Field(
         default_factory=list,
@@ -218,7 +223,9 @@ class NodeClass(Model):
             matches(_INSTANCE_TYPE, "must be an instance type of AWS such as 'm7i.large'"),
         ]
         | None
-    ) = Field(default=None, description="Of AWS, whose price is split by the shares of cap.")
+    ) = Field(
+        default=None, description="The AWS instance type, whose price is split in the proportions of cap."
+    )
     rules: ClassVar[tuple[Rule, ...]] = (
         *(
             rule(capacity, rate)
@@ -252,30 +259,32 @@ class NodeClass(Model):
 
 
 class Aws(Model):
-    """Where to ask AWS."""
+    """The prices to read from AWS."""
 
     region: Annotated[
         str,
         Field(pattern=_REGION, max_length=32),
         matches(_REGION, "must be a region such as 'eu-central-1'"),
-    ] = Field(description="Whose offers and spot prices count.")
+    ] = Field(description="The region whose offers and spot prices count.")
     zones: Annotated[list[Annotated[str, Field(max_length=32)]], Field(max_length=16)] = Field(
         default_factory=list,
         exclude_if=_is_empty,
         description="Availability zones whose spot prices count; all if empty.",
     )
-    history: Duration = Field(default="168h", description="Of spot prices, from which the spread comes.")
+    history: Duration = Field(
+        default="168h", description="The length of the history of spot prices that gives their distribution."
+    )
 
 
 class OpenCost(Model):
-    """Where to ask OpenCost, whose currency is taken to be the list's."""
+    """The OpenCost API to read; its currency is assumed to be the list's."""
 
     url: Annotated[
         str,
         Field(pattern=_URL, max_length=256),
         matches(_URL, "must be a URL such as 'http://opencost.opencost:9003'"),
-    ] = Field(description="Of OpenCost's API.")
-    window: Duration = Field(default="24h", description="Over which nodes' costs are averaged.")
+    ] = Field(description="The URL of OpenCost's API.")
+    window: Duration = Field(default="24h", description="The time over which nodes' costs are averaged.")
 
 
 class PriceListSpec(Model):
@@ -283,21 +292,23 @@ class PriceListSpec(Model):
 
     currency: Currency = Field(description="An ISO 4217 code such as USD. Immutable.")
     source: Literal["Static", "AWS", "OpenCost"] = Field(
-        default="Static", description="Where the prices come from. The caps are always those of this list."
+        default="Static", description="The source of the prices. The caps always come from this list."
     )
     as_of: str | None = Field(
         default=None,
-        description="Of Static: when the prices were true, such as 2030-01-31T00:00:00Z.",
+        description="For source Static: the time at which the prices were correct, such as"
+        " 2030-01-31T00:00:00Z.",
         json_schema_extra={"format": "date-time"},
     )
     max_age: Duration | None = Field(
-        default=None, description="After this, the prices are stale and hold launches."
+        default=None, description="The age at which prices become stale and hold launches."
     )
     priority: int = Field(
         default=0,
         ge=-1000,
         le=1000,
-        description="Where lists price the same class, the highest wins; equal ones price nothing.",
+        description="If several lists price a class, the one with the highest priority wins; with equal"
+        " priorities, none prices it.",
     )
     aws: Aws | None = None
     open_cost: OpenCost | None = None
@@ -348,16 +359,18 @@ class PriceListSpec(Model):
 
 
 class PriceListStatus(Model):
-    """The observed prices."""
+    """The observed state of the prices."""
 
-    observed_generation: int = Field(default=0, ge=0, description="The generation that this is about.")
+    observed_generation: int = Field(default=0, ge=0, description="The metadata.generation of this status.")
     conditions: Conditions = Field(
-        default_factory=list, description="Ready: each capacity of each node class has a price, or why not."
+        default_factory=list,
+        description="Ready is True if each capacity of each node class has a price; otherwise it gives the"
+        " reason.",
     )
 
 
 class PriceList(Model):
-    """A cluster's prices: what a GPU, a core and a GiB cost, by node class."""
+    """A cluster's prices of a GPU, a core and a GiB, by node class."""
 
     api_version: Literal["comptroller.dev/v1alpha1"] = API_VERSION
     kind: Literal["PriceList"] = "PriceList"

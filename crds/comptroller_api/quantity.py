@@ -1,4 +1,4 @@
-"""Kubernetes strings for durations, sizes and numbers, and what they come to in Python."""
+"""Kubernetes strings for durations, sizes and numbers, and their values in Python."""
 
 import math
 import re
@@ -29,9 +29,9 @@ Duration = Annotated[
     matches(_DURATION, "must be a duration with its unit, such as '20ms', '30s', '10m' or '1h30m'"),
     MORE_THAN_ZERO,
 ]
-"""A Go duration with its units: `20ms`, `10m`, `1h30m`. More than zero.
+"""A Go duration of more than zero with its units: `20ms`, `10m`, `1h30m`.
 
-At most four numbers of five digits each, so that it cannot overflow.
+A duration has at most four numbers of five digits each, so that it cannot overflow.
 """
 
 Quantity = Annotated[
@@ -43,17 +43,17 @@ Quantity = Annotated[
 
 
 def at_least(least: str, why: str) -> Rule:
-    """A quantity of less than `least` is refused, and the sentence says `why`."""
+    """Return the rule that refuses a quantity of less than `least` and gives the reason `why`."""
     sentence = f"must be at least {least}: {why}"
     return Rule(
         f"!self.matches(r'{_QUANTITY}') || !quantity(self).isLessThan(quantity('{least}'))",
         sentence,
-        told=quoting("'", "self", f"' {sentence}"),
+        message_expression=quoting("'", "self", f"' {sentence}"),
     )
 
 
 PositiveQuantity = Annotated[Quantity, MORE_THAN_ZERO]
-"""A quantity of more than nothing."""
+"""A quantity of more than zero."""
 
 Number = Annotated[
     str,
@@ -85,28 +85,28 @@ Measured = Annotated[
         }
     ),
 ]
-"""A float here and its shortest exact text in the object; the one place where the two meet."""
+"""A float in Python that is its shortest exact text in the object."""
 
 
 def is_number(value: str) -> str:
-    """CEL: `value` is a `Number`."""
+    """Return CEL that is true if `value` is a `Number`."""
     return f"{value}.matches(r'{_NUMBER}')"
 
 
 def is_whole(value: str) -> str:
-    """CEL: `value` is a whole `Number`."""
+    """Return CEL that is true if `value` is a whole `Number`."""
     return f"{value}.matches(r'{_WHOLE}')"
 
 
 def durations(comparison: str, left: str, right: str) -> str:
-    """CEL: two durations compared; also true where either is malformed."""
+    """Return CEL that compares two durations, and is also true if either is malformed."""
     either_malformed = f"[{left}, {right}].exists(d, !d.matches(r'{_DURATION}'))"
     return f"{either_malformed} || duration({left}) {comparison} duration({right})"
 
 
 @lru_cache(maxsize=4096)
 def nanoseconds(duration: str) -> int:
-    """Whole nanoseconds of a `Duration`, rounded up, so that what is more than zero does not become zero.
+    """Return the whole nanoseconds of a `Duration`, rounded up, so that a positive duration is never zero.
 
     Raises:
         ValueError: the text is not a duration with units.
@@ -123,12 +123,12 @@ def nanoseconds(duration: str) -> int:
 
 @lru_cache(maxsize=4096)
 def seconds(duration: str) -> int:
-    """Whole seconds of a `Duration`, rounded up."""
+    """Return the whole seconds of a `Duration`, rounded up."""
     return -(-nanoseconds(duration) // 10**9)
 
 
 def exact(quantity: str) -> Decimal:
-    """Return what a `Quantity` comes to.
+    """Return the exact value of a `Quantity`.
 
     Raises:
         ValueError: the text is not a quantity.
@@ -141,7 +141,7 @@ def exact(quantity: str) -> Decimal:
 
 @lru_cache(maxsize=4096)
 def milli(quantity: str) -> int:
-    """Thousandths of a `Quantity`, rounded up: `milli("1") == 1000`.
+    """Return the thousandths of a `Quantity`, rounded up: `milli("1") == 1000`.
 
     Raises:
         ValueError: the text is not a quantity.
@@ -150,5 +150,5 @@ def milli(quantity: str) -> int:
 
 
 def whole(quantity: str) -> int:
-    """Whole units (bytes, for a size) of a `Quantity`, rounded up."""
+    """Return the whole units (bytes, for a size) of a `Quantity`, rounded up."""
     return -(-milli(quantity) // 1000)

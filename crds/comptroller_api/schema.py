@@ -1,8 +1,8 @@
-"""From a pydantic model to the structural schema that a CustomResourceDefinition wants.
+"""Conversion of a pydantic model to the structural schema of a CustomResourceDefinition.
 
-References are inlined, titles dropped, `null` is absence, and each pattern is the CEL rule beside it, whose
-message a person understands. A schema without bounds is refused here, since the API server would refuse
-its rules for what they might cost.
+References are inlined, titles are dropped, `null` means absence, and each pattern is replaced by its CEL
+rule, whose message a user understands. A schema without bounds is refused here, since the API server would
+refuse its rules for their possible cost.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ _ORDER = (
 
 
 class _Generator(GenerateJsonSchema):
-    """Keeps the declared order of fields, since that is the order in which they are explained."""
+    """A generator that keeps the declared order of fields, in which they are explained."""
 
     def sort(self, value: Any, parent_key: str | None = None) -> Any:
         del parent_key
@@ -31,10 +31,10 @@ class _Generator(GenerateJsonSchema):
 
 
 def structural(model: type[Model], given: dict[str, Schema]) -> Schema:
-    """The structural schema of `model`, which begins with the nodes `given` for some of its fields.
+    """Return the structural schema of `model`, beginning with the nodes `given` for some of its fields.
 
     Raises:
-        ValueError: a node cannot be said in a structural schema, or lacks a bound or a description.
+        ValueError: a node cannot be expressed in a structural schema, or lacks a bound or a description.
     """
     document = model.model_json_schema(by_alias=True, schema_generator=_Generator)
     document["properties"] = {k: v for k, v in document["properties"].items() if k not in given}
@@ -50,7 +50,7 @@ def _node(raw: Schema, definitions: dict[str, Schema], path: str) -> Schema:
         node["enum"] = [node.pop("const")]
     pattern = node.pop("pattern", None)
     if pattern is not None and not any(pattern in r["rule"] for r in node.get(RULES, [])):
-        raise ValueError(f"{path}: a pattern needs a rule that says it as a sentence")
+        raise ValueError(f"{path}: a pattern needs a rule with a sentence")
     match node.get("type"):
         case "object":
             _object(node, definitions, path)
@@ -63,12 +63,12 @@ def _node(raw: Schema, definitions: dict[str, Schema], path: str) -> Schema:
     unknown = set(node) - set(_ORDER)
     if unknown or "type" not in node:
         what = ", ".join(sorted(unknown)) or "a node without a type"
-        raise ValueError(f"{path}: a structural schema cannot say {what}")
+        raise ValueError(f"{path}: a structural schema cannot express {what}")
     return {key: node[key] for key in _ORDER if key in node}
 
 
 def _object(node: Schema, definitions: dict[str, Schema], path: str) -> None:
-    """Fields for a record, `additionalProperties` for a map."""
+    """Convert an object: fields for a record, `additionalProperties` for a map."""
     names = node.pop("propertyNames", None)
     patterns = node.pop("patternProperties", None)
     if "properties" in node:
@@ -80,16 +80,16 @@ def _object(node: Schema, definitions: dict[str, Schema], path: str) -> None:
             _needs(child, f"{path}.{name}", "description")
         return
     if (names or patterns) and RULES not in node:
-        raise ValueError(f"{path}: the pattern of a map's keys needs a rule that says it as a sentence")
+        raise ValueError(f"{path}: the pattern of a map's keys needs a rule with a sentence")
     values = next(iter(patterns.values())) if patterns else node["additionalProperties"]
     node["additionalProperties"] = _node(values, definitions, f"{path}[]")
     _needs(node, path, "maxProperties")
 
 
 def _resolved(raw: Schema, definitions: dict[str, Schema]) -> Schema:
-    """A copy of `raw` with its reference followed and `X | None` read as an X that may be absent.
+    """Return a copy of `raw` with its reference resolved and `X | None` read as an X that may be absent.
 
-    The field's own description and default win over those of its type; rules add up.
+    The field's own description and default take precedence over those of its type; rules are combined.
     """
     node = dict(raw)
     inner: Schema = {}
@@ -98,7 +98,7 @@ def _resolved(raw: Schema, definitions: dict[str, Schema]) -> Schema:
     elif "anyOf" in node:
         branches = [branch for branch in node.pop("anyOf") if branch != {"type": "null"}]
         if len(branches) != 1:
-            raise ValueError("a structural schema cannot say a union")
+            raise ValueError("a structural schema cannot express a union")
         inner = _resolved(branches[0], definitions)
         if node.get("default", ...) is None:
             del node["default"]

@@ -13,13 +13,13 @@ _NAME = r"^(model|data|augment|compress|recipe)\.[a-z][a-z0-9_]*$"
 _BY_LEVER = "must be named after a lever (model, data, augment, compress or recipe), such as 'model.width'"
 
 ParameterName = Annotated[str, StringConstraints(pattern=_NAME, max_length=64), matches(_NAME, _BY_LEVER)]
-"""`<lever>.<name>`: the lever says which part of the trial the parameter moves."""
+"""`<lever>.<name>`: the lever is the part of the trial that the parameter changes."""
 
 Value = Annotated[str, Field(max_length=64, description="A parameter's value as text.")]
-"""A parameter's value as text; the trainer reads it as its own type."""
+"""A parameter's value as text; the trainer parses it as the parameter's type."""
 
 SetValue = Annotated[str, Field(max_length=256, description="A parameter's value as text.")]
-"""A value that is set and need not be searched, such as where weights are."""
+"""A value that is set and not searched, such as the address of weights."""
 
 Values = Annotated[
     dict[ParameterName, SetValue],
@@ -30,11 +30,11 @@ Values = Annotated[
 
 
 class When(Model):
-    """When the parameter exists: where another, categorical parameter has one of these values."""
+    """The condition under which the parameter exists: a categorical parameter has one of these values."""
 
     parameter: ParameterName = Field(description="The other parameter's name.")
     values: Annotated[list[Value], Field(min_length=1, max_length=32), ListSet()] = Field(
-        description="The values of the other parameter under which this one exists."
+        description="The values of the other parameter with which this parameter exists."
     )
 
 
@@ -42,14 +42,14 @@ class Parameter(Model):
     """One dimension of the space."""
 
     name: ParameterName = Field(description="The lever, a point, and the name, such as model.width.")
-    type: Literal["Categorical", "Integer", "Float"] = Field(description="What kind of values it takes.")
+    type: Literal["Categorical", "Integer", "Float"] = Field(description="The kind of its values.")
     values: Annotated[list[Value], Field(min_length=1, max_length=32), ListSet()] | None = Field(
-        default=None, description="Categorical: the choices."
+        default=None, description="The choices of a Categorical parameter."
     )
-    min: Number | None = Field(default=None, description="Integer and Float: the least value.")
-    max: Number | None = Field(default=None, description="Integer and Float: the greatest value.")
+    min: Number | None = Field(default=None, description="The smallest value of an Integer or Float.")
+    max: Number | None = Field(default=None, description="The largest value of an Integer or Float.")
     scale: Literal["Linear", "Log"] = Field(
-        default="Linear", description="Integer and Float: how values are spread between min and max."
+        default="Linear", description="The distribution of an Integer or Float between min and max."
     )
     when: When | None = None
 
@@ -101,7 +101,7 @@ class Parameter(Model):
 
 
 class Space(Model):
-    """What is searched. Immutable once a trial exists."""
+    """The space that is searched. Immutable once a trial exists."""
 
     parameters: Annotated[list[Parameter], Field(min_length=1, max_length=64), ListMap("name")] = Field(
         description="The dimensions, by name."
@@ -136,5 +136,5 @@ Assignment = dict[str, str]
 
 
 def active(parameters: tuple[Parameter, ...] | list[Parameter], values: Assignment) -> list[Parameter]:
-    """The parameters whose `when` holds under `values`, in the space's order."""
+    """Return the parameters whose `when` holds for `values`, in the space's order."""
     return [p for p in parameters if p.when is None or values.get(p.when.parameter) in p.when.values]

@@ -31,7 +31,7 @@ Metric = Literal[
 MAXIMISED = frozenset(
     {"accuracy", "f1_macro", "f1_macro_tuned", "auc", "r2", "robust_accuracy", "slice_accuracy_least"}
 )
-"""Every other metric is minimised."""
+"""The metrics that are maximised; every other metric is minimised."""
 OF_CLASSES = (
     "accuracy", "f1_macro", "f1_macro_tuned", "auc", "ece", "brier", "robust_accuracy",
     "slice_accuracy_least", "gap_accuracy", "gap_demographic_parity", "gap_equalised_odds",
@@ -41,9 +41,10 @@ OF_NUMBERS = ("rmse", "mae", "r2", "robust_rmse", "slice_rmse_largest", "gap_rms
 """Metrics that only regression has."""
 
 LONGEST_NAME = 36
-"""Characters. `<study>-<uid>-<trial>-<attempt>` names a Job and is a label's value, so at most 63 of them;
-its pods add `-xxxxx` and keep the whole name up to 57. That leaves eight for the study's uid, four digits for
-the trial, six for the attempt.
+"""The maximum length of a study's name, in characters.
+
+`<study>-<uid>-<trial>-<attempt>` names a Job and is a label's value, so it has at most 63 characters; pods
+add `-xxxxx` to the first 57. The uid takes eight characters, the trial four digits, and the attempt six.
 """
 
 _SECRET = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"  # noqa: S105 - the pattern of a name
@@ -56,7 +57,7 @@ S3Uri = Annotated[
     Field(pattern=rf"^{S3}$", max_length=512),
     matches(rf"^{S3}$", "must be an S3 URI such as 's3://bucket/prefix'"),
 ]
-"""A bucket and, perhaps, a prefix in it."""
+"""A bucket and, optionally, a prefix in the bucket."""
 
 NodeClassName = Annotated[
     str,
@@ -67,55 +68,65 @@ NodeClassName = Annotated[
 
 
 WHOLE_GPU = "nvidia.com/gpu"
-"""The resource of a GPU that is not shared out."""
+"""The resource of a GPU that is not partitioned."""
 
 GpuResource = Annotated[
     str,
     Field(pattern=_RESOURCE, max_length=127),
     matches(_RESOURCE, "must be a resource of a device plugin such as 'nvidia.com/mig-1g.10gb'"),
 ]
-"""A resource as nodes advertise it: a MIG profile, or another vendor's GPU."""
+"""A resource that nodes advertise: a MIG profile, or another vendor's GPU."""
 
 
 class Spend(Model):
     """The hard ceiling on the study's money."""
 
-    amount: PositiveAmount = Field(description="May rise, and may not fall below what is spent.")
+    amount: PositiveAmount = Field(
+        description="The ceiling. It may rise, and may not fall below what is spent."
+    )
     currency: Currency = Field(description="An ISO 4217 code such as USD. Immutable.")
 
 
 class Latency(Model):
     """The hard ceiling on the exported artifact's latency, on the declared device."""
 
-    limit: Duration = Field(description="The longest that one call may take at the quantile, such as 20ms.")
-    quantile: Literal["P50", "P95", "P99"] = Field(default="P95", description="Which calls keep the limit.")
-    batch: int = Field(default=1, ge=1, le=4096, description="Samples in one call.")
-    threads: int = Field(default=1, ge=1, le=256, description="Intra-op threads.")
-    device: Literal["CPU", "CUDA"] = Field(default="CPU", description="Where the artifact is measured.")
+    limit: Duration = Field(description="The longest latency of one call at the quantile, such as 20ms.")
+    quantile: Literal["P50", "P95", "P99"] = Field(
+        default="P95", description="The quantile to which the limit applies."
+    )
+    batch: int = Field(default=1, ge=1, le=4096, description="The number of samples in one call.")
+    threads: int = Field(default=1, ge=1, le=256, description="The number of intra-op threads.")
+    device: Literal["CPU", "CUDA"] = Field(
+        default="CPU", description="The device on which the artifact is measured."
+    )
 
 
 class Ceilings(Model):
-    """What must not be passed. Spend and wall clock bind the study, the others each trial."""
+    """The hard limits. Spend and wall clock apply to the study, the others to each trial."""
 
     spend: Spend
     latency: Latency | None = None
     artifact_size: PositiveQuantity | None = Field(
-        default=None, description="Bytes of the exported artifact, such as 2Mi."
+        default=None, description="The maximum size of the exported artifact in bytes, such as 2Mi."
     )
     peak_memory: PositiveQuantity | None = Field(
-        default=None, description="Resident bytes of a process that serves the artifact, such as 512Mi."
+        default=None,
+        description="The maximum resident memory in bytes of a process that serves the artifact, such as"
+        " 512Mi.",
     )
-    wall_clock: Duration | None = Field(default=None, description="From the study's creation, such as 12h.")
+    wall_clock: Duration | None = Field(
+        default=None, description="The longest time from the study's creation, such as 12h."
+    )
 
 
 class Objective(Model):
-    """A metric to push; its direction is the metric's own."""
+    """A metric to optimise; the metric decides whether it is maximised or minimised."""
 
     metric: Metric = Field(
         description=f"The metric's name; {', '.join(sorted(MAXIMISED))} are maximised, the rest minimised."
     )
     weight: PositiveNumber = Field(
-        default="1", description="Its weight in the score that picks the best trial from the front."
+        default="1", description="The metric's weight in the score that picks the best trial from the front."
     )
 
 
@@ -130,23 +141,30 @@ class Rungs(Model):
             "must ascend, each more than the one before",
         ),
     ] = Field(description="Epochs at the end of each rung, ascending.")
-    eta: int = Field(default=3, ge=2, le=10, description="One trial in eta goes on to the next rung.")
+    eta: int = Field(default=3, ge=2, le=10, description="One trial in eta is promoted to the next rung.")
 
 
 class Search(Model):
-    """How configurations are proposed."""
+    """The search for configurations."""
 
-    engine: Literal["Random", "TPE"] = Field(default="TPE", description="What proposes them.")
-    trials: int = Field(ge=1, le=10_000, description="How many trials there may be, the baseline included.")
-    parallel: int = Field(default=1, ge=1, le=1000, description="How many trials may run at the same time.")
+    engine: Literal["Random", "TPE"] = Field(
+        default="TPE", description="The engine that proposes configurations."
+    )
+    trials: int = Field(ge=1, le=10_000, description="The maximum number of trials, including the baseline.")
+    parallel: int = Field(
+        default=1, ge=1, le=1000, description="The maximum number of trials that may run at the same time."
+    )
     seed: int = Field(default=0, ge=0, le=2**31 - 1, description="The same seed proposes the same trials.")
     rungs: Rungs
-    failure_limit: int = Field(default=5, ge=1, le=1000, description="Failed trials that fail the study.")
+    failure_limit: int = Field(
+        default=5, ge=1, le=1000, description="The number of failed trials at which the study fails."
+    )
     risk: int | None = Field(
         default=None,
         ge=1,
         le=50,
-        description="Percent: a trial begins only if its first rung fits what is left at 100 - risk or more.",
+        description="Percent: a trial begins only if its first rung fits the remaining money with a"
+        " probability of 100 - risk or more.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -155,19 +173,27 @@ class Search(Model):
 
 
 class Lease(Model):
-    """How long a pod may run on what has been reserved for it."""
+    """The time that a pod may run on the money reserved for it."""
 
-    duration: Duration = Field(default="10m", description="What one reservation pays for; at least 10s.")
-    grace_period: Duration = Field(
-        default="30s", description="From SIGTERM to SIGKILL; a checkpoint fits in it."
+    duration: Duration = Field(
+        default="10m", description="The time that one reservation pays for; at least 10s."
     )
-    slack: Duration = Field(default="15s", description="What the enforcers may take; reserved as well.")
+    grace_period: Duration = Field(
+        default="30s", description="The time from SIGTERM to SIGKILL; a checkpoint must fit in it."
+    )
+    slack: Duration = Field(
+        default="15s",
+        description="The time by which the Job controller, the kubelet or the guard may be late; reserved as"
+        " well.",
+    )
     renewal: Literal["Renew", "Never"] = Field(
-        default="Renew", description="Whether a running pod's lease is renewed while there is room."
+        default="Renew",
+        description="Renew extends a running pod's lease while there is room; Never does not.",
     )
     longest_attempt: Duration = Field(
         default="6h",
-        description="The pod's own deadline, kept by the kubelet; with renewal Never that is the duration.",
+        description="The pod's own deadline, which the kubelet enforces; with renewal Never it is the"
+        " duration.",
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -186,16 +212,18 @@ class Lease(Model):
 
 
 class Idle(Model):
-    """When a running attempt counts as idle; it is then suspended, and resumed later."""
+    """The rule by which a running attempt counts as idle and is suspended, to be resumed later."""
 
-    threshold: int = Field(ge=1, le=99, description="Utilization in percent of what was requested.")
-    window: Duration = Field(default="5m", description="How long it must stay under the threshold.")
+    threshold: int = Field(ge=1, le=99, description="The utilization in percent of the requested resources.")
+    window: Duration = Field(
+        default="5m", description="The time that the utilization must stay under the threshold."
+    )
 
 
 MOST_PODS = 16
-"""That train one trial together."""
+"""The maximum number of pods that train one trial together."""
 SCRATCH = "8Gi"
-"""Ephemeral storage of a pod whose study names none: its writable layer, its logs and /tmp."""
+"""The default ephemeral storage of a pod: its writable layer, its logs and /tmp."""
 
 
 def _without_default(schema: dict[str, Any]) -> None:
@@ -206,32 +234,35 @@ _ROOM = at_least("16Mi", "a trainer cannot live in less; bytes have a unit, as i
 
 
 class Resources(Model):
-    """Requests, which are also the limits and what is billed."""
+    """The requests of each pod, which are also its limits and are billed."""
 
     cpu: Annotated[Quantity, at_least("1m", "Kubernetes counts nothing less")] = Field(
-        default="1", description="Cores, such as 2 or 500m; at least 1m."
+        default="1", description="The cores, such as 2 or 500m; at least 1m."
     )
     memory: Annotated[Quantity, _ROOM] = Field(
-        default="2Gi", description="Bytes, such as 2Gi; at least 16Mi."
+        default="2Gi", description="The bytes of memory, such as 2Gi; at least 16Mi."
     )
     ephemeral_storage: Annotated[Quantity, _ROOM] | None = Field(
         default=None,
-        description=f"Bytes of the node's disk, such as 100Gi; at least 16Mi; {SCRATCH} if absent.",
-        # So that entries of the ledger that were written without it keep their bytes.
+        description=f"The bytes of the node's disk, such as 100Gi; at least 16Mi; {SCRATCH} if absent.",
+        # Left out if absent, so that ledger entries written before this field existed keep their bytes.
         exclude_if=lambda value: value is None,
     )
-    gpu: int = Field(default=0, ge=0, le=16, description="GPUs, or parts of one where gpuResource says so.")
+    gpu: int = Field(
+        default=0, ge=0, le=16, description="The number of GPUs, or of the parts that gpuResource names."
+    )
     gpu_resource: GpuResource | None = Field(
         default=None,
-        description="What gpu counts, such as nvidia.com/mig-1g.10gb; nvidia.com/gpu if absent.",
+        description="The resource that gpu counts, such as nvidia.com/mig-1g.10gb; nvidia.com/gpu if absent.",
         exclude_if=lambda value: value is None,  # as above
     )
     pods: int = Field(
         default=1,
         ge=1,
         le=MOST_PODS,
-        description="How many pods, each with these resources, train a trial together; 1 if absent.",
-        # As above; and so that the API server writes no default that we would leave out.
+        description="The number of pods, each with these resources, that train a trial together; 1 if"
+        " absent.",
+        # As above; and the schema has no default, since the API server would write a value that we leave out.
         exclude_if=lambda value: value == 1,
         json_schema_extra=_without_default,
     )
@@ -242,12 +273,12 @@ class Resources(Model):
 
     @property
     def gpus(self) -> str:
-        """The resource that `gpu` counts."""
+        """Return the resource that `gpu` counts."""
         return self.gpu_resource or WHOLE_GPU
 
     @property
     def storage(self) -> str:
-        """The bytes of the node's disk that each pod may use."""
+        """Return the bytes of the node's disk that each pod may use."""
         return self.ephemeral_storage or SCRATCH
 
 
@@ -256,24 +287,29 @@ _AN_IMAGE = "must be an image such as 'registry.example.com/trainer:1.0', withou
 
 
 class Runtime(Model):
-    """The pod a trial runs in."""
+    """The pods in which a trial runs."""
 
     image: Annotated[str, Field(max_length=512), matches(_IMAGE, _AN_IMAGE)] | None = Field(
         default=None,
-        description="A trainer image; the operator's default if absent.",
+        description="The trainer's image; the operator's default if absent.",
     )
     node_class: NodeClassName = Field(description="A node class of a PriceList.")
-    capacity: Literal["OnDemand", "Spot"] = Field(default="OnDemand", description="What is paid for.")
+    capacity: Literal["OnDemand", "Spot"] = Field(
+        default="OnDemand", description="The capacity that the pods select."
+    )
     hedge: int | None = Field(
         default=None,
         ge=1,
         le=200,
-        description="Of Spot, percent of the on-demand price: above it the next lease goes on-demand.",
+        description="For Spot, in percent of the on-demand price: while spot costs more, the next lease is"
+        " on-demand.",
     )
     resources: Resources = Resources()
     lease: Lease = Lease()
     idle: Idle | None = None
-    retries: int = Field(default=2, ge=0, le=20, description="Attempts after an Error, per trial.")
+    retries: int = Field(
+        default=2, ge=0, le=20, description="The number of attempts after an Error, for each trial."
+    )
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("!has(self.hedge) || self.capacity == 'Spot'", "hedge needs capacity Spot", ".hedge"),
@@ -281,7 +317,7 @@ class Runtime(Model):
 
 
 class Artifacts(Model):
-    """Where models, checkpoints and reports go."""
+    """The storage of models, checkpoints and reports."""
 
     uri: S3Uri = Field(description="s3://bucket/prefix; each trial has its own prefix below it.")
     credentials_secret: (
@@ -293,7 +329,7 @@ class Artifacts(Model):
         | None
     ) = Field(
         default=None,
-        description="Secret of this namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+        description="A Secret of this namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
     )
 
 
@@ -304,7 +340,8 @@ class StudySpec(Model):
     space: Space
     baseline: Values = Field(
         default_factory=dict,
-        description="The reference recipe, run first; parameters outside the space keep these values.",
+        description="The reference configuration, which runs first; parameters outside the space keep these"
+        " values.",
     )
     objectives: Annotated[list[Objective], Field(min_length=1, max_length=3), ListMap("metric")] = Field(
         description="One to three metrics, by name."
@@ -314,7 +351,7 @@ class StudySpec(Model):
     runtime: Runtime
     artifacts: Artifacts
     suspend: bool = Field(
-        default=False, description="Stop every trial at its next checkpoint and start none, until unset."
+        default=False, description="If true, every trial stops at its next checkpoint and no trial starts."
     )
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -364,35 +401,35 @@ class StudySpec(Model):
 class FrontEntry(Model):
     """One trial of the Pareto front."""
 
-    trial: int = Field(ge=0, description="Its number.")
+    trial: int = Field(ge=0, description="The trial's number.")
     metrics: dict[str, Annotated[str, Field(max_length=32)]] = Field(
-        max_length=16, description="Its metrics, rounded to print."
+        max_length=16, description="The trial's metrics, rounded to print."
     )
-    artifact: str = Field(max_length=1024, description="Where its exported model is.")
+    artifact: str = Field(max_length=1024, description="The address of the exported model.")
 
 
 class TrialCounts(Model):
-    """Trials by state; `total` counts every one that exists."""
+    """The number of trials by state; `total` counts every trial that exists."""
 
-    total: int = Field(default=0, ge=0, description="All that exist.")
+    total: int = Field(default=0, ge=0, description="All trials that exist.")
     pending: int = Field(default=0, ge=0, description="Waiting for their first lease.")
     running: int = Field(default=0, ge=0, description="Under a lease.")
-    suspended: int = Field(default=0, ge=0, description="Waiting to go on from a checkpoint.")
+    suspended: int = Field(default=0, ge=0, description="Waiting to resume from a checkpoint.")
     succeeded: int = Field(default=0, ge=0, description="Ended with metrics of the last rung.")
     pruned: int = Field(default=0, ge=0, description="Ended early, as not promising.")
-    infeasible: int = Field(default=0, ge=0, description="Ended over a ceiling of the artifact.")
+    infeasible: int = Field(default=0, ge=0, description="Ended above a ceiling for the artifact.")
     failed: int = Field(default=0, ge=0, description="Ended after too many errors.")
     metrics_lost: int = Field(default=0, ge=0, description="Ended without a report.")
     budget_stopped: int = Field(default=0, ge=0, description="Ended for lack of money.")
-    cancelled: int = Field(default=0, ge=0, description="Ended because the study did.")
+    cancelled: int = Field(default=0, ge=0, description="Ended because the study ended.")
 
 
 class StudyStatus(Model):
-    """The observed study; constant in size however many trials there are."""
+    """The observed state of the study; its size does not depend on the number of trials."""
 
-    observed_generation: int = Field(default=0, ge=0, description="The generation that this is about.")
+    observed_generation: int = Field(default=0, ge=0, description="The metadata.generation of this status.")
     trials: TrialCounts = TrialCounts()
-    progress: str = Field(default="", max_length=32, description="Ended trials over planned ones, to print.")
+    progress: str = Field(default="", max_length=32, description="Ended and planned trials, to print.")
     spent: Amount | None = Field(default=None, description="Settled spend.")
     held: Amount | None = Field(default=None, description="Reserved for leases that are not settled.")
     best: str = Field(
@@ -409,7 +446,7 @@ _MAY_BE_ABSENT = frozenset(
 
 
 def _fixed_once_tried(field: str) -> Rule:
-    """`spec.<field>` may change only while there is no trial."""
+    """Return the rule that `spec.<field>` may change only while no trial exists."""
     parent, _, name = f"spec.{field}".rpartition(".")
     now, before = f"self.{parent}", f"oldSelf.{parent}"
     same = f"{now}.{name} == {before}.{name}"
@@ -440,7 +477,7 @@ class Study(Model):
         matches(_STUDY, "must start with a letter and hold only a-z, 0-9 and '-'"),
     )
     rules: ClassVar[tuple[Rule, ...]] = (
-        # What trials are judged and compared by, and where they left what they go on from.
+        # The criteria by which trials are compared, and the address of their checkpoints.
         *map(
             _fixed_once_tried,
             (
@@ -457,7 +494,7 @@ class Study(Model):
             ),
         ),
         Rule(
-            # Only where the ceiling moves: a status that reports an overrun must get through.
+            # Checked only if the ceiling changes, so that a status that reports an overrun is accepted.
             "self.spec.ceilings.spend.amount == oldSelf.spec.ceilings.spend.amount ||"
             " !has(oldSelf.status) || !has(oldSelf.status.spent) || "
             + amount_at_least("self.spec.ceilings.spend.amount", "oldSelf.status.spent"),

@@ -1,8 +1,8 @@
-"""What a trainer can be told: its stages, their parameters, and which of them go together.
+"""The description of a trainer: its stages, their parameters, and the rules for combining them.
 
-`comptroller-trainer parameters --json` prints it in any image; `trainer.json` beside this module is of the
-project's own. The rules below are asked twice, and say the same: by `comptroller lint` before a pod is paid
-for, and by the trainer before it trains.
+`comptroller-trainer parameters --json` prints the description in any image; `trainer.json` next to this
+module is that of the project's own trainer. The rules below are checked twice, with the same messages: by
+`comptroller lint` before a pod is paid for, and by the trainer before it trains.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 Kind = Literal["tables", "sequences", "images"]
-"""Of samples."""
+"""A kind of samples."""
 KINDS: tuple[Kind, ...] = ("tables", "sequences", "images")
 Task = Literal["Classification", "Regression"]
 Place = Literal["alone", "parts", "training", "numbers"]
-"""What a compressor works on. Of several each has another, in this order; `alone`: it stands alone."""
+"""The position of a compressor in a sequence, in this order; an `alone` compressor is not combined."""
 Value = bool | int | float | str
 
 ON_REQUEST = {
@@ -25,9 +25,9 @@ ON_REQUEST = {
     "robust_accuracy": ("recipe.robustness", "corruptions"),
     "robust_rmse": ("recipe.robustness", "corruptions"),
 }
-"""Metrics that the report has only where a parameter has a value."""
+"""Metrics that a report has only if a parameter has the given value."""
 JOINT = "+"
-"""Between the names of compressors that work one after the other."""
+"""The separator of the names of compressors that run in sequence."""
 _PLACES: tuple[Place, ...] = ("parts", "training", "numbers")
 _TYPES = {"integer": int, "number": float, "boolean": bool, "string": str}
 
@@ -38,7 +38,7 @@ class Broken(NamedTuple):
     field: str
     value: str
     rule: str
-    """As a phrase that follows the value."""
+    """The rule as a phrase that follows the value."""
 
 
 class _Described(BaseModel):
@@ -46,11 +46,11 @@ class _Described(BaseModel):
 
 
 class Parameter(_Described):
-    """One parameter of a stage: what values it takes."""
+    """One parameter of a stage, with its possible values."""
 
     type: Literal["integer", "number", "boolean", "string"]
     values: tuple[int | str, ...] = ()
-    """The only ones; empty: all of the type within the bounds."""
+    """The possible values; if empty, all of the type within the bounds."""
     ge: int | float | None = None
     gt: int | float | None = None
     le: int | float | None = None
@@ -59,20 +59,20 @@ class Parameter(_Described):
     pattern: str | None = None
     max_length: int | None = None
     only: Value | None = None
-    """The one value that there is, beside this stage."""
+    """The only possible value together with this stage."""
     otherwise: str = ""
-    """Why not another."""
+    """The reason why no other value is possible."""
     default: Value | None = None
     tasks: dict[str, Task] = {}
-    """Values that one task alone has a meaning for, as text; `*`: all but the default."""
+    """Values, as text, that only one task supports; `*`: all except the default."""
     network: bool = False
-    """Whether all but the default are of networks alone."""
+    """True if only networks support values other than the default."""
     names: tuple[str, ...] = ()
-    """Where a value is none, or names joined by `JOINT`: those that there are."""
+    """The existing names, where a value is `none` or names joined by `JOINT`."""
     description: str = ""
 
     def unfit(self, value: Value, task: Task, *, network: bool = True) -> str:
-        """Why `value` makes no sense for `task`, or for what is no network, as a phrase; empty: it does."""
+        """Return why `value` does not fit `task` or a family without a network, as a phrase, else ""."""
         if self.network and not network and value != self.default:
             return "needs a network"
         every = self.tasks.get("*") if value != self.default else None
@@ -84,10 +84,10 @@ class Parameter(_Described):
         return ""
 
     def read(self, text: str) -> Value:
-        """The value that `text` writes.
+        """Return the value that `text` denotes.
 
         Raises:
-            ValueError: it is none that the trainer takes; the message is a phrase that follows the value.
+            ValueError: the trainer does not accept the value; the message is a phrase that follows the value.
         """
         try:
             value: Value = self._adapter.validate_strings(text)
@@ -118,39 +118,39 @@ class Parameter(_Described):
 
 
 class Stage(_Described):
-    """What an entry point names."""
+    """A stage that an entry point names."""
 
     parameters: dict[str, Parameter]
-    """By their names without the lever."""
+    """The parameters, by their names without the lever."""
     kinds: tuple[Kind, ...] = KINDS
-    """Of samples that it has a meaning for."""
+    """The kinds of samples that the stage supports."""
     classifies: bool = False
-    """Whether it needs classes, so that regression is refused."""
+    """True if the stage needs classes, so that regression is refused."""
 
 
 class Family(Stage):
     """A stage of `model`."""
 
     network: bool = True
-    """Whether it is trained by gradients, batch by batch."""
+    """True if the model is trained by gradients, batch by batch."""
     prunable: tuple[Kind, ...] = KINDS
-    """Kinds of samples of which it has networks that channels can be taken out of."""
+    """The kinds of samples for which channels can be removed from the family's networks."""
     layered: bool = True
-    """Whether its networks have linear layers or convolutions in front of the last."""
+    """True if its networks have linear layers or convolutions before the last layer."""
 
 
 class Selector(Stage):
     """A stage of `data`."""
 
     watches: bool = False
-    """Whether it chooses while training goes on."""
+    """True if the selector chooses samples during training."""
 
 
 class Augmentation(Stage):
     """A stage of `augment`."""
 
     changes: bool = True
-    """Whether it does anything to a batch."""
+    """True if the policy changes batches."""
 
 
 class Compressor(Stage):
@@ -158,32 +158,32 @@ class Compressor(Stage):
 
     place: Place = "alone"
     channels: bool = False
-    """Whether the parts that it takes out are channels."""
+    """True if the compressor removes channels."""
     wants: str = ""
-    """The compressor that has to follow, if one has to."""
+    """The compressor that must follow, if any."""
     changes_graph: bool = False
-    """Whether what is shipped is no longer what the module computes."""
+    """True if the shipped graph computes something other than the module."""
 
 
 class Choice(_Described):
-    """The parameter that picks a lever's stage."""
+    """The parameter that selects a lever's stage."""
 
     field: str
     default: str
 
 
 class Trainer(_Described):
-    """All that a trainer can be told."""
+    """The description of a trainer."""
 
     choices: dict[str, Choice]
-    """By lever."""
+    """The choices by lever."""
     model: dict[str, Family]
     data: dict[str, Selector]
     augment: dict[str, Augmentation]
     compress: dict[str, Compressor]
     recipe: dict[str, Parameter]
     of_graph: tuple[str, ...] = ()
-    """Those of `recipe.exports` that hold the graph that is shipped; the others hold the module."""
+    """The values of `recipe.exports` that contain the shipped graph; the others contain the module."""
 
     @model_validator(mode="after")
     def _has_defaults(self) -> Self:
@@ -193,34 +193,34 @@ class Trainer(_Described):
         return self
 
     def stages(self, lever: str) -> Mapping[str, Stage]:
-        """The stages of a lever that picks one, by name."""
+        """Return the stages of a lever with a choice, by name."""
         found: Mapping[str, Stage] = getattr(self, lever)
         return found
 
 
 @cache
 def reference() -> Trainer:
-    """The project's own trainer."""
+    """Return the description of the project's own trainer."""
     return Trainer.model_validate_json(files("comptroller_api").joinpath("trainer.json").read_bytes())
 
 
 def phrase(message: str) -> str:
-    """Pydantic's sentence as one that follows a value."""
+    """Return pydantic's message as a phrase that follows a value."""
     rule = message.removeprefix("Value error, ")
     return rule[:1].lower() + rule[1:]
 
 
 def split(lever: str, name: str) -> list[str]:
-    """The stages that the value of a lever's choice names."""
+    """Return the names of stages in the value of a lever's choice."""
     return name.split(JOINT) if lever == "compress" else [name]
 
 
 def disorder(method: str, steps: Sequence[tuple[Place, str]]) -> str | None:
-    """What is wrong with the order of compressors in `method`, as a phrase that follows it.
+    """Return the fault in the order of compressors in `method`, as a phrase that follows it.
 
     Args:
-        method: their names, joined.
-        steps: the place of each, and which has to follow it, if one has to.
+        method: the names of the compressors, joined.
+        steps: the place of each compressor, and the compressor that must follow it, if any.
     """
     names, places = method.split(JOINT), [place for place, _ in steps]
     if len(places) > 1 and "alone" in places:
@@ -235,7 +235,7 @@ def disorder(method: str, steps: Sequence[tuple[Place, str]]) -> str | None:
 
 
 def unheld(exports: str, method: str, trainer: Trainer) -> str:
-    """Why what `exports` names cannot hold what `method` makes, as a phrase; empty: it can."""
+    """Return why an export in `exports` cannot contain the result of `method`, as a phrase, else ""."""
     changed = any(
         stage.changes_graph for name in split("compress", method) if (stage := trainer.compress.get(name))
     )
@@ -246,27 +246,27 @@ def unheld(exports: str, method: str, trainer: Trainer) -> str:
 
 
 class Picked(NamedTuple):
-    """A lever's stages under the name that picks them."""
+    """A lever's stages, with the value of the choice that selects them."""
 
     field: str
-    """Of the choice, such as `model.family`."""
+    """The name of the choice, such as `model.family`."""
     name: str
     stages: tuple[Stage, ...]
 
     def says(self, stage: Stage, rule: str) -> Broken:
-        """`rule` as one that `stage` breaks, which is named if there are several."""
+        """Return the broken `rule` of `stage`, which the message names if there are several stages."""
         if len(self.stages) > 1:
             rule = f"has {self.name.split(JOINT)[self.stages.index(stage)]}, which {rule}"
         return Broken(self.field, self.name, rule)
 
 
 def contradictions(picked: Sequence[Picked], task: Task, kind: Kind) -> Iterator[Broken]:
-    """What does not go together among the stages of a trial, or of some of its levers.
+    """Yield the contradictions among the stages of a trial, or of some of its levers.
 
     Args:
         picked: at most one for each lever.
-        task: the data's.
-        kind: of its samples.
+        task: the data's task.
+        kind: the kind of the data's samples.
     """
     for one in picked:
         for stage in one.stages:
@@ -285,13 +285,13 @@ def _beside(named: str, family: Family, other: Picked, kind: Kind) -> Iterator[B
     for stage in other.stages:
         match stage:
             case Compressor(place="parts" | "training") if not family.network:
-                yield other.says(stage, f"needs a network, and {named} is none")
+                yield other.says(stage, f"needs a network, and {named} is not one")
             case Compressor(place="parts", channels=False) if not family.layered:
-                yield other.says(stage, f"finds no layer in front of the last of {named}")
+                yield other.says(stage, f"finds no layer before the last layer of {named}")
             case Compressor(channels=True) if kind not in family.prunable:
                 where = f" for {kind}" if family.prunable else ""
                 yield other.says(stage, f"cannot take channels out of {named}{where}")
             case Selector(watches=True) if not family.network:
-                yield other.says(stage, f"chooses while training goes on, and {named} is trained at once")
+                yield other.says(stage, f"chooses during training, and {named} is trained in one step")
             case Augmentation(changes=True) if not family.network:
                 yield other.says(stage, f"has no batches to change with {named}")

@@ -1,4 +1,4 @@
-"""`Trial`: one configuration of a study; written by the operator only."""
+"""`Trial`: one configuration of a study, written only by the operator."""
 
 from typing import ClassVar, Literal
 
@@ -10,7 +10,7 @@ from comptroller_api.quantity import Measured
 from comptroller_api.space import Values
 
 Outcome = Literal["Succeeded", "Pruned", "Infeasible", "Failed", "MetricsLost", "BudgetStopped", "Cancelled"]
-"""How a trial ends; exactly one."""
+"""The way in which a trial ends."""
 
 End = Literal[
     "Finished",
@@ -26,10 +26,11 @@ End = Literal[
     "Unavailable",
     "MetricsLost",
 ]
-"""How an attempt ends.
+"""The way in which an attempt ends.
 
-`Unavailable`: it exited 69, as its storage could not be reached; tried again later, and no failure.
-`MetricsLost`: it exited 0 and its report is missing. `BadAssignment`: it exited 64 and is not tried again.
+`Unavailable`: the attempt exited 69, because its storage could not be reached; it is tried again later and
+does not count as a failure. `MetricsLost`: the attempt exited 0 and its report is missing. `BadAssignment`:
+the attempt exited 64 and is not tried again.
 """
 
 COUNTED_ENDS = frozenset({"Error", "OutOfMemory", "BadAssignment"})
@@ -37,20 +38,20 @@ COUNTED_ENDS = frozenset({"Error", "OutOfMemory", "BadAssignment"})
 
 
 class Proposal(Model):
-    """Why this configuration was tried."""
+    """The origin of this configuration."""
 
     phase: Literal["Baseline", "Search"] = Field(description="The phase of the search.")
-    engine: str = Field(max_length=32, description="What proposed it.")
-    reason: str = Field(default="", max_length=1024, description="Why, as a sentence.")
+    engine: str = Field(max_length=32, description="The engine that proposed the configuration.")
+    reason: str = Field(default="", max_length=1024, description="The reason of the proposal, as a sentence.")
 
 
 class TrialSpec(Model):
-    """The configuration to run. Immutable."""
+    """The configuration that the trial runs. Immutable."""
 
     study: str = Field(max_length=63, description="The study's name.")
     study_uid: str = Field(max_length=64, description="The study's metadata.uid.")
-    number: int = Field(ge=0, description="Counts the study's trials from 0.")
-    seed: int = Field(ge=0, description="Seeds everything random in the trial.")
+    number: int = Field(ge=0, description="The trial's number, from 0.")
+    seed: int = Field(ge=0, description="The seed of everything random in the trial.")
     parameters: Values = Field(description="Parameter values by name.")
     proposal: Proposal
 
@@ -60,49 +61,53 @@ class TrialSpec(Model):
 class AttemptResult(Model):
     """A settled attempt."""
 
-    number: int = Field(ge=0, description="Counts the trial's attempts from 0.")
-    rung: int = Field(ge=0, description="The rung it worked towards.")
-    end: End = Field(description="How it ended.")
+    number: int = Field(ge=0, description="The attempt's number, from 0.")
+    rung: int = Field(ge=0, description="The rung that the attempt trained for.")
+    end: End = Field(description="The way in which the attempt ended.")
     reason: str = Field(default="", max_length=512, description="Why, as a sentence.")
-    seconds: int = Field(ge=0, description="Billed, from scheduled to terminated; the mean of its pods.")
-    spent: Amount = Field(description="What it cost.")
+    seconds: int = Field(
+        ge=0, description="The billed seconds, from scheduled to terminated; the mean of the pods."
+    )
+    spent: Amount = Field(description="The cost of the attempt.")
 
 
 class RungResult(Model):
-    """What was measured at the end of a rung."""
+    """The measurements at the end of a rung."""
 
-    rung: int = Field(ge=0, description="Counts from 0.")
-    epochs: int = Field(ge=1, description="Epochs trained in all.")
+    rung: int = Field(ge=0, description="The rung's number, from 0.")
+    epochs: int = Field(ge=1, description="The epochs trained in total.")
     metrics: dict[str, Measured] = Field(
-        max_length=64, description="Numbers by metric, on the validation split."
+        max_length=64, description="Values by metric, on the validation split."
     )
-    artifact: str = Field(default="", max_length=1024, description="Where the exported model is.")
-    report: str = Field(default="", max_length=1024, description="Where the report is.")
+    artifact: str = Field(default="", max_length=1024, description="The address of the exported model.")
+    report: str = Field(default="", max_length=1024, description="The address of the report.")
     attempt: int | None = Field(default=None, ge=0, description="The attempt that measured it.")
 
 
 class TrialStatus(Model):
-    """The observed trial."""
+    """The observed state of the trial."""
 
     state: Literal["Pending", "Running", "Suspended", "Ended"] = Field(
-        default="Pending", description="Whether it waits, runs under a lease, waits to go on, or has ended."
+        default="Pending",
+        description="Pending before the first lease, Running under a lease, Suspended between leases, or"
+        " Ended.",
     )
-    outcome: Outcome | None = Field(default=None, description="How it ended.")
-    reason: str = Field(default="", max_length=512, description="Why, as a sentence.")
+    outcome: Outcome | None = Field(default=None, description="The way in which the trial ended.")
+    reason: str = Field(default="", max_length=512, description="The reason of the outcome, as a sentence.")
     attempts: list[AttemptResult] = Field(
         default_factory=list, max_length=64, description="The latest settled attempts."
     )
     rungs: list[RungResult] = Field(default_factory=list, max_length=8, description="The rungs that ended.")
     near_miss: RungResult | None = Field(
         default=None,
-        description="Measured of a model that is not what compress.must asks for; never on the front.",
+        description="The measurements of a model that does not meet compress.must; never on the front.",
     )
     spent: Amount | None = Field(default=None, description="Settled spend of all attempts.")
     conditions: Conditions = Field(default_factory=list, description="Conditions, by type.")
 
 
 class Trial(Model):
-    """One configuration of a study. The operator writes it; nobody else should."""
+    """One configuration of a study. Only the operator should write it."""
 
     api_version: Literal["comptroller.dev/v1alpha1"] = API_VERSION
     kind: Literal["Trial"] = "Trial"

@@ -195,7 +195,7 @@ class _Findings:
                     continue
                 with suppress(ValueError):  # told elsewhere
                     if rule := taken.unfit(taken.read(text), self._data.task, network=False):
-                        rule += f", and model.family {chosen} is none"
+                        rule += f", and model.family {chosen} is not one"
                         yield refusal.invalid(self._at(name, text), text, rule)
         if "recipe.exports" in {*self._space, *self._fixed}:
             for text, method in self._reach.together("recipe.exports", "compress.method"):

@@ -128,17 +128,17 @@ REFUSED: dict[str, tuple[Study, str]] = {
     "trees that train further": (
         study(model__family="trees", compress__method="tune"),
         ('spec.baseline[compress.method]: Invalid value: "tune": needs a network, and model.family trees is'
-            " none"),
+            " not one"),
     ),
     "trees with logits to divide": (
         study(model__family="trees", recipe__calibration="temperature"),
         ('spec.baseline[recipe.calibration]: Invalid value: "temperature": needs a network, and model.family'
-            " trees is none"),
+            " trees is not one"),
     ),
     "trees with layers to train first": (
         study(categorical("model.family", "cnn", "trees"), recipe__pretrain_epochs="3"),
         ('spec.baseline[recipe.pretrain_epochs]: Invalid value: "3": needs a network, and model.family trees'
-            " is none"),
+            " is not one"),
     ),
     "a form that holds no int8": (
         study(categorical("compress.method", "none", "int8_static"), recipe__exports="torchscript"),
@@ -151,8 +151,8 @@ REFUSED: dict[str, tuple[Study, str]] = {
     ),
     "trees that are watched": (
         study(model__family="trees", data__selector="rho_loss"),
-        ('spec.baseline[data.selector]: Invalid value: "rho_loss": chooses while training goes on, and'
-            " model.family trees is trained at once"),
+        ('spec.baseline[data.selector]: Invalid value: "rho_loss": chooses during training, and'
+            " model.family trees is trained in one step"),
     ),
     "trees on changed batches": (
         study(model__family="trees", augment__policy="mixup"),

@@ -63,7 +63,7 @@ def test_trees_are_trained_without_the_loop(bare: Attempt) -> None:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"data.selector": "infobatch"}, "data.selector: 'infobatch' chooses while training goes on"),
+        ({"data.selector": "infobatch"}, "data.selector: 'infobatch' chooses during training"),
         ({"augment.policy": "mixup"}, "augment.policy: 'mixup' has no batches to change"),
     ],
 )
