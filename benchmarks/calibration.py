@@ -1,11 +1,11 @@
-"""Does a temperature help where it was not fitted? Each family of networks on MNIST-1D, two on Fashion-MNIST.
+"""Does a temperature help on unseen data? All networks on MNIST-1D, two on Fashion-MNIST.
 
-Each is trained twice: `long`, without regularisation, and `smooth`, few epochs with smoothed labels, so that
-some say too much and some too little. The temperature is fitted on a validation of a fifth of the training
-samples; ECE (15 bins) and loss are of 10,000 others, by the exported graph: after as it is shipped, before
-with its logits times the temperature, which is what it was without. Trees have none. The others are
-Fashion-MNIST's published test split and samples of MNIST-1D of another seed: its test split has 1,000, on
-which ECE errs by a hundredth.
+Each is trained twice: `long`, without regularisation, and `smooth`, for few epochs with smoothed labels, so
+that some models are overconfident and some underconfident. The temperature is fitted on a validation split of
+a fifth of the training samples. ECE (15 bins) and loss are measured on 10,000 other samples with the exported
+graph: "after" as it is shipped, "before" with its logits multiplied by the temperature, which undoes it.
+Trees have no temperature. The other samples are Fashion-MNIST's published test split, and MNIST-1D generated
+with another seed, because its test split has only 1,000 samples, on which ECE errs by a hundredth.
 
     python benchmarks/calibration.py --log benchmarks/logs/calibration.log
 """
@@ -52,7 +52,7 @@ METRICS = ("accuracy", "ece", "loss")
 
 
 def main() -> None:
-    """Train, print the table, keep what each trial gave."""
+    """Train, print the table, and log each trial's result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def rows(given: argparse.Namespace) -> Iterator[str]:
-    """A line a trial, then the table."""
+    """Yield a line for each trial, then the table."""
     others = {"mnist1d": fresh(), "fashion": test_split(FASHION)}
     ways = {"long": (given.long, {}), "smooth": (given.smooth, {"recipe.label_smoothing": "0.2"})}
     table = [
@@ -97,7 +97,7 @@ def trial(
     parameters: dict[str, str], data: dict[str, str], epochs: int, seed: int, inputs: NDArray[np.float32],
     labels: NDArray[np.int64],
 ) -> dict[str, float]:  # fmt: skip
-    """What the temperature of one trial does."""
+    """Return the effect of one trial's temperature."""
     with tempfile.TemporaryDirectory() as directory:
         report = run(parameters, data, epochs, seed, Path(directory))
         files = {one.name: one.uri.removeprefix("file://") for one in report.artifacts}
@@ -111,10 +111,10 @@ def trial(
 
 
 def fresh() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Samples (10000, 1, 40) that no trial has seen, and their classes."""
-    asked = mnist1d.get_dataset_args()
-    asked.seed, asked.num_samples, asked.train_split = 1, 10_000, 0.0
-    made = mnist1d.make_dataset(asked)
+    """Return samples (10000, 1, 40) that no trial has seen, and their classes."""
+    options = mnist1d.get_dataset_args()
+    options.seed, options.num_samples, options.train_split = 1, 10_000, 0.0
+    made = mnist1d.make_dataset(options)
     return made["x_test"][:, None].astype(np.float32), made["y_test"].astype(np.int64)
 
 

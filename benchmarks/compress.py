@@ -1,9 +1,9 @@
-"""What compression is worth: each method beside its parent, all of one training, measured in one run.
+"""Compare compression methods with their parent, all from one training and measured in one run.
 
 The parent is a small residual network on Fashion-MNIST (Xiao et al., 2017), trained once. Every method starts
 from its checkpoint, and is measured like any trial: ONNX Runtime, one thread, batch 1, in its own process.
-Accuracy is on the published test split, which no trial reads. MACs stand beside milliseconds so that one sees
-where the former say little about the latter.
+Accuracy is on the published test split, which no trial reads. The table has MACs next to milliseconds to show
+that MACs do not predict latency well.
 
     python benchmarks/compress.py --log benchmarks/logs/compress.log
 """
@@ -42,7 +42,7 @@ METHODS: dict[str, dict[str, str]] = {
 
 
 def rows(given: argparse.Namespace, directory: Path) -> Iterator[str]:
-    """The table, a line a method."""
+    """Yield the table, a line for each method."""
     inputs, labels = test_split(given.data)
     data = {"uri": f"file://{given.data}", "format": "IDX", "validation": "0.05"}
     first: dict[str, float] = {}

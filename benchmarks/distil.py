@@ -1,11 +1,12 @@
-"""What a teacher is worth: the same student trained further on labels alone, and towards a teacher.
+"""Measure the gain from a teacher: the same student is fine-tuned on labels alone, and towards a teacher.
 
 The teacher is a small CNN on Fashion-MNIST (Xiao et al., 2017), trained once on all samples. Each student is
-a perceptron of its own seed that sees a share of them (`--keep`), trained once; from that same checkpoint it
-is trained further twice, for as many epochs and on the same samples, on the labels (`tune`) and towards the
-teacher (`kd`). Accuracy is of the exported model on the published test split, which no trial reads.
+a perceptron with its own seed that sees a share of the samples (`--keep`), trained once. From that checkpoint
+it is fine-tuned twice, for the same number of epochs and on the same samples: on the labels (`tune`) and
+towards the teacher (`kd`). Accuracy is of the exported model on the published test split, which no trial
+reads.
 
-A teacher tells most where a student has seen little. With `--keep 1` there is another number to see.
+A teacher helps most if a student has seen few samples; run with `--keep 1` to compare.
 
     python benchmarks/distil.py --log benchmarks/logs/distil.log
 """
@@ -33,7 +34,7 @@ WANTED = 0.003
 
 
 def rows(given: argparse.Namespace, directory: Path) -> Iterator[str]:
-    """A line a seed, then what it comes to."""
+    """Yield a line for each seed, then the summary."""
     inputs, labels = test_split(given.data)
     data = {"uri": f"file://{given.data}", "format": "IDX", "validation": "0.05"}
     student = STUDENT | {"data.keep": str(given.keep)}

@@ -1,11 +1,11 @@
-"""Fashion-MNIST (Xiao et al., 2017): what a perceptron and a small CNN reach, on the published test split.
+"""Measure a perceptron and a small CNN on the published test split of Fashion-MNIST (Xiao et al., 2017).
 
     python benchmarks/fashion.py --log benchmarks/logs/fashion.log
 
 The files are those of Debian's `dataset-fashion-mnist`. A twentieth of the training split is held out for
-validation; nothing is chosen by the test split.
+validation; the test split is used for no choice.
 
-A log that exists is continued: what it holds is not run again.
+An existing log is continued: trials in the log are not run again.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from trials import mean_and_spread, run, test_accuracy
 
 WANTED = {"MLP": 0.883, "CNN": 0.925}
-"""Test accuracies; the CNN's with fewer than 100,000 parameters."""
+"""The published test accuracies; the CNN's is for fewer than 100,000 parameters."""
 MODELS = {
     "MLP": {
         "model.family": "mlp", "model.width": "256", "model.depth": "2", "model.dropout": "0.2",
@@ -37,7 +37,7 @@ EPOCHS = {"MLP": 20, "CNN": 20}
 
 
 def test_split(directory: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images (10000, 1, 28, 28) and classes of the published test split."""
+    """Return images (10000, 1, 28, 28) and classes of the published test split."""
     images, found = (
         gzip.decompress((directory / f"t10k-{name}-ubyte.gz").read_bytes())
         for name in ("images-idx3", "labels-idx1")
@@ -47,7 +47,7 @@ def test_split(directory: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def main() -> None:
-    """Train, print the table, keep what each trial gave."""
+    """Train, print the table, and log each trial's result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
@@ -64,22 +64,22 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as directory:
                 report = run(MODELS[name], data, EPOCHS[name], seed, Path(directory))
                 accuracy = test_accuracy(report, inputs, labels)
-            told = {"seconds": report.seconds, "joules": report.energy_joules}
-            row = {"model": name, "seed": seed, "test": accuracy} | told | report.metrics | report.environment
+            cost = {"seconds": report.seconds, "joules": report.energy_joules}
+            row = {"model": name, "seed": seed, "test": accuracy} | cost | report.metrics | report.environment
             found[name, seed] = row
             say(json.dumps(row), given.log)
     say("\n".join(table(list(found.values()))), given.log)
 
 
 def kept(log: Path | None) -> dict[tuple[str, int], dict[str, Any]]:
-    """What each trial of a log gave, by model and seed."""
+    """Return the results in a log, by model and seed."""
     lines = log.read_text(encoding="utf-8").splitlines() if log and log.exists() else []
     rows = [json.loads(line) for line in lines if line.startswith("{")]
     return {(row["model"], row["seed"]): row for row in rows}
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Means over seeds, a line a model."""
+    """Yield means over seeds, a line for each model."""
     yield "model  wanted         here parameters       macs  seconds   joules"
     for name, wanted in WANTED.items():
         of = [row for row in rows if row["model"] == name]
@@ -94,7 +94,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def say(text: str, log: Path | None) -> None:
-    """Print it, and add it to the log."""
+    """Print a line, and add it to the log."""
     print(text, flush=True)
     if log:
         with log.open("a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Training in the benchmark's own process, where what is timed is a stage, or a loop, and not a pod."""
+"""Training in the benchmark's own process, for timing a stage or a loop instead of a pod."""
 
 import tempfile
 import time
@@ -21,11 +21,11 @@ from comptroller_trainer.store import open_store
 
 Clock = Callable[[], float]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""cpu, for one thread on a machine with neighbours: what they take does not count."""
+"""`cpu` is for one thread on a machine with neighbours, whose time does not count."""
 
 
 def model_of(recipe: Recipe, dataset: Dataset, context: Context) -> Classifier:
-    """Untrained, laid out as the trial line does it."""
+    """Return an untrained model in the memory format of a trial."""
     torch.manual_seed(context.seed)
     body = recipe.family.build(context.shape, context.outputs)
     model = Classifier(body, *(m.to(context.device) for m in dataset.moments()), context.shape)
@@ -36,7 +36,7 @@ def model_of(recipe: Recipe, dataset: Dataset, context: Context) -> Classifier:
 
 @contextmanager
 def fit_of(model: Classifier, dataset: Dataset, recipe: Recipe, context: Context) -> Iterator[Fit]:
-    """The trainer's loop around a fitted selector, with checkpoints in a directory."""
+    """Return the trainer's loop around a fitted selector, with checkpoints in a directory."""
     meter = Meter(1.0)
     try:
         with tempfile.TemporaryDirectory() as directory:
@@ -48,6 +48,6 @@ def fit_of(model: Classifier, dataset: Dataset, recipe: Recipe, context: Context
 
 
 def context_of(dataset: Dataset, seed: int, epochs: int, directory: Path) -> Context:
-    """Of a trial of its own, on the GPU if there is one."""
+    """Return the context of a trial, on the GPU if there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Context(seed, epochs, dataset.classes, dataset.shape, device, directory)

@@ -1,8 +1,8 @@
-"""Is a latency the same when it is measured again, on a quiet machine and with all other cores busy?
+"""Do repeated measurements of a latency agree, on a quiet machine and with all other cores busy?
 
-Networks with random weights, exported and served as a trial's artifact is: ONNX Runtime, one thread, batch 1.
-The machine's pace is watched for half a minute before the first, as it is while a trial trains.
-The spread is of p95 over the repeats, as a share of their least; those that do not trust themselves are left
+Networks with random weights are exported and served like a trial's artifact: ONNX Runtime, one thread, batch
+1. The machine's pace is sampled for half a minute before the first one, as it is while a trial trains. The
+spread is of p95 over the repeats, as a share of the smallest. Measurements with `latency_trusted` 0 are left
 out, and counted.
 
     python benchmarks/latency.py --log benchmarks/logs/latency.log
@@ -46,7 +46,7 @@ def _spin() -> None:
 
 @contextmanager
 def busy(cores: int) -> Iterator[None]:
-    """As many processes that only burn time."""
+    """Run that many processes that only use CPU time."""
     others = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(cores)]
     for other in others:
         other.start()
@@ -58,7 +58,7 @@ def busy(cores: int) -> Iterator[None]:
 
 
 def figures(repeats: int, fastest: Fastest) -> Iterator[str]:
-    """A line for each network, quiet and busy."""
+    """Yield a line for each network, quiet and busy."""
     latency, inputs = Latency(limit="1s"), torch.zeros(1, *SHAPE)
     for name, parameters in MODELS.items():
         with tempfile.TemporaryDirectory() as directory:

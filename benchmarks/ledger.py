@@ -1,10 +1,11 @@
-"""The ledger's speed, as ratios within one run against one S3 server on this machine.
+"""Measure the ledger's speed, as ratios within one run against one S3 server on this machine.
 
-* Appends: 100 attempts that renew at the same time, as a pass groups them, against one PUT an entry.
-* Replay: an operator that starts, from snapshots and from nothing, at 10,000, 100,000 and 1,000,000 entries.
-* Memory: books of 100,000 closed attempts, in a process of their own.
+* Appends: 100 attempts that renew at the same time, in batches as a pass writes them, against one PUT per
+  entry.
+* Replay: the start of an operator, with and without snapshots, at 10,000, 100,000 and 1,000,000 entries.
+* Memory: books of 100,000 closed attempts, in a separate process.
 
-The S3 server is versitygw, as `hack/cluster` builds it; it runs on the loopback, without any distance.
+The S3 server is versitygw, as `hack/cluster` builds it; it runs on the loopback interface without latency.
 
     uv run python benchmarks/ledger.py --log benchmarks/logs/ledger.log
 """
@@ -35,18 +36,18 @@ ATTEMPTS = 100
 ROUNDS = 20
 SIZES = (10_000, 100_000, 1_000_000)
 BATCH = 100
-"""Entries that a pass over a busy namespace writes at once."""
+"""The number of entries that a pass over a busy namespace writes at once."""
 REMEMBERED = 100_000
 OPENING: list[Entry] = [manifest(), ceiling(10**14), price()]
 
 
 def journal(store: Store, namespace: str = "team") -> Journal:
-    """A journal that has read nothing."""
+    """Return a journal that has read nothing."""
     return Journal(store, "cluster", namespace, "benchmark", lambda: int(time.time()))
 
 
 def appended(store: Store, namespace: str, rounds: int, *, grouped: bool) -> float:
-    """Entries a second of attempts that all renew in each round."""
+    """Return the entries per second of attempts that all renew in each round."""
     one = journal(store, namespace)
     one.catch_up()
     one.append([*OPENING, *(reserve(1, trial) for trial in range(ATTEMPTS))])
@@ -60,13 +61,13 @@ def appended(store: Store, namespace: str, rounds: int, *, grouped: bool) -> flo
 
 
 def lives(attempts: int) -> Iterator[Entry]:
-    """Three entries an attempt: a lease, what it cost, its end."""
+    """Return three entries for an attempt: a lease, its cost, its end."""
     for trial in range(attempts):
         yield from (reserve(1000, trial), post(900, trial), close(trial))
 
 
 def grow(one: Journal, written: int, size: int) -> int:
-    """Append until there are about `size` entries; how many there are."""
+    """Append until there are about `size` entries; return their number."""
     batch: list[Entry] = []
     if not written:
         one.catch_up()
@@ -82,13 +83,13 @@ def grow(one: Journal, written: int, size: int) -> int:
 
 
 class Replay(NamedTuple):
-    """An operator that started and has the books."""
+    """The start of an operator until it has the books."""
 
     journal: Journal
     wall: float
-    """Seconds."""
+    """The elapsed seconds."""
     cpu: float
-    """Seconds of them that this process had a core: on a busy machine the rest is waiting for one."""
+    """The CPU seconds of this process; on a busy machine the rest is waiting for a core."""
 
     def __str__(self) -> str:
         return f"{self.wall:6.2f} s ({self.cpu:5.2f} s of a core)"
@@ -103,7 +104,7 @@ def replayed(store: Store) -> Replay:
 
 
 def replays(directory: Path) -> Iterator[str]:
-    """How long replay takes as a journal grows."""
+    """Yield the time of a replay as a journal grows."""
     store, written = DirectoryStore(directory), 0
     writer = journal(store)
     for size in SIZES:
@@ -124,7 +125,7 @@ def replays(directory: Path) -> Iterator[str]:
 
 
 def remember() -> None:
-    """Print by how much books of so many attempts make a process grow, in MiB of resident memory."""
+    """Print the growth of a process's resident memory in MiB through the books of so many attempts."""
     before = psutil.Process().memory_info().rss
     books = Books()
     for entry in [*OPENING]:
@@ -136,7 +137,7 @@ def remember() -> None:
 
 
 def figures(rounds: int) -> Iterator[str]:
-    """Every line of the table."""
+    """Yield every line of the table."""
     yield f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     with tempfile.TemporaryDirectory() as directory, versitygw(Path(directory), "ledger") as endpoint:
         store = S3Store("ledger", "benchmark", endpoint=endpoint)

@@ -1,8 +1,8 @@
-"""MNIST-1D (Greydanus, 2020) against its published table, on the published test split.
+"""Compare MNIST-1D (Greydanus, 2020) with its published table, on the published test split.
 
 Each model is trained for the paper's 6,000 steps of 100 samples, with Adam's rate of 0.01 as its peak, on the
-4,000 training samples less a validation of a twentieth. Nothing is augmented or chosen by the test
-split; the regularisation of the perceptron was chosen on a fifth of the training samples.
+4,000 training samples less a validation split of a twentieth. Nothing is augmented, and nothing is chosen by
+the test split; the perceptron's regularisation was chosen on a fifth of the training samples.
 
     python benchmarks/mnist_1d.py --log benchmarks/logs/mnist_1d.log
 """
@@ -17,7 +17,7 @@ from mnist1d import data as mnist1d
 from trials import mean_and_spread, run, test_accuracy
 
 PUBLISHED = {"logistic": 0.32, "MLP": 0.68, "CNN": 0.94, "GRU": 0.91}
-"""Test accuracies."""
+"""The published test accuracies."""
 COMMON = {
     "recipe.optimizer": "adamw", "recipe.lr": "0.01", "recipe.weight_decay": "0", "recipe.batch_size": "100",
 }  # fmt: skip
@@ -34,7 +34,7 @@ DATA = {"uri": "generated:mnist1d", "format": "MNIST1D", "validation": "0.05"}
 
 
 def main() -> None:
-    """Train, print the table, keep what each trial gave."""
+    """Train, print the table, and log each trial's result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=150)

@@ -1,9 +1,9 @@
-"""Export parity of every family with every compressor that is allowed, by whole tiny trials.
+"""Check export parity of every family with every allowed compressor, by complete tiny trials.
 
 Each trial trains one epoch on a few hundred samples of noise, is compressed, and exported. `parity` is the
-greatest difference between the exported graph and the module it was made from, as a share of the largest
-output: the trainer refuses 1e-3. `int8` is how far int8 numbers are from that graph's, which
-is what quantization does and has no limit.
+greatest difference between the exported graph and its module, as a share of the largest output; the trainer
+refuses 1e-3. `int8` is the difference between the int8 graph and that graph, which is the effect of
+quantization and has no limit.
 
     python benchmarks/parity.py --log benchmarks/logs/parity.log
 """
@@ -61,7 +61,7 @@ SMALL = {
 
 
 class Case(NamedTuple):
-    """One trial."""
+    """One trial of the table."""
 
     family: str
     method: str
@@ -69,7 +69,7 @@ class Case(NamedTuple):
     task: Task
 
     def refused(self) -> bool:
-        """Whether the description says that it makes no sense."""
+        """Return whether the trainer's description refuses the combination."""
         compressors = tuple(reference().compress[name] for name in split("compress", self.method))
         picked = [
             Picked("model.family", self.family, (reference().model[self.family],)),
@@ -79,7 +79,7 @@ class Case(NamedTuple):
 
 
 def written(kind: Kind, task: Task, directory: Path) -> dict[str, str]:
-    """A data set on disk, as a study names it: noise, and labels that its mean decides."""
+    """Write a data set as a study names it: noise, with labels by its mean."""
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(SAMPLES, *SHAPES[kind])).astype(np.float32)
     means = inputs.reshape(SAMPLES, -1).mean(1)
@@ -95,7 +95,7 @@ def written(kind: Kind, task: Task, directory: Path) -> dict[str, str]:
 
 
 def differences(case: Case, data: dict[str, str], directory: Path) -> tuple[float, float | None]:
-    """Of the exported graph from its module, and of the shipped one from the exported, as shares."""
+    """Return the relative distances exported graph to module, and shipped graph to exported graph."""
     parameters = SMALL[case.family] | {
         "model.family": case.family, "compress.method": case.method, "recipe.batch_size": "32",
         "recipe.lr": "0.02",
@@ -154,7 +154,7 @@ def _share(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def rows(directory: Path, tasks: Sequence[Task]) -> Iterator[str]:
-    """The table, a line a trial, and the worst of all."""
+    """Yield the table, a line for each trial, and the worst of all."""
     yield f"{'family':12} {'method':22} {'samples':10} {'task':15} {'parity':>9} {'int8':>9}"
     worst, ran, refused = 0.0, 0, 0
     data = {pair: written(*pair, directory / "-".join(pair)) for pair in product(KINDS, tasks)}
@@ -180,7 +180,7 @@ def main() -> None:
     given = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     torch.set_num_threads(1)
-    # Latency takes seconds of each trial, and is not what this is about.
+    # Latency takes seconds of each trial, and this benchmark does not need it.
     artifact.served = lambda *_: {"latency_p50_ms": 1.0}
     lines = [f"torch {torch.__version__}, {len(KINDS)} kinds of samples, {os.cpu_count()} cores"]
     with tempfile.TemporaryDirectory() as directory:

@@ -1,7 +1,7 @@
-"""Is a trial that is run again the same? Ten trials of different stages, each brought through two rungs.
+"""Does a trial give the same results again? Ten trials of different stages, each with two rungs.
 
-Each is trained on one thread by two trainer processes, the second going on from the first one's checkpoint,
-and then once more as `comptroller reproduce` does it: from its report and artifacts, in one go. Metrics,
+Each is trained on one thread by two trainer processes, the second resuming from the first one's checkpoint.
+Then it is run again as `comptroller reproduce` does: from its report and artifacts, in one run. Metrics,
 weights, the exported graph, the samples trained on and the data are compared bit by bit, on the CPU.
 
     python benchmarks/reproduce.py --log benchmarks/logs/reproduce.log
@@ -24,9 +24,9 @@ from comptroller_api.meta import Metadata
 from comptroller_api.trial import Proposal, RungResult, Trial, TrialSpec, TrialStatus
 
 RUNGS = (2, 4)
-"""Epochs at the end of each."""
+"""The epochs at the end of each rung."""
 SEED = 7
-TOLD = {"threads": "1", "device": "cpu"}
+SETTINGS = {"threads": "1", "device": "cpu"}
 ADAM = {"recipe.optimizer": "adamw", "recipe.lr": "0.001"}
 SMALL = {"model.width": "8", "model.depth": "2"}
 TRIALS: dict[str, dict[str, str]] = {
@@ -69,11 +69,11 @@ OTHERS: dict[str, dict[str, Any]] = {
     "gru": {"uri": "generated:mnist1d", "format": "MNIST1D", "validation": "0.2"},
     "trees": {"uri": "generated:breast_cancer", "format": "Bundled", "validation": "0.2"},
 }
-"""Data that are not pictures: sequences and a table."""
+"""Write data that are not images: sequences and a table."""
 
 
 def pictures(directory: Path) -> dict[str, Any]:
-    """Noise of 16x16 with one brighter quarter, which is the label."""
+    """Write noise of 16x16 with one brighter quarter, which is the label."""
     rng = np.random.default_rng(0)
     labels = np.arange(480) % 4
     images = rng.integers(0, 120, (480, 16, 16)).astype(np.uint8)
@@ -84,7 +84,7 @@ def pictures(directory: Path) -> dict[str, Any]:
 
 
 def finished(parameters: dict[str, str], data: dict[str, Any], directory: Path) -> tuple[Trial, Left]:
-    """A trial that was brought through all rungs, as its object tells it, and what it left."""
+    """Run a trial through all rungs; return its object and its artifacts."""
     directory.mkdir()
     for rung, epochs in enumerate(RUNGS):
         work = Assignment.model_validate(
@@ -95,7 +95,7 @@ def finished(parameters: dict[str, str], data: dict[str, Any], directory: Path) 
                 "leaseSeconds": 86_400, "graceSeconds": 60, "heartbeatPort": 0,
             }
         )  # fmt: skip
-        left = again.run(work, TOLD, TRAINER, directory)
+        left = again.run(work, SETTINGS, TRAINER, directory)
     done = RungResult(
         rung=rung, epochs=epochs, metrics=left.report.metrics, report=f"{work.artifacts}/{report_key(rung)}"
     )
@@ -107,7 +107,7 @@ def finished(parameters: dict[str, str], data: dict[str, Any], directory: Path) 
 
 
 def reproduced(name: str, directory: Path, data: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Run a trial and run it again, and say what agrees."""
+    """Run a trial, run it again, and return which parts agree."""
     began = time.monotonic()
     parameters = {"recipe.batch_size": "32", "recipe.lr": "0.05"} | TRIALS[name]
     place = directory / name.replace(", ", "-")
@@ -129,7 +129,7 @@ def reproduced(name: str, directory: Path, data: dict[str, Any], say: Callable[[
 
 
 def main() -> None:
-    """A line a trial."""
+    """Yield a line for each trial."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS))
     parser.add_argument("--log", type=Path)

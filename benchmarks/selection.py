@@ -1,17 +1,18 @@
-"""Selectors at equal billed seconds, scoring included, with and without label noise.
+"""Compare selectors at equal billed seconds, including scoring, with and without label noise.
 
 `keep` is here a share of money: a selector at keep 0.3 may spend, on scoring and training together, 0.3 of
-what training on all samples for `--epochs` takes. It trains for as many epochs as that pays for, found by
-trying with the first seed. Seconds are of the one CPU thread that all run on, so that what neighbours take is
-nobody's gain. A trial that diverges is worth 0. Beside the selectors stand `random` and `rs2`, and `all` for
-fewer epochs. Noise moves the labels of a share of the training file to another class at random; accuracy is
-on the clean, published test split, which no trial reads.
+the time for training on all samples for `--epochs`. It trains for as many epochs as that pays for, found by
+trying with the first seed. Seconds are CPU seconds of the one thread that all trials run on, so that
+neighbours do not change them. A trial that diverges counts as 0. The table also has `random`, `rs2`, and
+`all` for fewer epochs. Noise moves the labels of a share of the training file to another class at random;
+accuracy is on the clean, published test split, which no trial reads.
 
     python benchmarks/selection.py --data mnist1d --log benchmarks/logs/selection.log
 
-With `--unbilled` scoring costs nothing, as in the papers: every selector trains for as long as `random` does.
+With `--unbilled`, scoring costs nothing, as in the papers: every selector trains for as long as `random`
+does.
 
-A log that exists is continued: what it holds is not run again.
+An existing log is continued: trials in the log are not run again.
 """
 
 import argparse
@@ -42,7 +43,7 @@ from comptroller_trainer.errors import DivergedError
 from comptroller_trainer.recipe import parse
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's dataset-fashion-mnist puts it."""
+"""The directory of Debian's dataset-fashion-mnist."""
 MODELS = {
     "mnist1d": {
         "model.family": "cnn", "model.width": "16", "model.depth": "3", "recipe.optimizer": "adamw",
@@ -57,14 +58,14 @@ SELECTORS = [
     "denoise", "infobatch", "rho_loss", "curriculum", "importance", "reweight", "balanced",
 ]  # fmt: skip
 _FEWEST = 2
-"""Seeds that a difference is judged by."""
+"""The smallest number of seeds for judging a difference."""
 _TRIES, _NEAR = 3, 0.05
-"""Of finding the epochs that the budget pays for, and what share it may be missed by."""
+"""The tries for finding the epochs that the budget pays for, and the accepted relative error."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A data set with its test split apart."""
+    """A data set with a separate test split."""
 
     x_train: NDArray[Any]
     y_train: NDArray[np.int64]
@@ -74,17 +75,17 @@ class Split:
 
 @dataclass
 class Bench:
-    """Runs trials, one at a time, and keeps what each gave."""
+    """A runner that runs trials one at a time and logs each result."""
 
     name: str
     split: Split
     epochs: int
     log: Path | None
     billed: bool = True
-    """Whether scoring is paid for."""
+    """True if scoring is billed."""
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     loaded: dict[float, Dataset] = field(default_factory=dict)
-    """By the share of labels that are wrong."""
+    """The data by the share of wrong labels."""
 
     def __post_init__(self) -> None:
         if self.log and self.log.exists():
@@ -96,7 +97,7 @@ class Bench:
     def result(
         self, selector: str, keep: float, noise: float, seed: int, budget: float | None
     ) -> dict[str, Any]:
-        """One selector's accuracy for `budget` seconds; without one, for all epochs."""
+        """Return one selector's accuracy for `budget` seconds, or for all epochs without a budget."""
         name = self.name if self.billed or not budget else f"{self.name}, scoring unbilled"
         key = f"{name} {selector} keep={keep:g} noise={noise:g} seed={seed}"
         if key in self.rows:
@@ -125,7 +126,7 @@ class Bench:
     def _trained(
         self, selector: str, keep: float, noise: float, seed: int, epochs: int
     ) -> tuple[float, float, float]:
-        """Seconds of scoring and of training, and accuracy on the test split."""
+        """Return the seconds of scoring and of training, and accuracy on the test split."""
         recipe, dataset = parse(self._parameters(selector, keep)), self._data(noise)
         with tempfile.TemporaryDirectory() as directory:
             context = context_of(dataset, seed, epochs, Path(directory))
@@ -145,7 +146,7 @@ class Bench:
         return select, seconds, float(right.mean())
 
     def _settled(self, name: str, selector: str, keep: float) -> dict[str, Any] | None:
-        """An earlier row of the same cost: noise and seed do not change it."""
+        """Return an earlier row with the same cost: noise and seed do not change it."""
         for row in self.rows.values():
             if (row["data"], row["selector"], row["keep"]) == (name, selector, keep) and row["budget"]:
                 return row
@@ -167,7 +168,7 @@ class Bench:
             found["data.end"] = "easy"
         if variant == "clean":
             found["data.clean"] = "true"
-        if variant == "aum":  # of ccs, as Zheng et al. (2023) do it
+        if variant == "aum":  # for ccs, as Zheng et al. (2023) do
             found |= {"data.score": "aum", "data.within": "all", "data.beta": "0.1"}
         return found
 
@@ -189,7 +190,7 @@ class Bench:
 
 
 def noised(labels: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """`labels` with a share of them moved to another class, the same ones at each call."""
+    """Return `labels` with a share of them moved to another class, the same ones at each call."""
     rng = np.random.default_rng(0)
     wrong = rng.random(len(labels)) < share
     moved = (labels + rng.integers(1, labels.max() + 1, len(labels))) % (labels.max() + 1)
@@ -197,7 +198,7 @@ def noised(labels: NDArray[np.int64], share: float) -> NDArray[np.int64]:
 
 
 def fashion(directory: Path = FASHION) -> Split:
-    """Fashion-MNIST (Xiao et al., 2017)."""
+    """Load Fashion-MNIST (Xiao et al., 2017)."""
 
     def read(name: str, header: int) -> NDArray[np.uint8]:
         return np.frombuffer(gzip.decompress((directory / name).read_bytes()), np.uint8, offset=header)
@@ -210,7 +211,7 @@ def fashion(directory: Path = FASHION) -> Split:
 
 
 def sequences() -> Split:
-    """MNIST-1D (Greydanus, 2020)."""
+    """Load MNIST-1D (Greydanus, 2020)."""
     made = mnist1d.make_dataset(mnist1d.get_dataset_args())
     x, y, x_test, y_test = (made[name] for name in ("x", "y", "x_test", "y_test"))
     return Split(
@@ -225,7 +226,7 @@ SPLITS = {"fashion": fashion, "mnist1d": sequences}
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Mean and spread over seeds: a line for each selector, a column for each keep."""
+    """Yield mean and spread over seeds: a line for each selector, a column for each keep."""
     groups: dict[tuple[str, float], dict[str, dict[float, list[dict[str, Any]]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
@@ -265,7 +266,7 @@ def _beats(found: dict[str, dict[float, list[dict[str, Any]]]], selector: str, k
 
 
 def main() -> None:
-    """Compare, print the table, keep what each trial gave."""
+    """Compare, print the table, and log each trial's result."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""A real S3 server for benchmarks: versitygw, as `hack/cluster` builds it, on the loopback."""
+"""A real S3 server for benchmarks: versitygw, as `hack/cluster` builds it, on the loopback interface."""
 
 import os
 import socket
@@ -14,9 +14,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 @contextmanager
 def versitygw(directory: Path, bucket: str) -> Iterator[str]:
-    """The address of a server that keeps its objects in `directory` and has one bucket.
+    """Yield the address of a server that keeps its objects in `directory` and has one bucket.
 
-    Its credentials are put where boto3 looks for them.
+    The credentials are set in the environment, where boto3 finds them.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "comptroller" / "binaries"
     program = max(cache.glob("*/versitygw"), key=lambda path: path.stat().st_mtime)

@@ -1,8 +1,9 @@
-"""Samples per second of the training loop beside a bare PyTorch loop: same model, batch, precision and data.
+"""Compare samples per second with a bare PyTorch loop: same model, batch, precision and data.
 
-Both run in one process, one after the other in every round, so that what else the machine does falls on both.
+Both run in one process, one after the other in every round, so that other load on the machine affects both.
 The bare loop has its tensors in memory. With `--shards`, ours are WebDataset shards of PNG files in an S3
-server on this machine, which are fetched and decoded before the first epoch: what that takes is told too.
+server on this machine, which are fetched and decoded before the first epoch; the time for this is printed
+too.
 
     python benchmarks/throughput.py --families cnn mlp resnet --rounds 7 --log benchmarks/logs/throughput.log
 """
@@ -39,11 +40,11 @@ from comptroller_trainer.stages import Context
 CLASSES, SHAPE = 10, (1, 28, 28)
 _SHARDS = 32
 _EPOCHS = (1, 5, 20)
-"""Over which the time of fetching is spread."""
+"""The numbers of epochs over which the time of fetching is spread."""
 
 
 def samples(count: int, device: torch.device) -> Samples:
-    """Images of Fashion-MNIST's shape."""
+    """Return images of Fashion-MNIST's shape."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8, generator=generator)
     return Samples(inputs.to(device), torch.randint(CLASSES, (count,), generator=generator).to(device))
@@ -51,7 +52,7 @@ def samples(count: int, device: torch.device) -> Samples:
 
 @contextmanager
 def sharded(data: Samples) -> Iterator[tuple[Dataset, float]]:
-    """The same samples as a trial reads them from shards in S3, and the seconds that took."""
+    """Yield the same samples as a trial reads them from shards in S3, and the seconds for reading."""
     with tempfile.TemporaryDirectory() as directory, versitygw(Path(directory), "shards") as endpoint:
         os.environ["AWS_ENDPOINT_URL_S3"] = endpoint
         client, each = boto3.client("s3"), math.ceil(len(data) / _SHARDS)
@@ -64,7 +65,7 @@ def sharded(data: Samples) -> Iterator[tuple[Dataset, float]]:
 
 
 def shard(data: Samples, indices: Tensor) -> bytes:
-    """A tar file of PNG images and their classes."""
+    """Return a tar file of PNG images and their classes."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as out:
         for index in indices.tolist():
@@ -78,7 +79,7 @@ def shard(data: Samples, indices: Tensor) -> bytes:
 
 
 def bare(model: nn.Module, data: Samples, batch: int, device: torch.device, clock: Clock) -> float:
-    """Seconds of an epoch as a tutorial writes it."""
+    """Return the seconds of an epoch of a loop as in a tutorial."""
     kind = precision.resolve("auto", device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
     count = len(data) // batch
@@ -104,7 +105,7 @@ def bare(model: nn.Module, data: Samples, batch: int, device: torch.device, cloc
 def ours(
     model: Classifier, dataset: Dataset, parameters: dict[str, str], context: Context, clock: Clock
 ) -> float:
-    """Seconds of an epoch of the trainer's loop, a small validation and the checkpoint included."""
+    """Return the seconds of an epoch of the trainer's loop, with a small validation and the checkpoint."""
     parsed = recipe.parse(parameters)
     parsed.selector.fit(dataset.train, context)
     with fit_of(model, dataset, parsed, context) as fit:
@@ -116,45 +117,45 @@ def ours(
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def rounds(
-    asked: argparse.Namespace, family: str, memory: Dataset, data: Dataset, device: torch.device
+    options: argparse.Namespace, family: str, memory: Dataset, data: Dataset, device: torch.device
 ) -> Iterator[tuple[float, float]]:
-    """Seconds of an epoch of the bare loop and of ours, in turn, on as many samples."""
-    clock = CLOCKS[asked.clock]
-    parameters = {"model.family": family, "recipe.batch_size": str(asked.batch)}
+    """Yield the seconds of an epoch of the bare loop and of ours, in turn, on the same number of samples."""
+    clock = CLOCKS[options.clock]
+    parameters = {"model.family": family, "recipe.batch_size": str(options.batch)}
     context = context_of(memory, 0, 1, Path(tempfile.gettempdir()))
     model = model_of(recipe.parse({"model.family": family}), memory, context)
     same = memory.train.take(torch.arange(len(data.train)))
     run = {
-        "bare": partial(bare, model, same, asked.batch, device, clock),
+        "bare": partial(bare, model, same, options.batch, device, clock),
         "ours": partial(ours, model, data, parameters, context, clock),
     }
     for warm in run.values():
         warm()
-    for number in range(asked.rounds):
+    for number in range(options.rounds):
         seconds = {name: run[name]() for name in sorted(run, reverse=number % 2 == 1)}
         yield seconds["bare"], seconds["ours"]
 
 
-def figures(asked: argparse.Namespace) -> Iterator[str]:
-    """A line a round, and the ratios."""
+def figures(options: argparse.Namespace) -> Iterator[str]:
+    """Yield a line for each round, and the ratios."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {asked.threads} threads"
-    size = f"{asked.samples} samples, batches of {asked.batch}"
-    yield f"torch {torch.__version__}, {where}, {size}, {asked.clock} clock"
-    train, held = samples(asked.samples, device), samples(128, device)
-    memory = Dataset(train, held, CLASSES, torch.arange(asked.samples))
-    with sharded(train) if asked.shards else nullcontext((memory, 0.0)) as (data, loading):
-        if asked.shards:
-            yield f"fetched from S3 and decoded in {loading:.1f} s, {asked.samples / loading:.0f}/s"
-        for family in asked.families:
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {options.threads} threads"
+    size = f"{options.samples} samples, batches of {options.batch}"
+    yield f"torch {torch.__version__}, {where}, {size}, {options.clock} clock"
+    train, held = samples(options.samples, device), samples(128, device)
+    memory = Dataset(train, held, CLASSES, torch.arange(options.samples))
+    with sharded(train) if options.shards else nullcontext((memory, 0.0)) as (data, loading):
+        if options.shards:
+            yield f"fetched from S3 and decoded in {loading:.1f} s, {options.samples / loading:.0f}/s"
+        for family in options.families:
             found = []
-            for theirs, mine in rounds(asked, family, memory, data, device):
+            for theirs, mine in rounds(options, family, memory, data, device):
                 found.append((theirs, mine))
                 speeds = [len(data.train) / seconds for seconds in found[-1]]
                 yield f"{family}: bare {speeds[0]:.0f}/s, ours {speeds[1]:.0f}/s, {theirs / mine:.3f}"
@@ -164,10 +165,10 @@ def figures(asked: argparse.Namespace) -> Iterator[str]:
                 f"{family}: ratio of the best rounds {best:.3f}; of each, median"
                 f" {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}"
             )
-            if asked.shards:
+            if options.shards:
                 theirs, mine = (statistics.median(one) for one in zip(*found, strict=True))
-                told = [f"{n * theirs / (loading + n * mine):.2f} over {n} epochs" for n in _EPOCHS]
-                yield f"{family}: with fetching and decoding {', '.join(told)}"
+                loaded = [f"{n * theirs / (loading + n * mine):.2f} over {n} epochs" for n in _EPOCHS]
+                yield f"{family}: with fetching and decoding {', '.join(loaded)}"
 
 
 def main() -> None:
@@ -183,13 +184,13 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--shards", action="store_true", help="our samples come from shards in S3")
     parser.add_argument("--log", type=Path, help="also add what is printed to this file")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    torch.set_num_threads(asked.threads)
-    for line in figures(asked):
+    torch.set_num_threads(options.threads)
+    for line in figures(options):
         print(line, flush=True)
-        if asked.log is not None:
-            with asked.log.open("a", encoding="utf-8") as log:
+        if options.log is not None:
+            with options.log.open("a", encoding="utf-8") as log:
                 log.write(line + "\n")
 
 

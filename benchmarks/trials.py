@@ -1,4 +1,4 @@
-"""Trials for benchmarks: each a trainer process of its own, as a pod runs it, and its artifact judged."""
+"""Trials for benchmarks: each runs in a trainer process, as in a pod, and its artifact is tested."""
 
 import json
 import os
@@ -21,9 +21,9 @@ def run(
     parameters: Mapping[str, str], data: Mapping[str, Any], epochs: int, seed: int, directory: Path,
     attempt: int = 0,
 ) -> Report:  # fmt: skip
-    """A whole trial of `epochs` in one rung; artifacts and report are left in `directory`.
+    """Run a complete trial of `epochs` in one rung; artifacts and report stay in `directory`.
 
-    Another attempt in a directory goes on from what the one before has trained.
+    Another attempt in the same directory resumes from the previous one's checkpoint.
     """
     directory = directory.resolve()
     directory.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def run(
 
 
 def test_accuracy(report: Report, inputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Of the trial's ONNX file on a test split that no trial reads, 0 to 1."""
+    """Return the accuracy of the trial's ONNX file on a test split that no trial reads, 0 to 1."""
     (uri,) = [a.uri for a in report.artifacts if a.name == "model.onnx"]
     session = onnxruntime.InferenceSession(uri.removeprefix("file://"), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
@@ -59,13 +59,13 @@ def test_accuracy(report: Report, inputs: NDArray[np.float32], labels: NDArray[n
 
 
 def mean_and_spread(values: list[float]) -> str:
-    """Mean and sample standard deviation, in percent."""
+    """Return mean and sample standard deviation, in percent."""
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{100 * statistics.mean(values):5.1f} ± {100 * spread:.1f}"
 
 
 def tell(lines: Iterable[str], log: Path | None) -> None:
-    """Print each line as it comes, and write it to `log`, which is made anew."""
+    """Print each line as it comes, and write it to `log`, which is overwritten."""
     with log.open("w", encoding="utf-8") if log else nullcontext() as file:
         for line in lines:
             print(line, flush=True)

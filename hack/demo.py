@@ -1,9 +1,10 @@
-"""`make demo`: a real cluster, the operator by its chart, and a real study, from nothing.
+"""`make demo`: start a real cluster, install the chart, and run a real study.
 
-With `CONTEXT=name` an existing cluster is used: then `IMAGE` and `TRAINER_IMAGE` name images that its nodes
-can pull, and `AWS_ENDPOINT_URL_S3`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_REGION` an object
-store that both it and this machine reach. `TRAINER_AWS_ACCESS_KEY_ID` and `TRAINER_AWS_SECRET_ACCESS_KEY` are
-of a second identity, that may read and write the bucket `comptroller` and nothing in `comptroller-ledger`.
+With `CONTEXT=name`, an existing cluster is used. Then `IMAGE` and `TRAINER_IMAGE` must name images that its
+nodes can pull, and `AWS_ENDPOINT_URL_S3`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_REGION` an
+object store that both the cluster and this machine reach. `TRAINER_AWS_ACCESS_KEY_ID` and
+`TRAINER_AWS_SECRET_ACCESS_KEY` belong to a second identity, which may read and write the bucket `comptroller`
+and nothing in `comptroller-ledger`.
 """
 
 import json
@@ -23,10 +24,10 @@ CLUSTER = ROOT / "hack" / "cluster" / "cluster"
 DATA = Path("/usr/share/datasets/fashion-mnist")
 SYSTEM, NAMESPACE, STUDY = "comptroller-system", "demo", "fashion-mnist"
 ARTIFACTS, LEDGER = "comptroller", "comptroller-ledger"
-"""Buckets. Trainers have no key to the second one: whoever can write the ledger can forge it."""
+"""The buckets. Trainers have no key to the second one: an account that can write the ledger can forge it."""
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 PATIENCE = 20 * 60
-"""Seconds the study may take."""
+"""The seconds that the study may take."""
 
 
 def say(text: str) -> None:
@@ -38,10 +39,10 @@ BEGAN = time.monotonic()
 
 
 def run(*command: str | Path, stdin: str | None = None, quiet: bool = False) -> str:
-    """Run a program; its output, where it is wanted.
+    """Run a program and return its output, if `quiet`.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: the program failed.
     """
     words = [str(word) for word in command]
     done = subprocess.run(
@@ -53,7 +54,7 @@ def run(*command: str | Path, stdin: str | None = None, quiet: bool = False) -> 
 
 
 def context(option: str) -> list[str]:
-    """The option of kubectl, helm or comptroller that names the demo's cluster, where it needs naming."""
+    """Return the option of kubectl, helm or comptroller that names the demo's cluster, if needed."""
     return [option, os.environ["CONTEXT"]] if os.environ.get("CONTEXT") else []
 
 
@@ -63,7 +64,7 @@ def kubectl(*words: str, stdin: str | None = None, quiet: bool = False) -> str:
 
 
 def own_cluster() -> dict[str, str]:
-    """Bring up the cluster of this machine and its images; the images by name."""
+    """Start the cluster of this machine with the project's images; return the images by name."""
     run(CLUSTER, "up", "--images")
     for line in run(CLUSTER, "env", quiet=True).splitlines():
         name, value = line.removeprefix("export ").split("=", 1)
@@ -73,7 +74,7 @@ def own_cluster() -> dict[str, str]:
 
 
 def other_cluster() -> dict[str, str]:
-    """The images for a cluster that exists already."""
+    """Return the images for a cluster that already exists."""
     needed = ("IMAGE", "TRAINER_IMAGE", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     if missing := [name for name in needed if not os.environ.get(name)]:
         sys.exit(f"CONTEXT={os.environ['CONTEXT']} needs these variables too: {', '.join(missing)}")
@@ -81,17 +82,17 @@ def other_cluster() -> dict[str, str]:
 
 
 def keys(who: str) -> dict[str, str]:
-    """The keys of the `OPERATOR` or the `TRAINER`; this process's own where there are none apart."""
+    """Return the keys of the `OPERATOR` or the `TRAINER`; without separate keys, this process's own."""
     return {key: os.environ.get(f"{who}_{key}") or os.environ[key] for key in KEYS}
 
 
 def apart() -> bool:
-    """Whether trainers have keys of their own."""
+    """Return whether trainers have keys of their own."""
     return keys("TRAINER") != keys("OPERATOR")
 
 
 def make_buckets(*, own: bool) -> None:
-    """One bucket for data and artifacts and one for the ledger; on our own server, with who may do what."""
+    """Make one bucket for data and artifacts and one for the ledger, with policies on our own server."""
     store = boto3.client("s3")
     for bucket in (ARTIFACTS, LEDGER):
         try:
@@ -106,7 +107,7 @@ def make_buckets(*, own: bool) -> None:
 
 
 def allow(bucket: str, rights: dict[str, tuple[str, ...]]) -> None:
-    """Set the bucket's policy: what each identity may do, and nobody else anything."""
+    """Set the bucket's policy: the rights of each identity, and none for others."""
     statements = [
         {
             "Effect": "Allow",
@@ -121,10 +122,10 @@ def allow(bucket: str, rights: dict[str, tuple[str, ...]]) -> None:
 
 
 def try_to_forge() -> None:
-    """Use a trainer's keys against the ledger, as a hostile image would; they must open nothing.
+    """Use a trainer's keys against the ledger, as a hostile image would; all requests must fail.
 
     Raises:
-        SystemExit: they do.
+        SystemExit: a request succeeded.
     """
     if not apart():
         say("trainers have the operator's keys here, and could forge the ledger: set TRAINER_AWS_*")
@@ -151,7 +152,7 @@ def try_to_forge() -> None:
 
 
 def upload_data() -> None:
-    """Put the four files of Fashion-MNIST where the study reads them."""
+    """Upload the four files of Fashion-MNIST to the study's data address."""
     if not DATA.exists():
         run("apt-get", "install", "-y", "-qq", "dataset-fashion-mnist")
     store = boto3.client("s3")
@@ -161,12 +162,12 @@ def upload_data() -> None:
 
 
 def apply(manifest: dict[str, object]) -> None:
-    """`kubectl apply` of one object."""
+    """Apply one object with `kubectl apply`."""
     kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
 
 
 def credentials(namespace: str, who: str) -> None:
-    """The object store's keys of one identity, as a Secret."""
+    """Return a Secret with one identity's keys of the object store."""
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     secret: dict[str, object] = {
         "apiVersion": "v1",
@@ -178,7 +179,7 @@ def credentials(namespace: str, who: str) -> None:
 
 
 def install(images: dict[str, str]) -> None:
-    """Install the operator by its chart and wait until it is ready."""
+    """Install the operator with its chart and wait until it is ready."""
     credentials(SYSTEM, "OPERATOR")
     operator, trainer = (images[f"comptroller-{name}"].rpartition(":") for name in ("operator", "trainer"))
     values = {
@@ -201,7 +202,7 @@ def install(images: dict[str, str]) -> None:
 
 
 def watch() -> None:
-    """Show the study until it is over."""
+    """Show the study until it has ended."""
     shown = ""
     while time.monotonic() - BEGAN < PATIENCE + INSTALLED:
         table = kubectl("-n", NAMESPACE, "get", "studies,trials", "--no-headers", quiet=True)
@@ -225,7 +226,7 @@ INSTALLED = 0.0
 
 
 def show() -> None:
-    """The last screen: trials, front, spending, ledger."""
+    """Print the last screen: trials, front, spending, ledger."""
     study = json.loads(kubectl("-n", NAMESPACE, "get", "study", STUDY, "-o", "json", quiet=True))
     comptroller = Path(sys.executable).parent / "comptroller"
     where = ["-n", NAMESPACE, *context("--context")]
@@ -240,7 +241,7 @@ def show() -> None:
 
 
 def main() -> None:
-    """Everything, in order."""
+    """Run the demo."""
     global INSTALLED  # noqa: PLW0603  (the one clock of a script)
     images = other_cluster() if os.environ.get("CONTEXT") else own_cluster()
     say("the cluster is up")

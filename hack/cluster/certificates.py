@@ -16,7 +16,7 @@ DAYS = "3650"
 
 @dataclass(frozen=True)
 class Certificate:
-    """Who it is for, and which names it serves under."""
+    """The subject of a certificate, and the names for which it is valid."""
 
     name: str
     subject: str
@@ -42,7 +42,7 @@ KUBECONFIGS = ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy
 
 
 def make(paths: Paths) -> None:
-    """Make what is missing of the keys, the certificates and the kubeconfigs."""
+    """Make the missing keys, certificates and kubeconfigs."""
     where = paths.certificates
     where.mkdir(parents=True, exist_ok=True)
     where.chmod(0o700)
@@ -98,10 +98,10 @@ def _sign(where: Path, certificate: Certificate) -> None:
 
 
 def _kubeconfig(paths: Paths, name: str) -> None:
-    """A kubeconfig that carries its keys, so that it can be copied elsewhere on this machine."""
+    """Return a kubeconfig that contains its keys, so that it can be copied elsewhere on this machine."""
     where = paths.certificates
     path = paths.kubeconfig if name == "admin" else where / f"{name}.kubeconfig"
-    # JSON is YAML.
+    # JSON is valid YAML.
     text = json.dumps(
         {
             "apiVersion": "v1",

@@ -29,21 +29,21 @@ CNI_PROGRAMS = "/usr/lib/cni"
 
 @dataclass(frozen=True)
 class Component:
-    """One program that runs on."""
+    """One program that runs until it is stopped."""
 
     name: str
     command: tuple[str, ...]
     healthy: Callable[[], bool]
     ports: tuple[tuple[str, int], ...] = ()
-    """Addresses it listens at, which must be free before it starts."""
+    """The addresses at which it listens, which must be free before it starts."""
 
 
 def answers(url: str, certificates: Path | None = None) -> bool:
-    """Whether an HTTP health endpoint says that all is well."""
+    """Return whether an HTTP health endpoint reports that all is well."""
     context = None
     if url.startswith("https"):
         context = ssl.create_default_context()
-        # Health endpoints on loopback are served under certificates made at each start.
+        # Health endpoints on loopback use certificates that are made at each start.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         if certificates is not None:
@@ -56,7 +56,7 @@ def answers(url: str, certificates: Path | None = None) -> bool:
 
 
 def _DIRECT(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:  # noqa: N802
-    """An opener that asks no proxy."""
+    """Return an opener that uses no proxy."""
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if context is not None:
         handlers.append(urllib.request.HTTPSHandler(context=context))
@@ -64,7 +64,7 @@ def _DIRECT(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:  #
 
 
 def components(paths: Paths) -> list[Component]:
-    """All of them, in the order in which they start."""
+    """Return all components, in the order in which they start."""
     return [
         _etcd(paths),
         _apiserver(paths),
@@ -96,7 +96,7 @@ def _etcd(paths: Paths) -> Component:
             "--auto-compaction-mode=periodic",
             "--auto-compaction-retention=1h",
             "--log-level=warn",
-            # The cluster is for tests: what a power cut loses is made again.
+            # The cluster is for tests: data lost in a power cut are made again.
             "--unsafe-no-fsync",
         ),
         lambda: answers(f"{ETCD}/health"),
@@ -214,7 +214,7 @@ def _kube_proxy(paths: Paths) -> Component:
 
 
 def configure(paths: Paths, pause_image: str) -> set[str]:
-    """Write the configuration files that are not as they should be. JSON is YAML.
+    """Write the configuration files that differ from the desired ones, as JSON, which is valid YAML.
 
     Returns:
         The components whose configuration changed.
@@ -229,7 +229,7 @@ def configure(paths: Paths, pause_image: str) -> set[str]:
     }
     changed = set()
     for name, (component, content) in files.items():
-        # kube-proxy ends when its file is written, even with the same content.
+        # kube-proxy exits when its file is written, even with the same content.
         if not (where / name).exists() or (where / name).read_text() != content:
             (where / name).write_text(content)
             changed.add(component)
@@ -281,7 +281,7 @@ def _kubelet_configuration(paths: Paths) -> dict[str, object]:
         "cgroupRoot": f"/{CGROUP}",
         "failSwapOn": False,
         "podLogsDir": str(paths.state / "pod-logs"),
-        # Images are put here by `cluster images`, and nothing could pull them again.
+        # `cluster images` loads the images, and nothing could pull them again.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "200Mi", "nodefs.available": "1Gi", "imagefs.available": "1Gi"},
         "nodeStatusUpdateFrequency": "10s",
@@ -300,7 +300,7 @@ def _kube_proxy_configuration(paths: Paths) -> dict[str, object]:
         "clusterCIDR": POD_RANGE,
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
-        # Zero leaves the kernel's settings alone, which a container or a small VM may not change.
+        # Zero keeps the kernel's settings, which a container or a small VM may not change.
         "conntrack": {
             "maxPerCore": 0,
             "min": 0,

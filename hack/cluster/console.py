@@ -1,4 +1,4 @@
-"""What the person sees: numbered steps with their times, and errors that say the way out."""
+"""The output for users: numbered steps with their times, and errors that name the way out."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from pathlib import Path
 
 
 class ClusterError(Exception):
-    """Something a person has to do something about; the message says what."""
+    """A problem that a user has to solve; the message describes it."""
 
 
 @dataclass
 class Console:
-    """Numbered steps on standard error; standard output is for what a program reads."""
+    """Numbered steps on standard error; standard output is for programs."""
 
     total: int = 0
     _number: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         with self._lock:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
-        """A step that takes time: says that it begins, and how long it took."""
+        """Print the beginning of a step that takes time, and its duration at the end."""
         with self._lock:
             self._number += 1
             label = f"[{self._number}/{max(self.total, self._number)}]"
@@ -46,7 +46,7 @@ class Console:
 
 
 class Step:
-    """A step under way."""
+    """A step that is in progress."""
 
     def __init__(self, console: Console, label: str) -> None:
         self._console = console
@@ -60,11 +60,11 @@ class Step:
         return time.monotonic() - self._began
 
     def note(self, text: str) -> None:
-        """A line about this step."""
+        """Print a line about this step."""
         self._console.say(f"{self._label}   {text}")
 
     def progress(self, text: str, every: float = 15.0) -> None:
-        """A line about how far this step is, at most one in `every` seconds."""
+        """Print a line about the progress of this step, at most one in `every` seconds."""
         now = time.monotonic()
         if now - self._spoke >= every:
             self._spoke = now
@@ -84,14 +84,14 @@ def run(
 
     Args:
         command: The program and its arguments.
-        log: Where to keep all it printed as well.
+        log: A file that gets a copy of the output.
         environment: The whole environment; by default this process's own.
-        directory: Where to run it.
-        stdin: What it reads.
+        directory: The working directory.
+        stdin: The program's standard input.
         on_line: Called with each line as it is printed.
 
     Raises:
-        ClusterError: It is not installed, or it failed; with the end of what it printed.
+        ClusterError: The program is not installed, or it failed; with the end of its output.
     """
     arguments = [str(part) for part in command]
     try:
@@ -140,7 +140,7 @@ def wait_for(
     """Wait until `condition` holds.
 
     Raises:
-        ClusterError: It did not within `seconds`; says `what` was awaited and the `hint`.
+        ClusterError: The condition did not hold within `seconds`; the message has `what` and the `hint`.
     """
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,4 +1,4 @@
-"""The node's image store: what is in it, and how an image gets there."""
+"""The node's image store: its content, and how images are loaded."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def ctr(paths: Paths, *arguments: str, stdin: str | None = None) -> str:
 
 
 def present(paths: Paths) -> set[str]:
-    """The references of the images that the node has."""
+    """Return the references of the images that the node has."""
     return set(ctr(paths, "images", "list", "-q").split())
 
 
 def digest(content: bytes) -> str:
-    """As OCI writes it."""
+    """Return the platform in OCI's notation."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def archive(reference: str, manifest: bytes, blobs: list[bytes]) -> bytes:
-    """An OCI archive of one image.
+    """Return an OCI archive of one image.
 
     Args:
-        reference: The name that it gets.
+        reference: The name of the image.
         manifest: Its manifest.
-        blobs: What the manifest refers to, in full or in part.
+        blobs: The blobs that the manifest refers to, all or some.
     """
     index = {
         "schemaVersion": 2,
@@ -59,7 +59,7 @@ def archive(reference: str, manifest: bytes, blobs: list[bytes]) -> bytes:
 
 
 def load(paths: Paths, content: bytes) -> None:
-    """Put the image of an OCI archive into the store and unpack it."""
+    """Load the image of an OCI archive into the store and unpack it."""
     command = ["ctr", "--address", str(paths.socket), "--namespace", "k8s.io", "images", "import", "-"]
     done = subprocess.run(command, input=content, capture_output=True, check=False)
     if done.returncode != 0:
@@ -68,7 +68,7 @@ def load(paths: Paths, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class StaticImage:
-    """An image of one program that needs nothing else."""
+    """An image with one program that needs nothing else."""
 
     name: str
     program: Path
@@ -76,12 +76,12 @@ class StaticImage:
 
     @property
     def reference(self) -> str:
-        """Its name with a tag that stands for the program's build."""
+        """Return its name, with a tag that identifies the program's build."""
         tag = hashlib.sha256(f"{self.program.resolve()} {self.user}".encode()).hexdigest()[:12]
         return f"localhost/{self.name}:{tag}"
 
     def ensure(self, paths: Paths) -> None:
-        """Put it into the node's store unless it is there."""
+        """Load the image into the node's store unless it is there."""
         if self.reference not in present(paths):
             load(paths, self._archive())
 

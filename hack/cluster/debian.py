@@ -1,4 +1,4 @@
-"""What the cluster takes from Debian."""
+"""The Debian packages that the cluster needs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NODE_PACKAGES = (
 )
 IMAGE_PACKAGES = (
     "buildah",  # builds the images from the Dockerfile
-    "mmdebstrap",  # makes the image they start from
+    "mmdebstrap",  # makes the base image
 )
 
 
 def missing(packages: tuple[str, ...]) -> list[str]:
-    """Those of `packages` that are not installed."""
+    """Return those of `packages` that are not installed."""
     if shutil.which("dpkg-query") is None:
         raise ClusterError("This needs Debian or Ubuntu (dpkg): it installs containerd, buildah and others.")
     found = subprocess.run(
@@ -38,7 +38,7 @@ def missing(packages: tuple[str, ...]) -> list[str]:
 
 
 def install(packages: tuple[str, ...], console: Console) -> None:
-    """Install what is missing of `packages`.
+    """Install those of `packages` that are missing.
 
     Raises:
         ClusterError: A package could not be installed.
@@ -50,7 +50,7 @@ def install(packages: tuple[str, ...], console: Console) -> None:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
         apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
         try:
-            # An old list may still know the package; the install says whether it does.
+            # An outdated list may still have the package; the installation shows whether it does.
             subprocess.run([*apt, "update"], capture_output=True, check=False, env=environment)
             run([*apt, "install", "-y", "--no-install-recommends", *wanted], environment=environment)
         except ClusterError as error:

@@ -1,7 +1,7 @@
-"""Builds the project's images with its Dockerfile and hands them to the node.
+"""Build the project's images with its Dockerfile and load them into the node.
 
-An image's tag is a hash of all that goes into it, so an image that exists is never
-built again. Its dependencies are a layer that changes only with the lock file.
+An image's tag is a hash of all its inputs, so an image that exists is never built again. Its dependencies
+are a layer that changes only with the lock file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from containerd import present
 from settings import Paths
 
 CODE = {"comptroller-operator": ("crds", "operator"), "comptroller-trainer": ("crds", "trainer")}
-"""The images, and the directories whose code is in them."""
+"""The images, and the directories of their code."""
 COMMON = (
     "Dockerfile",
     ".dockerignore",
@@ -43,7 +43,7 @@ CERTIFICATES = Path("/etc/ssl/certs")
 
 
 def references(paths: Paths) -> dict[str, str]:
-    """The name and tag of each image that these sources make."""
+    """Return the name and tag of each image of these sources."""
     return {name: f"localhost/{name}:{_content(paths, directories)}" for name, directories in CODE.items()}
 
 
@@ -63,7 +63,7 @@ def _content(paths: Paths, directories: tuple[str, ...]) -> str:
 
 
 def listed(paths: Paths) -> dict[str, str]:
-    """The images that were handed to the node last."""
+    """Return the images that were loaded into the node last."""
     try:
         found: dict[str, str] = json.loads(paths.image_list.read_text())
     except FileNotFoundError:
@@ -72,7 +72,7 @@ def listed(paths: Paths) -> dict[str, str]:
 
 
 def built(paths: Paths) -> bool:
-    """Whether all images of these sources are built."""
+    """Return whether all images of these sources are built."""
     return set(references(paths).values()) <= snapshots.stored(paths)
 
 
@@ -96,7 +96,7 @@ def build(paths: Paths, console: Console) -> dict[str, str]:
 
 
 def deliver(paths: Paths, console: Console, wanted: dict[str, str]) -> None:
-    """Make the images known to the node's containerd, and write their references down."""
+    """Load the images into the node's containerd, and write their references to a file."""
     todo = [reference for reference in wanted.values() if reference not in present(paths)]
     if todo:
         with console.step(f"Images to the node: {', '.join(todo)}"):
@@ -108,7 +108,7 @@ def deliver(paths: Paths, console: Console, wanted: dict[str, str]) -> None:
 
 
 def _base(paths: Paths, step: Step) -> str:
-    """A Debian with Python, for `BASE_IMAGE`: no registry is asked for one."""
+    """Make a Debian with Python for `BASE_IMAGE`, without a registry."""
     tag = hashlib.sha256(" ".join(BASE_RECIPE).encode()).hexdigest()[:12]
     reference = f"localhost/comptroller-base:{tag}"
     if reference in snapshots.stored(paths):
@@ -136,7 +136,7 @@ def _build(paths: Paths, base: str, name: str, reference: str, step: Step, title
     (settings / "pip.conf").write_text(f"[global]\ncert = {bundle}\ndisable-pip-version-check = true\n")
     (settings / "uv.toml").write_text("native-tls = true\n")
     mounts = {
-        # The machine's certificates: a registry may be behind an authority of the site's own.
+        # The machine's certificates: a registry may use a certificate authority of the site.
         CERTIFICATES: "/etc/ssl/certs:ro",
         settings / "pip.conf": "/etc/pip.conf:ro",
         settings / "uv.toml": "/etc/uv/uv.toml:ro",
@@ -169,9 +169,9 @@ def _build(paths: Paths, base: str, name: str, reference: str, step: Step, title
 
 
 def _share_downloads(paths: Paths) -> None:
-    """Let the builds' cache of downloads be the one of uv on this machine.
+    """Let the builds use uv's download cache of this machine.
 
-    Several GB of wheels that a developer's environment has are then not fetched again.
+    Several GB of wheels that a developer's environment has are then not downloaded again.
     """
     shared = Path(os.environ.get("UV_CACHE_DIR") or paths.cache.parent / "uv")
     shared.mkdir(parents=True, exist_ok=True)

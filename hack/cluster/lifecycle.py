@@ -1,4 +1,4 @@
-"""Brings the cluster up, down, and says how it is."""
+"""Start and stop the cluster, and report its state."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ DISK_NODE = 6
 DISK_IMAGES = 24
 _KUBELET_TRIES = 20
 _PORT_PATIENCE = 15
-"""Seconds that a program which has just ended may take to let go of its ports."""
+"""The seconds for which a program that has just ended may still occupy its ports."""
 
 
 def pause(paths: Paths) -> StaticImage:
-    """The image that holds a pod's namespaces."""
+    """The image of the container that holds a pod's namespaces."""
     return StaticImage("comptroller-pause", paths.programs / "pause")
 
 
@@ -45,21 +45,21 @@ class Cluster:
     console: Console
 
     def daemon(self, component: Component) -> Daemon:
-        """The process of a component."""
+        """Return the process of a component."""
         return Daemon(component.name, self.paths.processes, self.paths.logs / f"{component.name}.log")
 
     def component(self, name: str) -> Component:
-        """The component of that name."""
+        """Return the component with that name."""
         found = {component.name: component for component in components(self.paths)}
         if name not in found:
             raise ClusterError(f"There is no {name}; there are {', '.join(found)}")
         return found[name]
 
     def up(self, *, with_images: bool) -> None:
-        """Install, build, start and wait; repairs what is dead and leaves alone what runs.
+        """Install, build, start and wait; restart what is dead and keep what runs.
 
         Raises:
-            ClusterError: What failed, and the way out.
+            ClusterError: The part that failed, and the way out.
         """
         self.console.total = 5 + with_images
         require_root()
@@ -68,7 +68,7 @@ class Cluster:
         debian.install(packages, self.console)
         self.paths.logs.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1) as pool:
-            # Compiling wants the cores and building images mostly the network and the disk.
+            # Compiling needs the cores, and building images mostly the network and the disk.
             building = pool.submit(images.build, self.paths, self.console) if with_images else None
             binaries.build(self.paths, self.console)
             self._start_node()
@@ -96,7 +96,7 @@ class Cluster:
             objectstore.wait(self.paths)
 
     def start(self, component: Component) -> bool:
-        """Start a component and wait until it is healthy; False when it ran already."""
+        """Start a component and wait until it is healthy; return False if it already ran."""
         daemon = self.daemon(component)
         if daemon.outdated(component.command):
             daemon.end()
@@ -110,17 +110,17 @@ class Cluster:
         return True
 
     def _tries(self, component: Component) -> Iterator[int]:
-        """The kubelet ends where containerd listens and is not ready yet, and expects to be started again."""
+        """Start the kubelet again if it exits because containerd listens but is not ready yet."""
         tries = _KUBELET_TRIES if component.name == "kubelet" else 1
         for attempt in range(tries):
             if attempt:
                 if self.daemon(component).pid() is not None:
-                    return  # it runs, and is not well
+                    return  # the kubelet runs but is unhealthy
                 time.sleep(1)
             yield attempt
 
     def _begin(self, daemon: Daemon, component: Component) -> bool:
-        """Start it; whether it became healthy."""
+        """Start a component; return whether it became healthy."""
         if component.name == "containerd":
             self.paths.socket.unlink(missing_ok=True)
         environment = {
@@ -136,10 +136,10 @@ class Cluster:
         return daemon.pid() is not None
 
     def _set_etcd_aside_when_broken(self, daemon: Daemon, component: Component) -> None:
-        """Start etcd; when a crash of the machine broke its files, start it with none.
+        """Start etcd; if a crash of the machine damaged its files, start with empty ones.
 
-        It does not wait for the disk, so a power cut may break its files. A killed
-        process does not, so files written in this boot are never set aside.
+        This etcd does not wait for the disk, so a power cut may damage its files. A killed process does not
+        damage them, so files written since the boot are never set aside.
         """
         data = self.paths.state / "etcd"
         marker = self.paths.state / "etcd.boot"
@@ -157,16 +157,16 @@ class Cluster:
         marker.write_text(boot_id())
 
     def stop(self, component: Component) -> bool:
-        """Stop a component; False when it did not run."""
+        """Stop a component; return False if it did not run."""
         return self.daemon(component).end()
 
     def down(self, *, purge: bool) -> None:
-        """Stop everything, and leave the machine as it was but for the state directory."""
+        """Stop everything, and restore the machine except for the state directory."""
         require_root()
         self.console.total = 1
         with self.console.step("Down") as step:
             order = [component.name for component in components(self.paths)]
-            # The kubelet first, or it would start again what ends.
+            # The kubelet stops first, since it would restart what ends.
             for name in sorted(order, key=lambda name: (name != "kubelet", name == "etcd")):
                 self.stop(self.component(name))
             node.remove_groups()
@@ -185,7 +185,7 @@ class Cluster:
         return run([*kubectl, *arguments], stdin=stdin)
 
     def ready(self) -> bool:
-        """Whether the node says that it is ready."""
+        """Return whether the node reports that it is ready."""
         try:
             found = json.loads(self.kubectl("get", "node", NODE, "-o", "json", "--request-timeout=5s"))
         except (ClusterError, ValueError):
@@ -196,7 +196,7 @@ class Cluster:
         )
 
     def gpus(self, count: int) -> None:
-        """Advertise GPUs that are not there, so that their scheduling can be tested."""
+        """Advertise GPUs that do not exist, so that their scheduling can be tested."""
         patch = {"status": {"capacity": {"nvidia.com/gpu": str(count)}}}
         self.kubectl("patch", "node", NODE, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
         wait_for("The kubelet's answer", lambda: self._allocatable_gpus() == count, seconds=60)
@@ -206,7 +206,7 @@ class Cluster:
         return int(found["status"]["allocatable"].get("nvidia.com/gpu", 0))
 
     def status(self) -> dict[str, object]:
-        """How each part is, and whether all is well."""
+        """Return the state of each part, and whether all are healthy."""
         parts: list[dict[str, object]] = []
         for component in components(self.paths):
             pid = self.daemon(component).pid()
@@ -230,7 +230,11 @@ class Cluster:
         return {"healthy": well, **found}
 
     def _require_free(self, component: Component) -> None:
-        """Raises ClusterError when an address that the component listens at is taken."""
+        """Check that the addresses of a component are free.
+
+        Raises:
+            ClusterError: An address is taken.
+        """
         for address, port in component.ports:
             deadline = time.monotonic() + _PORT_PATIENCE
             while not _free(address, port):
@@ -245,7 +249,11 @@ class Cluster:
                 time.sleep(0.2)
 
     def _require_disk(self, *, with_images: bool) -> None:
-        """Raises ClusterError when too little is free for what is still to be made."""
+        """Check that there is enough disk space for what is still to be built.
+
+        Raises:
+            ClusterError: There is too little.
+        """
         need = 1
         if not (binaries.directory(self.paths) / "versitygw").exists():
             need += DISK_NODE
@@ -272,6 +280,10 @@ def _free(address: str, port: int) -> bool:
 
 
 def require_root() -> None:
-    """Raises ClusterError unless this runs as root."""
+    """Check that this process runs as root.
+
+    Raises:
+        ClusterError: It does not.
+    """
     if os.geteuid() != 0:
         raise ClusterError("A node mounts, makes network links and starts containers: run this as root.")

@@ -1,4 +1,4 @@
-"""What the machine's kernel holds for the cluster: groups, bridge, packet rules, mounts."""
+"""The kernel objects of the cluster: control groups, bridge, packet rules, mounts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ CGROUPS = Path("/sys/fs/cgroup")
 KUBELET_CHAIN = re.compile(r"\bKUBE-(FIREWALL|KUBELET-CANARY|IPTABLES-HINT)\b")
 SETTINGS = {
     "net/ipv4/ip_forward": "1",
-    # Replies of pods to pods over a service's address must pass the packet rules.
+    # Replies of pods to pods through a service's address must pass the packet rules.
     "net/bridge/bridge-nf-call-iptables": "1",
     "fs/inotify/max_user_instances": "8192",
 }
 
 
 def _hierarchies() -> list[Path]:
-    """The roots of the control group trees: one with cgroup v2, one a controller with v1."""
+    """Return the roots of the control group trees: one with cgroup v2, one per controller with v1."""
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
     found = [path for path in sorted(CGROUPS.iterdir()) if not path.is_symlink()]
@@ -39,12 +39,12 @@ def _groups() -> list[Path]:
 FIRST = {"cpu.shares": "8192", "cpu.weight": "800"}
 """Eight times the usual share of the cores, in control groups of version 1 and 2.
 
-The cluster's leases end by the clock, however busy the machine is with other work.
+Leases end by the clock, even when the machine is busy with other work.
 """
 
 
 def make_groups() -> list[Path]:
-    """Make the cluster's control groups and return those that its own programs belong in."""
+    """Make the cluster's control groups and return those for its own programs."""
     if not CGROUPS.is_dir() or not _hierarchies():
         raise ClusterError(f"No control groups at {CGROUPS}: Kubernetes cannot run here.")
     programs = []
@@ -54,7 +54,7 @@ def make_groups() -> list[Path]:
             for parent in (CGROUPS, group):
                 wanted = (parent / "cgroup.controllers").read_text().split()
                 (parent / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in wanted))
-        # A cpuset without cores and memory takes no process.
+        # A cpuset without cores and memory accepts no process.
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (group / name).exists() and not (group / name).read_text().strip():
                 (group / name).write_text((group.parent / name).read_text())
@@ -75,7 +75,7 @@ def _put_first(group: Path) -> None:
 
 
 def members() -> set[int]:
-    """The ids of all processes in the cluster's control groups."""
+    """Return the ids of all processes in the cluster's control groups."""
     found: set[int] = set()
     for group in _groups():
         for listing in group.rglob("cgroup.procs"):
@@ -87,7 +87,7 @@ def members() -> set[int]:
 
 
 def remove_groups(seconds: float = 20.0) -> None:
-    """Kill what is left in the cluster's control groups, then remove them."""
+    """Kill all processes in the cluster's control groups, then remove the groups."""
     deadline = time.monotonic() + seconds
     while left := members():
         for pid in left:
@@ -108,8 +108,8 @@ def remove_groups(seconds: float = 20.0) -> None:
 
 
 def set_up_network() -> None:
-    """The bridge with the node's address, forwarding, and the way out for pods."""
-    if shutil.which("modprobe"):  # a kernel without modules has what it has
+    """Set up the bridge with the node's address, forwarding, and the route out for pods."""
+    if shutil.which("modprobe"):  # a kernel without modules has everything built in
         for module in ("br_netfilter", "overlay"):
             subprocess.run(["modprobe", module], capture_output=True, check=False)
     for name, value in SETTINGS.items():
@@ -121,7 +121,7 @@ def set_up_network() -> None:
     if f" {NODE_ADDRESS}/" not in run(["ip", "-o", "address", "show", "dev", BRIDGE]):
         run(["ip", "address", "add", f"{NODE_ADDRESS}/{POD_RANGE.rpartition('/')[2]}", "dev", BRIDGE])
     run(["ip", "link", "set", BRIDGE, "up"])
-    # What no rule takes in for a service must not leave this machine by the default route.
+    # Packets that no service rule matches must not leave this machine by the default route.
     run(["ip", "route", "replace", SERVICE_RANGE, "dev", BRIDGE, "src", NODE_ADDRESS])
     for rule in _rules():
         table, chain, *match = rule
@@ -140,7 +140,7 @@ def _rules() -> list[list[str]]:
 
 
 def remove_network(paths: Paths) -> None:
-    """Remove the packet rules, kube-proxy's too, and the bridge with what hangs on it."""
+    """Remove the packet rules, including kube-proxy's, and the bridge with its interfaces."""
     if shutil.which("iptables"):
         for table, chain, *match in _rules():
             delete = ["iptables", "-w", "-t", table, "-D", chain, *match]
@@ -158,7 +158,7 @@ def remove_network(paths: Paths) -> None:
 
 
 def _remove_kubelet_rules() -> None:
-    """Remove the chains that a kubelet makes and nothing of its own removes."""
+    """Remove the chains that a kubelet makes and never removes."""
     for command in ("iptables", "ip6tables"):
         if shutil.which(command) is None:
             continue
@@ -166,7 +166,7 @@ def _remove_kubelet_rules() -> None:
         for table in ("filter", "nat", "mangle"):
             listed = subprocess.run([*base, table, "-S"], capture_output=True, text=True, check=False).stdout
             kept = [line.split() for line in listed.splitlines() if KUBELET_CHAIN.search(line)]
-            # First what jumps to them, then what is in them, then they themselves.
+            # First the rules that jump to the chains, then their content, then the chains.
             for rule in (words for words in kept if words[0] == "-A" and not KUBELET_CHAIN.match(words[1])):
                 subprocess.run([*base, table, "-D", *rule[1:]], capture_output=True, check=False)
             chains = [words[1] for words in kept if words[0] == "-N"]
@@ -176,12 +176,12 @@ def _remove_kubelet_rules() -> None:
 
 
 def has_bridge() -> bool:
-    """Whether the node's bridge is there."""
+    """Return whether the node's bridge exists."""
     return any(name == BRIDGE for _, name in socket.if_nameindex())
 
 
 def mounts(paths: Paths) -> list[str]:
-    """What is mounted below the cluster's directories, innermost first."""
+    """Return the mounts below the cluster's directories, innermost first."""
     roots = (f"{paths.state}/", f"{paths.run}/")
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     decoded = [re.sub(r"\\(\d{3})", lambda code: chr(int(code[1], 8)), point) for point in points]
@@ -189,7 +189,7 @@ def mounts(paths: Paths) -> list[str]:
 
 
 def unmount(paths: Paths) -> None:
-    """Unmount all of it."""
+    """Unmount all of them."""
     for point in mounts(paths):
         subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
     if left := mounts(paths):

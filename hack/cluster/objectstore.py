@@ -16,9 +16,9 @@ from settings import S3_ADDRESS, S3_NAMESPACE, S3_PORT, S3_REGION, Paths
 USER = 65532
 
 ROOT, OPERATOR, TRAINER = "root", "operator", "trainer"
-"""Who has keys: whoever runs the cluster; the ledger's writer; and what runs in trainer pods.
+"""The identities with keys: the cluster's administrator, the ledger's writer, and the trainer pods.
 
-The last two can do nothing until a bucket's policy names them.
+The last two have no rights until a bucket's policy names them.
 """
 
 
@@ -28,12 +28,12 @@ def image(paths: Paths) -> StaticImage:
 
 
 def endpoint() -> str:
-    """Where the server is, from the node and from pods."""
+    """Return the server's address, for the node and for pods."""
     return f"http://{S3_ADDRESS}:{S3_PORT}"
 
 
 def credentials(paths: Paths, who: str = ROOT) -> dict[str, str]:
-    """The keys of one identity, made at the first call. A policy names an identity by its access key."""
+    """Return the keys of one identity, made at the first call. Policies name identities by access key."""
     path = paths.state / ("s3-credentials.json" if who == ROOT else f"s3-{who}.json")
     if not path.exists():
         path.touch(mode=0o600)
@@ -45,7 +45,7 @@ def credentials(paths: Paths, who: str = ROOT) -> dict[str, str]:
 
 
 def environment(paths: Paths) -> dict[str, str]:
-    """What a client needs to know, as the usual environment variables; and the keys of the other two."""
+    """Return the environment variables for clients, and the keys of the other two identities."""
     found = {
         "COMPTROLLER_S3_ENDPOINT": endpoint(),
         "AWS_ENDPOINT_URL_S3": endpoint(),
@@ -71,7 +71,7 @@ def deploy(paths: Paths) -> None:
 
 
 def wait(paths: Paths) -> None:
-    """Wait until it answers at its address, and knows its users."""
+    """Wait until the server answers at its address, and knows its users."""
     kubectl = f"{paths.programs / 'kubectl'} --kubeconfig {paths.kubeconfig}"
     wait_for(
         f"The S3 server at {endpoint()}",
@@ -83,7 +83,7 @@ def wait(paths: Paths) -> None:
 
 
 def _has_users(paths: Paths) -> bool:
-    """Tell the server of the users that it does not know; False where it cannot be asked now."""
+    """Create the users that the server does not have; return False if the server does not answer now."""
     keys = credentials(paths)
     admin = [
         paths.programs / "versitygw", "admin",
@@ -102,15 +102,15 @@ def _has_users(paths: Paths) -> bool:
 
 
 def reachable() -> bool:
-    """Whether the server says that it is well.
+    """Return whether the server reports that it is healthy.
 
-    Without the node's bridge nothing is asked: the address would be another network's.
+    Without the node's bridge there is no request: the address would belong to another network.
     """
     return node.has_bridge() and answers(f"{endpoint()}/healthz")
 
 
 def _directories(paths: Paths) -> dict[str, Path]:
-    """What the server keeps, by where its pod has it."""
+    """Return the server's files, by their paths in its pod."""
     return {"data": paths.state / "s3", "users": paths.state / "s3-users"}
 
 
@@ -149,7 +149,7 @@ def _objects(paths: Paths) -> list[dict[str, object]]:
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": named,
-            # There is no cluster DNS: the address itself is what clients are told.
+            # There is no cluster DNS, so clients get the address itself.
             "spec": {"clusterIP": S3_ADDRESS, "selector": labels, "ports": [{"port": S3_PORT}]},
         },
         {

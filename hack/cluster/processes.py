@@ -1,7 +1,7 @@
-"""Processes that outlive this one, known by their id and the moment they began.
+"""Processes that outlive this one, identified by their id and start time.
 
-An id alone may belong to another process after a crash or a reboot; an id with the
-start time (in clock ticks since boot) and the boot's own id belongs to one process only.
+After a crash or a reboot, an id may belong to another process. An id with the start time (in clock ticks
+since boot) and the boot's own id belongs to one process only.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """The id of this boot of the machine."""
+    """Return the id of this boot of the machine."""
     return BOOT.read_text().strip()
 
 
 def start_time(pid: int) -> str | None:
-    """When process `pid` began, in clock ticks since boot; None when it is gone or a zombie."""
+    """Return the start of process `pid` in clock ticks since boot, or None if it is gone or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -47,7 +47,7 @@ class Daemon:
         return self.files / f"{self.name}.json"
 
     def pid(self) -> int | None:
-        """Its process id when it runs, else None."""
+        """Return the process id if the process runs, else None."""
         try:
             record = json.loads(self.record.read_text())
         except (FileNotFoundError, ValueError):
@@ -57,7 +57,7 @@ class Daemon:
         return int(record["pid"])
 
     def outdated(self, command: Sequence[str]) -> bool:
-        """Whether it runs, but as another program or with other arguments than this."""
+        """Return whether the process runs, but as another program or with other arguments."""
         pid = self.pid()
         if pid is None:
             return False
@@ -69,11 +69,11 @@ class Daemon:
             return True
 
     def begin(self, command: Sequence[str], cgroups: Sequence[Path], environment: dict[str, str]) -> None:
-        """Start it in a session of its own, below the cluster's control groups."""
+        """Start the process in its own session, below the cluster's control groups."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.files.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            # The shell joins the groups before it becomes the program, so that no child can escape.
+            # The shell joins the groups before it becomes the program, so no child can escape.
             joins = "".join(f'echo $$ > "{group}/cgroup.procs"; ' for group in cgroups)
             process = subprocess.Popen(
                 ["/bin/sh", "-c", f'{joins}exec "$@"', "sh", *command],
@@ -91,13 +91,13 @@ class Daemon:
         partial.replace(self.record)
 
     def end(self, grace: float = 4.0) -> bool:
-        """Ask it to end, then make it; False when it was not running."""
+        """Send SIGTERM, and SIGKILL if needed; return False if the process was not running."""
         pid = self.pid()
         if pid is None:
             self.record.unlink(missing_ok=True)
             return False
         try:
-            # A file descriptor of the process cannot come to mean another one.
+            # A process's file descriptor cannot come to refer to another process.
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
             return False
@@ -123,7 +123,7 @@ class Daemon:
         return True
 
     def tail(self, lines: int = 15) -> str:
-        """The end of its log."""
+        """Return the end of the log."""
         try:
             with self.log.open("rb") as log:
                 log.seek(max(0, self.log.stat().st_size - 20_000))
@@ -133,5 +133,5 @@ class Daemon:
         return "\n".join(text.splitlines()[-lines:])
 
     def failure(self, what: str) -> ClusterError:
-        """An error that shows the end of the log."""
+        """Return an error that shows the end of the log."""
         return ClusterError(f"{self.name} {what}. The end of {self.log}:\n{self.tail()}")

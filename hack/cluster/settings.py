@@ -1,4 +1,4 @@
-"""Where things are, which addresses they have, and what is pinned."""
+"""The cluster's directories, addresses and pinned versions."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KUBERNETES = "v1.34.4"
-"""The version of `k8s.io/kubernetes` in `binaries/go.mod`; a test of `binaries.py` holds the two together."""
+"""The version of `k8s.io/kubernetes` in `binaries/go.mod`; a test of `binaries.py` compares the two."""
 
 NODE = "comptroller"
 NODE_CLASS = "cpu-small"
 BRIDGE = "comptroller0"
 NODE_ADDRESS = "10.244.0.1"
-"""The bridge's own address is the node's, so that a change of the machine's network changes nothing here."""
+"""The bridge's address is the node's, so a change of the machine's network changes nothing here."""
 POD_RANGE = "10.244.0.0/24"
 SERVICE_RANGE = "10.96.0.0/16"
 API_ADDRESS = "10.96.0.1"
-"""The first of `SERVICE_RANGE`, where the API server puts the service `kubernetes`."""
+"""The first address of `SERVICE_RANGE`, where the API server puts the service `kubernetes`."""
 API_PORT = 6443
 ETCD_PORT = 2379
 ETCD_PEER_PORT = 2380
@@ -27,10 +27,10 @@ S3_PORT = 7070
 S3_REGION = "us-east-1"
 
 CGROUP = "comptroller-cluster"
-"""Everything the cluster runs is below this control group, which is how `down` knows what is its own."""
+"""The control group of everything that the cluster runs, by which `down` knows its own processes."""
 
 MARK = "comptroller-cluster"
-"""The comment on the packet-filter rules that are the cluster's own."""
+"""The comment on the cluster's own packet-filter rules."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Paths:
 
     @property
     def processes(self) -> Path:
-        """A file for each process that was started: its id and its start time."""
+        """A file for each started process, with its id and start time."""
         return self.state / "processes"
 
     @property
@@ -80,7 +80,7 @@ class Paths:
 
 
 def paths() -> Paths:
-    """The paths that the environment asks for, or the usual ones."""
+    """Return the paths that the environment names, or the default ones."""
     here = Path(__file__).resolve().parent
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "comptroller"
     state = Path(os.environ.get("COMPTROLLER_CLUSTER_DIR") or "/var/lib/comptroller-cluster").resolve()

@@ -1,12 +1,11 @@
-"""Hands an image from buildah's store to containerd's without copying its layers.
+"""Load an image from buildah's store into containerd's without copying its layers.
 
-Both keep a layer as a directory in the form that the kernel's overlay file system
-reads, and neither writes to it again. So the files of a layer are linked into a new
-snapshot of containerd, named as containerd names it after a pull. An image of
-6 GB takes seconds this way; pushed and pulled through a registry it takes minutes,
-and its layers are then on the disk four times.
+Both keep a layer as a directory in the form that the kernel's overlay file system reads, and neither writes
+to it again. So the files of a layer are linked into a new snapshot of containerd, named as containerd names
+it after a pull. An image of 6 GB takes seconds this way. Pushed and pulled through a registry it takes
+minutes, and its layers are then on the disk four times.
 
-Where the two stores are on different file systems the files are copied.
+If the two stores are on different file systems, the files are copied.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from settings import Paths
 
 
 def store(paths: Paths) -> Path:
-    """Where buildah keeps images."""
+    """Buildah's directory of images."""
     return paths.cache / "buildah" / "storage"
 
 
 def temporary(paths: Paths) -> Path:
-    """Where buildah keeps what it works on; several GB at times."""
+    """Buildah's working directory, which takes several GB at times."""
     directory = paths.cache / "buildah" / "tmp"
     directory.mkdir(parents=True, exist_ok=True)
     return directory
@@ -45,7 +44,7 @@ def buildah(
 
 
 def _table(paths: Paths, name: str) -> list[dict[str, object]]:
-    """A table of buildah's store: `images` or `layers`."""
+    """Return a table of buildah's store: `images` or `layers`."""
     path = store(paths) / f"overlay-{name}" / f"{name}.json"
     try:
         found: list[dict[str, object]] = json.loads(path.read_text())
@@ -55,12 +54,12 @@ def _table(paths: Paths, name: str) -> list[dict[str, object]]:
 
 
 def stored(paths: Paths) -> set[str]:
-    """The references of the images in buildah's store."""
+    """Return the references of the images in buildah's store."""
     return {str(name) for image in _table(paths, "images") for name in image.get("names") or []}  # type: ignore[attr-defined]
 
 
 def hand_over(paths: Paths, reference: str) -> None:
-    """Make an image of buildah's store one of containerd's.
+    """Load an image of buildah's store into containerd's.
 
     Raises:
         ClusterError: The image is not in buildah's store, or containerd refused it.
@@ -83,8 +82,8 @@ def hand_over(paths: Paths, reference: str) -> None:
 
 
 def derive(paths: Paths, reference: str, derived: str, entrypoint: list[str]) -> None:
-    """Give containerd an image that differs from one it has only in what it runs, for fault tests."""
-    hand_over(paths, reference)  # its layers may have been collected since
+    """Add an image that differs from an existing one only in its entrypoint, for fault tests."""
+    hand_over(paths, reference)  # its layers may have been garbage-collected since
     described = json.loads(buildah(paths, "inspect", "--type", "image", reference))
     config, manifest = json.loads(described["Config"]), json.loads(described["Manifest"])
     config["config"] |= {"Entrypoint": entrypoint, "Cmd": []}
@@ -94,12 +93,12 @@ def derive(paths: Paths, reference: str, derived: str, entrypoint: list[str]) ->
 
 
 def chain(parent: str, diff: str) -> str:
-    """The name of a layer on top of the ones below it, as the OCI image specification defines ChainID."""
+    """Return the OCI image specification's ChainID of a layer and the layers below it."""
     return f"sha256:{hashlib.sha256(f'{parent} {diff}'.encode()).hexdigest()}" if parent else diff
 
 
 def _layers(paths: Paths, top: str) -> list[Path]:
-    """The directories of an image's layers, the lowest first."""
+    """Return the directories of an image's layers, the lowest first."""
     layers = {str(layer["id"]): layer for layer in _table(paths, "layers")}
     found = []
     while top:
@@ -125,10 +124,10 @@ def _snapshot(paths: Paths, name: str, parent: str, directory: Path) -> None:
 
 
 def _writable(mount: str) -> str:
-    """The directory that takes a snapshot's files, from the command that would mount it."""
+    """Return the directory for a snapshot's files, from the command that would mount it."""
     for option in mount.replace(",", " ").split():
         if option.startswith("upperdir="):
             return option.removeprefix("upperdir=")
-    # The lowest layer has none below it, and is mounted by itself.
+    # The lowest layer has no layer below it, and is mounted by itself.
     words = mount.split()
     return words[words.index("bind") + 1]

@@ -1,6 +1,6 @@
-// Command kubernetes is every program of a one-node cluster in one binary, so
-// that the packages they share are compiled into it and linked once. The name it
-// is called by, or else its first argument, says which program runs.
+// Command kubernetes contains every program of a one-node cluster in one binary,
+// so that their shared packages are compiled and linked once. The name of the
+// command, or else its first argument, selects the program.
 package main
 
 import (

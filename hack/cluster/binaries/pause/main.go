@@ -1,5 +1,5 @@
-// Command pause holds a pod's namespaces: it waits to be told to end, and reaps
-// the children it is given.
+// Command pause holds a pod's namespaces: it waits for a signal to end, and reaps
+// its children.
 package main
 
 import (
