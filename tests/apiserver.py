@@ -1,6 +1,6 @@
-"""A Kubernetes API server and its etcd, alone: no kubelet, no controllers; up in a few seconds.
+"""A Kubernetes API server with its etcd, without kubelet and controllers, that starts in a few seconds.
 
-The programs are those that `hack/cluster/cluster` builds and keeps in the cache.
+`hack/cluster/cluster` builds the programs and keeps them in the cache.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _START_LIMIT_S = 90
 
 
 def binaries() -> Path:
-    """Where `hack/cluster/cluster` keeps its programs.
+    """Return the directory of the programs that `hack/cluster/cluster` built.
 
     Raises:
         FileNotFoundError: they are not built.
@@ -41,13 +41,13 @@ def binaries() -> Path:
 
 @dataclass
 class ApiServer:
-    """A running server and a client that may do everything."""
+    """A running server and a client with all rights."""
 
     client: httpx.Client
     token: str
 
     def path(self, manifest: dict[str, Any]) -> str:
-        """Where objects of the manifest's kind are."""
+        """Return the path of objects of the manifest's kind."""
         plural = PLURALS[manifest["kind"]]
         if manifest["kind"] == "PriceList":
             return f"{API}/{plural}"
@@ -59,7 +59,7 @@ class ApiServer:
         return self.client.post(self.path(manifest), params=query, json=manifest)
 
     def store(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Create an object with its status; what is stored."""
+        """Create an object with its status; return the stored object."""
         stored: dict[str, Any] = self.create(manifest).raise_for_status().json()
         if "status" not in manifest:
             return stored
@@ -69,7 +69,7 @@ class ApiServer:
         return out
 
     def update(self, stored: dict[str, Any], manifest: dict[str, Any]) -> httpx.Response:
-        """Replace what is stored, except for its status."""
+        """Replace a stored object, except for its status."""
         metadata = {**stored["metadata"], **manifest["metadata"]}
         where = f"{self.path(manifest)}/{metadata['name']}"
         return self.client.put(
@@ -77,12 +77,12 @@ class ApiServer:
         )
 
     def delete(self, manifest: dict[str, Any]) -> None:
-        """Remove an object, if it is there."""
+        """Remove an object, if it exists."""
         self.client.delete(f"{self.path(manifest)}/{manifest['metadata']['name']}")
 
 
 def sentences(response: httpx.Response) -> tuple[str, ...]:
-    """What the server said, one sentence a reason, in alphabetical order; nothing where it agreed."""
+    """Return the server's refusals, one sentence per reason, in alphabetical order; empty if it accepted."""
     if response.is_success:
         return ()
     status = response.json()
@@ -96,7 +96,7 @@ def sentences(response: httpx.Response) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def running(directory: Path) -> Iterator[ApiServer]:
-    """An API server with the project's CRDs, for as long as the context lasts."""
+    """Run an API server with the project's CRDs while the context lasts."""
     program, token = binaries() / "kubernetes", secrets.token_hex(16)
     etcd_port, peer_port, port = free_ports(3)
     (directory / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
@@ -159,7 +159,7 @@ def install_crds(client: httpx.Client) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, different from each other."""
+    """Return different ports on which nobody listens."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:

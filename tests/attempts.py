@@ -1,4 +1,4 @@
-"""An attempt: its launch, its Job, its pod, as tests want them."""
+"""An attempt for tests: its launch, its Job and its pod."""
 
 from comptroller.actions import Launch
 from comptroller.cluster import jobs

@@ -1,4 +1,4 @@
-"""Waiting for a condition, in place of a sleep."""
+"""Waiting for a condition instead of sleeping."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 180, what: str = "the condition") -> Any:
-    """Await a condition; what it returned. The limit is for a busy machine: it is reached only by a fault."""
+    """Wait for a condition and return its value. The limit allows for a busy machine."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""The chart as rendered by helm, and its objects given to an API server."""
+"""The chart as helm renders it, and its objects on an API server."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def rendered(*words: str) -> list[dict[str, Any]]:
 
 
 def place(document: dict[str, Any]) -> str:
-    """The path of an object."""
+    """Return the path of an object."""
     group, _, version = document["apiVersion"].rpartition("/")
     kind = document["kind"].lower()
     plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
@@ -37,7 +37,7 @@ def place(document: dict[str, Any]) -> str:
 
 
 def applied(api_server: ApiServer, document: dict[str, Any], *, dry: bool) -> None:
-    """Apply on the server's side, every field checked."""
+    """Apply an object with server-side apply, with every field checked."""
     response = api_server.client.patch(
         place(document),
         params={
@@ -53,13 +53,13 @@ def applied(api_server: ApiServer, document: dict[str, Any], *, dry: bool) -> No
 
 
 def removed(api_server: ApiServer, documents: list[dict[str, Any]]) -> None:
-    """Delete them."""
+    """Delete the objects."""
     for document in documents:
         api_server.client.delete(place(document)).raise_for_status()
 
 
 def bound(role: str, namespace: str) -> dict[str, Any]:
-    """A binding that gives the user named like one of the chart's roles that role."""
+    """Return a binding of one of the chart's roles to the user with the role's name."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",

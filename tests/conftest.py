@@ -1,4 +1,4 @@
-"""What every level of tests shares: hypothesis' profile, the order of tests, and which of them run alone."""
+"""Settings for every level of tests: hypothesis' profile, the order of tests, and which of them run alone."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from turns import Turns
 
-# Machines are shared and noisy: how long an example takes says nothing about the code.
+# Machines are shared and noisy, so the duration of an example proves nothing about the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (_alone(item), -_limit(item)))
 
 
-# Around the timer of pytest-timeout: waiting for a turn is not the test's time.
+# Around pytest-timeout's timer, because waiting for a turn is not the test's time.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
     """Run the test in its turn."""

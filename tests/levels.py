@@ -1,7 +1,7 @@
-"""Run levels of tests side by side: each argument names levels that run one after another.
+"""Run levels of tests in parallel: each argument names levels that run one after another.
 
-Each line of output begins with its level's name. Exit 1 where a level failed. The first argument's levels are
-those that need the cores; they give way, at a lower priority, to the rest, which wait for a real cluster.
+Each line of output begins with its level's name. Exits with 1 if a level failed. The levels of the first
+argument need the cores; they run at a lower priority than the others, which wait for a real cluster.
 """
 
 # ruff: noqa: T201 - a script that prints what others print
@@ -15,7 +15,7 @@ _GIVE_WAY = ("nice", "-n", "10")
 
 
 def run(level: str, before: tuple[str, ...] = ()) -> bool:
-    """Run `make test-<level>`, and print its lines as they come; True where it passed."""
+    """Run `make test-<level>` and print its lines as they come; return True if it passed."""
     began = time.monotonic()
     with subprocess.Popen(
         [*before, "make", f"test-{level}"], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -28,7 +28,7 @@ def run(level: str, before: tuple[str, ...] = ()) -> bool:
 
 
 def main(tracks: list[str]) -> int:
-    """Run every level of every track, also where one before it failed."""
+    """Run every level of every argument, even if an earlier one failed."""
     with ThreadPoolExecutor(len(tracks)) as pool:
         before = [_GIVE_WAY if track is tracks[0] else () for track in tracks]
         runs = pool.map(lambda levels, words: [run(level, words) for level in levels.split()], tracks, before)

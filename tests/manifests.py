@@ -1,4 +1,4 @@
-"""The table of `manifests.yaml`: what is stored, what is sent, and what the API server says of it."""
+"""The table of `manifests.yaml`: stored manifests, sent manifests, and the API server's answers."""
 
 import re
 from copy import deepcopy
@@ -15,7 +15,7 @@ _STEP = re.compile(r"\['([^']+)'\]|\[(\d+)\]|\.?([^.\[]+)")
 
 @dataclass(frozen=True)
 class Case:
-    """One manifest and what is said of it; an update where something is stored."""
+    """One manifest and the answers to it; an update if something is stored."""
 
     name: str
     kind: str
@@ -34,13 +34,13 @@ def _table() -> dict[str, Any]:
 
 
 def valid(kind: str) -> dict[str, Any]:
-    """The least manifest of a kind that is accepted."""
+    """Return the smallest manifest of a kind that is accepted."""
     out: dict[str, Any] = deepcopy(_table()["valid"][kind])
     return out
 
 
 def cases(section: str) -> list[Case]:
-    """The cases of a section, `accepted` or `refused`."""
+    """Return the cases of a section, `accepted` or `refused`."""
     out = []
     for row in _table()[section]:
         stored = None if row.get("stored") is None else change(valid(row["kind"]), row["stored"])
@@ -50,7 +50,7 @@ def cases(section: str) -> list[Case]:
 
 
 def change(manifest: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """`manifest` with fields set by their paths; None removes one, the index after the last appends."""
+    """Return `manifest` with fields set by path; None removes one, the index after the last appends."""
     for path, value in fields.items():
         steps: list[Any] = [
             name or (int(index) if index else key) for name, index, key in _STEP.findall(path)

@@ -1,4 +1,4 @@
-"""Requests under the chart's policies, by users of every kind, and the sentence that refuses one."""
+"""Requests under the chart's policies, by users of every kind, and the sentences that refuse them."""
 
 import json
 import re
@@ -44,7 +44,7 @@ UNFINALIZED = {"metadata": {"finalizers": None}}
 UNLABELLED = {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}
 LABELLED = {"metadata": {"labels": jobs.MANAGED}}
 LABEL = "metadata.labels: app.kubernetes.io/managed-by=comptroller is for what Comptroller's operator makes"
-"""How the refusal of the label begins."""
+"""The beginning of the refusal of the label."""
 
 
 def ask(
@@ -135,7 +135,7 @@ def policies(documents: Iterable[Body]) -> list[Body]:
 def settled(
     api_server: ApiServer, user: str, method: str, where: str, body: Body | None = None
 ) -> httpx.Response:
-    """Return the answer once the authorizer has heard of the user's role: it learns by watching."""
+    """Return the answer once the authorizer knows the user's role, which it learns by watching."""
     deadline = time.monotonic() + 20
     while (answer := ask(api_server, user, method, where, body)).status_code == httpx.codes.FORBIDDEN:
         if refusal(answer) or time.monotonic() > deadline:
@@ -152,7 +152,7 @@ JOB, POD = at(BATCH, "jobs", NAME), at(CORE, "pods", f"{NAME}-abcde")
 
 
 def job(name: str = NAME) -> Body:
-    """The Job that the operator makes of an attempt; without an owner, which nobody here would collect."""
+    """Return the operator's Job for an attempt, without an owner, since nothing collects it here."""
     work = LAUNCH.assignment.model_copy(update={"name": name, "namespace": NAMESPACE})
     body = jobs.job(replace(LAUNCH, assignment=work, image=IMAGE), jobs.PodSettings({}))
     del body["metadata"]["ownerReferences"]
@@ -160,7 +160,7 @@ def job(name: str = NAME) -> Body:
 
 
 def pod(name: str, of: Body, of_job: str = "") -> Body:
-    """A pod of a template; with an owner, as the Job controller makes it."""
+    """Return a pod of a template, with an owner as the Job controller sets it."""
     metadata = {**deepcopy(of.get("metadata", {})), "name": name}
     if of_job:
         metadata["ownerReferences"] = [owner(of_job)]
@@ -168,7 +168,7 @@ def pod(name: str, of: Body, of_job: str = "") -> Body:
 
 
 def owner(name: str) -> Body:
-    """The reference by which a Job owns its pods."""
+    """Return the reference by which a Job owns its pods."""
     return {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": "1", "controller": True}
 
 
@@ -186,7 +186,7 @@ def anchor() -> Body:
 
 
 def trial(name: str = "", *, owned: bool = True) -> Body:
-    """A Trial, owned by its study as the operator makes it, or left by one."""
+    """Return a Trial, owned by its study as the operator makes it, or without an owner."""
     changes: Body = {"metadata.namespace": NAMESPACE}
     if name:
         changes["metadata.name"] = name
@@ -212,11 +212,11 @@ WORKLOADS: dict[str, tuple[str, str, Body]] = {
     "ReplicaSet": (APPS, "replicasets", _SELECTING),
     "ReplicationController": (CORE, "replicationcontrollers", {"selector": {"app": "own"}}),
 }
-"""Where each kind is served, and what its spec has besides the template."""
+"""The path of each kind, and its spec in addition to the template."""
 
 
 def workload(kind: str, of: Body, namespace: str = NAMESPACE) -> tuple[str, Body]:
-    """Where a workload of a kind is made, and one whose pods are of a template."""
+    """Return the path for creating a workload of a kind, and a workload with a pod template."""
     api, plural, fields = WORKLOADS[kind]
     of = deepcopy(of)
     if kind not in {"Job", "CronJob"}:
@@ -229,10 +229,10 @@ def workload(kind: str, of: Body, namespace: str = NAMESPACE) -> tuple[str, Body
 
 
 def roles() -> list[Body]:
-    """A tenant with Kubernetes' edit role, one with every plain verb, an administrator, an agent of nodes."""
+    """Make a tenant with Kubernetes' edit role, one with all plain verbs, an administrator, a node agent."""
     out: list[Body] = []
     for namespace in (NAMESPACE, GOVERNED):
-        # `edit` itself is put together by a controller, which does not run here.
+        # A controller, which does not run here, aggregates `edit` itself.
         parts = ("system:aggregate-to-edit", "system:aggregate-to-view", "comptroller-study-editor")
         out += [held(TENANT, part, namespace) for part in parts]
         out += role(WIDE, [{"apiGroups": ["*"], "resources": ["*"], "verbs": WRITE}], namespace)
@@ -243,7 +243,7 @@ def roles() -> list[Body]:
     out += role(ADMIN, [everything])
     out += role(AGENT, [agents, evictions])
     out += role(LABELLER, [labels])
-    # The chart's role, in the whole cluster for one and in a namespace for another; besides, both may label.
+    # The chart's role, in the whole cluster for one user and in a namespace for another; both may also label.
     for name in (PLATFORM, NAMESPACED):
         out += role(name, [labels, {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": WRITE}])
     team = "comptroller-platform-admin"
@@ -263,7 +263,7 @@ def notes(**annotations: str) -> Body:
 
 @contextmanager
 def installed(api_server: ApiServer) -> Iterator[None]:
-    """The chart's policies and roles; a managed Job with its pod, and what else is tampered with."""
+    """The chart's policies and roles, a managed Job with its pod, and other objects to tamper with."""
     for name, labels in ((NAMESPACE, {}), (GOVERNED, {"comptroller.dev/governed": "true"})):
         meta = {"name": name, "labels": labels}
         applied(api_server, {"apiVersion": "v1", "kind": "Namespace", "metadata": meta}, dry=False)

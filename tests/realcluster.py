@@ -1,4 +1,4 @@
-"""The real cluster of `hack/cluster`, an operator process on it, and what tests ask of both."""
+"""The real cluster of `hack/cluster`, an operator process on it, and queries of both for tests."""
 
 import contextlib
 import json
@@ -28,9 +28,9 @@ PROGRAM = ROOT / "hack" / "cluster" / "cluster"
 BUCKET = "tests"
 LEDGER = f"s3://{BUCKET}/books"
 RUN = uuid.uuid4().hex[:6]
-"""Ends the names of this process's namespaces."""
+"""The ending of the names of this process's namespaces."""
 OURS = "comptroller.dev/tests"
-"""The label of namespaces that tests made; its value is the `RUN` that they belong to."""
+"""The label of namespaces that tests made; its value is their `RUN`."""
 PRICES = {
     "apiVersion": "comptroller.dev/v1alpha1",
     "kind": "PriceList",
@@ -48,7 +48,7 @@ PRICES = {
         ],
     },
 }
-"""A core costs 0.00125 a second, and so the 400m of a trial 0.0005."""
+"""A core costs 0.00125 a second, so the 400m of a trial cost 0.0005."""
 
 
 _OWN, _CORE = "/apis/comptroller.dev/v1alpha1/namespaces/{}", "/api/v1/namespaces/{}"
@@ -59,18 +59,18 @@ _API = {
     **dict.fromkeys(("pod", "pods"), f"{_CORE}/pods"),
     **dict.fromkeys(("event", "events"), f"{_CORE}/events"),
 }
-"""Where each kind is."""
+"""The path of each kind."""
 
 
 @dataclass
 class RealCluster:
-    """A running cluster, by its kubectl, its API server, its store and the images it has."""
+    """A running cluster, with its kubectl, its API server, its store and its images."""
 
     images: dict[str, str]
     client: httpx.Client
 
     def kubectl(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
-        """Run kubectl; what it printed."""
+        """Run kubectl and return its output."""
         done = subprocess.run(
             ["kubectl", *words], input=stdin, text=True, capture_output=True, check=False, timeout=180
         )
@@ -79,14 +79,14 @@ class RealCluster:
         return done.stdout
 
     def apply(self, *manifests: dict[str, Any]) -> None:
-        """`kubectl apply`."""
+        """Apply objects with `kubectl apply`."""
         items = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
         self.kubectl("apply", "-f", "-", stdin=json.dumps(items))
 
     def get(self, what: str, namespace: str) -> Any:
-        """An object (`job/name`), or the list of all of a kind or of several (`jobs,pods`).
+        """Return an object (`job/name`), or the list of all objects of one or several kinds (`jobs,pods`).
 
-        It asks over HTTP: tests ask again and again, and each kubectl takes a quarter of a second of a core.
+        This uses HTTP: tests poll, and each kubectl takes a quarter of a second of a core.
         """
         if "," in what:
             return {
@@ -101,17 +101,17 @@ class RealCluster:
         return answer.json()
 
     def close(self) -> None:
-        """End its connections."""
+        """Close its connections."""
         self.client.close()
 
     def read(self, uri: str) -> Any:
-        """The JSON at an S3 address."""
+        """Return the JSON at an S3 address."""
         where = urlsplit(uri)
         body = boto3.client("s3").get_object(Bucket=where.netloc, Key=where.path.lstrip("/"))["Body"]
         return json.loads(body.read())
 
     def namespace(self, name: str) -> str:
-        """A namespace with the store's credentials in it, which no earlier run had; its name."""
+        """Make a namespace with the store's credentials; return its name, which no earlier run had."""
         name = f"{name}-{RUN}"
         keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         secret = {
@@ -127,21 +127,21 @@ class RealCluster:
         return name
 
     def conditions(self, study: str, namespace: str) -> dict[str, dict[str, str]]:
-        """A study's conditions by type."""
+        """Return a study's conditions by type."""
         status = self.get(f"study/{study}", namespace).get("status", {})
         return {c["type"]: c for c in status.get("conditions", [])}
 
     def complete(self, study: str, namespace: str) -> bool:
-        """Whether the study is complete."""
+        """Return whether the study is complete."""
         return self.conditions(study, namespace).get("Complete", {}).get("status") == "True"
 
     def ended(self, study: str, namespace: str) -> bool:
-        """Whether the study is complete or has failed."""
+        """Return whether the study is complete or has failed."""
         found = self.conditions(study, namespace)
         return any(found.get(kind, {}).get("status") == "True" for kind in ("Complete", "Failed"))
 
     def books(self, namespace: str) -> Books:
-        """Fold the journal; P1 in every prefix."""
+        """Fold the journal, and check P1 in every prefix."""
         books, store, sequence = Books(), open_store(LEDGER), 0
         while (data := store.get(journal_key(namespace, sequence))) is not None:
             for entry in decode(data).entries:
@@ -154,7 +154,7 @@ class RealCluster:
 
 
 def study(name: str, namespace: str, ceiling: str = "100.00", **changes: Any) -> dict[str, Any]:
-    """A study of four short trials on MNIST-1D."""
+    """Return a study of four short trials on MNIST-1D."""
     spec: dict[str, Any] = {
         "data": {"uri": "generated:mnist1d", "format": "MNIST1D"},
         "space": {
@@ -190,35 +190,35 @@ def study(name: str, namespace: str, ceiling: str = "100.00", **changes: Any) ->
 
 
 def outcomes(cluster: RealCluster, namespace: str) -> dict[int, str]:
-    """Each trial's outcome."""
+    """Return each trial's outcome."""
     trials = cluster.get("trials", namespace)["items"]
     return {t["spec"]["number"]: t.get("status", {}).get("outcome", "") for t in trials}
 
 
 def running_pods(cluster: RealCluster, namespace: str) -> list[str]:
-    """The names of pods that have not ended."""
+    """Return the names of pods that have not ended."""
     pods = cluster.get("pods", namespace)["items"]
     return [p["metadata"]["name"] for p in pods if p["status"].get("phase") in {"Pending", "Running"}]
 
 
 def started_pods(cluster: RealCluster, namespace: str) -> list[str]:
-    """The names of pods whose containers run: they have a node, and go on without an API server."""
+    """Return the names of pods whose containers run: they have a node, and continue without an API server."""
     pods = cluster.get("pods", namespace)["items"]
     return [p["metadata"]["name"] for p in pods if p["status"].get("phase") == "Running"]
 
 
 def phases(cluster: RealCluster, namespace: str) -> list[str]:
-    """What the heartbeats of running pods say they do."""
+    """Return the stages in the heartbeats of running pods."""
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    asked = [f"{pods}/{pod}:9464/proxy/heartbeat" for pod in started_pods(cluster, namespace)]
-    answers = [cluster.kubectl("get", "--raw", path, check=False) for path in asked]
+    paths = [f"{pods}/{pod}:9464/proxy/heartbeat" for pod in started_pods(cluster, namespace)]
+    answers = [cluster.kubectl("get", "--raw", path, check=False) for path in paths]
     return [json.loads(answer)["phase"] for answer in answers if answer]
 
 
 def prepare() -> None:
-    """Bring the cluster up where it is not, with the CRDs, a price list and an empty bucket.
+    """Start the cluster unless it runs, with the CRDs, a price list and an empty bucket.
 
-    It is left up, since the next run wants it too.
+    The cluster keeps running, for the next run.
     """
     subprocess.run([PROGRAM, "up", "--images"], check=True, stdout=sys.stderr)
     with contextlib.closing(connect()) as cluster:
@@ -226,7 +226,7 @@ def prepare() -> None:
 
 
 def _prepare(cluster: RealCluster) -> None:
-    # The demo's operator would keep other books of the same studies.
+    # The demo's operator would keep its own books of the same studies.
     cluster.kubectl(
         "-n", "comptroller-system", "scale", "deployment/comptroller", "--replicas=0", check=False
     )
@@ -235,12 +235,12 @@ def _prepare(cluster: RealCluster) -> None:
     store = boto3.client("s3")
     with contextlib.suppress(ClientError):
         store.create_bucket(Bucket=BUCKET)
-    remove_namespaces(cluster, OURS)  # of a run that was interrupted: its pods would take this one's cores
+    remove_namespaces(cluster, OURS)  # of an interrupted run, whose pods would use this run's cores
     _forget(store)
 
 
 def connect() -> RealCluster:
-    """The cluster that is up, after its programs and credentials are made this process's own."""
+    """Put the running cluster's programs and credentials into the environment, and return the cluster."""
     for line in subprocess.run(
         [PROGRAM, "env"], check=True, text=True, capture_output=True
     ).stdout.splitlines():
@@ -257,7 +257,7 @@ def connect() -> RealCluster:
 
 
 def remove_namespaces(cluster: RealCluster, selector: str = f"{OURS}={RUN}") -> None:
-    """Let go of all that tests made, though no operator is there to settle it."""
+    """Delete everything that tests made, even without an operator to settle it."""
     found = json.loads(cluster.kubectl("get", "namespaces", "-l", selector, "-o", "json"))["items"]
     names = [body["metadata"]["name"] for body in found]
     for name in names:
@@ -270,14 +270,14 @@ def remove_namespaces(cluster: RealCluster, selector: str = f"{OURS}={RUN}") -> 
 
 
 def _forget(store: Any) -> None:
-    """Empty the bucket: a run's journals are of no use to another."""
+    """Empty the bucket, since no run needs another one's journals."""
     for page in store.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for found in page.get("Contents", []):
             store.delete_object(Bucket=BUCKET, Key=found["Key"])
 
 
 class OperatorProcess:
-    """`comptroller operator` on this machine, as the cluster's administrator."""
+    """The process `comptroller operator` on this machine, with the rights of the cluster's administrator."""
 
     def __init__(self, cluster: RealCluster, log: Path, namespace: str) -> None:
         self.namespace = namespace
@@ -296,7 +296,7 @@ class OperatorProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, or start it again."""
+        """Start the operator, or restart it."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [Path(sys.executable).parent / "comptroller", "operator"],
@@ -306,13 +306,13 @@ class OperatorProcess:
             )
 
     def healthy(self) -> bool:
-        """Whether it has started, and says that it is well."""
+        """Return whether the operator has started and reports that it is healthy."""
         with contextlib.suppress(httpx.TransportError):
             return httpx.get(f"http://127.0.0.1:{self._port}/healthz").is_success
         return False
 
     def peak_mebibytes(self) -> float:
-        """The most memory that it had resident since it started."""
+        """Return the most resident memory since the start."""
         assert self._process is not None
         for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -320,7 +320,7 @@ class OperatorProcess:
         raise AssertionError("the kernel does not tell a process's memory")
 
     def kill(self) -> None:
-        """`kill -9`."""
+        """Kill the operator with `kill -9`."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()

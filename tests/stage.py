@@ -1,7 +1,7 @@
 """One study with one trial, whose Job and pods are bodies as the API server has them, and its books.
 
-A pass reads the bodies by the operator's own code, plans, and makes durable what the plan appends, until the
-plan appends nothing more.
+A pass reads the bodies with the operator's own code, plans, and makes durable what the plan appends, until
+the plan appends nothing more.
 """
 
 import copy
@@ -21,7 +21,7 @@ from comptroller_api.study import Study
 T0 = 1_767_225_600
 """2026-01-01 00:00:00 UTC."""
 PER_SECOND = 1000
-"""Micro-units that the attempt's core costs a second."""
+"""The micro-units that the attempt's core costs in a second."""
 LEASE, GRACE, SLACK = 600, 30, 15
 KEY = ("u1", 0, 0)
 PRICES = PriceList.model_validate(
@@ -43,12 +43,12 @@ PRICES = PriceList.model_validate(
 
 
 def stamp(second):
-    """A Kubernetes time, so many seconds after the beginning."""
+    """Return a Kubernetes time, so many seconds after the beginning."""
     return rfc3339(T0 + second)
 
 
 class Stage:
-    """What there is, and one pass after another over it."""
+    """The objects and the books, with one pass after another over them."""
 
     def __init__(self, ceiling="5.00", image=None, renewal="Renew"):
         body = STUDY.to_json()
@@ -66,7 +66,7 @@ class Stage:
         self.launched = next(action for action in self.at(0) if isinstance(action, todo.Launch))
 
     def at(self, second, *, fresh=True):
-        """Pass over what there is; the actions of the plan that appends nothing."""
+        """Run passes; return the actions of the plan that appends nothing."""
         while True:
             world = self._world(T0 + second, fresh=fresh)
             actions = plan(world)
@@ -98,10 +98,10 @@ class Stage:
             server_now=now if fresh else None,
         )
 
-    # -- what there may be -----------------------------------------------------------------------------------
+    # -- objects ---------------------------------------------------------------------------------------------
 
     def job(self, started=1, **spec):
-        """The Job that the plan launched, as the API server has it."""
+        """Return the Job that the plan launched, as the API server has it."""
         body = copy.deepcopy(jobs.job(self.launched, jobs.PodSettings({})))
         body["metadata"] |= {"uid": "j1", "creationTimestamp": stamp(1), "resourceVersion": "1"}
         body["spec"] |= spec
@@ -110,7 +110,7 @@ class Stage:
         return body
 
     def pod(self, bound=10, phase="Running", ended=None, code=0, uid="p1", job="j1", clock=0, reported=None):
-        """A pod of it; `clock`: by how much its node's clock is ahead as it ends; `reported`: seconds."""
+        """Add a pod; `clock`: seconds by which its node's clock is ahead at its end; `reported`: seconds."""
         done = None if ended is None else {"exitCode": code, "finishedAt": stamp(ended + clock)}
         body = pod(phase, bound=None if bound is None else stamp(bound), terminated=done)
         template = jobs.job(self.launched, jobs.PodSettings({}))["spec"]["template"]
@@ -133,24 +133,24 @@ class Stage:
         self.bodies.append(body)
         return body
 
-    # -- what came of it -------------------------------------------------------------------------------------
+    # -- results ---------------------------------------------------------------------------------------------
 
     @property
     def spent(self):
-        """Seconds at the price, of the study's account."""
+        """Return the expense of the study's account, in seconds at the price."""
         return self.books.accounts["study/u1"].spent // PER_SECOND
 
-    def told(self, second):
-        """The conditions that are true after a pass, by type, as the study's status would say them."""
+    def conditions(self, second):
+        """Return the study's true conditions after a pass, by type."""
         (record,) = of(todo.RecordStudy, self.at(second))
         return {one.type: one for one in record.status.conditions if one.status == "True"}
 
     @property
     def attempt(self):
-        """The first attempt."""
+        """Return the first attempt."""
         return self.books.attempts("u1", 0)[0]
 
 
 def of(kind, actions):
-    """The actions of a kind."""
+    """Return the actions of a kind."""
     return [action for action in actions if isinstance(action, kind)]

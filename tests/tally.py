@@ -1,7 +1,7 @@
-"""How many tests ran at each level, from pytest's reports in `out/tests`.
+"""Count the tests of each level, from pytest's reports in `out/tests`.
 
-Fails where a level has no report or ran nothing, where a directory of tests is no level, and where a test
-was skipped, or expected to fail, without a reason. Every reason is printed.
+Fails if a level has no report or ran nothing, if a directory of tests is not a level, or if a test was
+skipped, or expected to fail, without a reason. Every reason is printed.
 """
 
 # ruff: noqa: T201 - a script that prints a table
@@ -24,11 +24,11 @@ class Tally:
     ran: int = 0
     failed: int = 0
     seconds: float = 0
-    """Of the tests, one after another."""
+    """The sum of the tests' seconds."""
     took: float = 0
-    """Seconds from the first test to the last, with tests side by side."""
+    """The seconds from the first test to the last, with parallel tests."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    """Each test, and why."""
+    """The skipped tests and their reasons."""
 
 
 def tally(report: Path) -> Tally:
@@ -50,13 +50,13 @@ def tally(report: Path) -> Tally:
 
 
 def strays(levels: list[str], tests: Path = ROOT / "tests") -> list[str]:
-    """Directories with tests in them that no level runs."""
+    """Return the directories with tests that no level runs."""
     found = {path.relative_to(tests).parts[0] for path in tests.rglob("test_*.py")}
     return sorted(found - set(levels))
 
 
 def main(levels: list[str]) -> int:
-    """Print the table; 1 where something was not run and nobody said why."""
+    """Print the table; return 1 if a test was skipped without a reason, or a level did not run."""
     faults = [f"tests/{name} is run by no level" for name in strays(levels)]
     print(f"{'level':14}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}{'took':>8}")
     for level in levels:

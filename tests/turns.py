@@ -1,4 +1,4 @@
-"""Taking turns between the workers of one level: a test that is marked `alone` keeps every other test out."""
+"""Turns between the workers of one level: a test that is marked `alone` keeps every other test out."""
 
 import fcntl
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 class Turns:
     """One worker's place among the workers that share a directory.
 
-    A worker that waits to be alone holds the gate, so that no other test begins before it. Where its next
+    A worker that waits to be alone holds the gate, so that no other test begins before its own. If its next
     test runs alone too, it keeps its turn. The kernel ends the turn of a worker that dies.
     """
 
@@ -27,7 +27,7 @@ class Turns:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     def give(self, *, alone_next: bool = False) -> None:
-        """End the turn, unless it is alone and goes on with a test that has to be alone."""
+        """End the turn, unless it is alone and the next test has to be alone too."""
         if self._alone and alone_next:
             return
         self._alone = False
@@ -35,6 +35,6 @@ class Turns:
         fcntl.flock(self._gate, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Leave; whatever turn it had ends."""
+        """Leave, and end the turn."""
         self._gate.close()
         self._room.close()

@@ -1,4 +1,4 @@
-"""One study in a namespace, moved by hand: what `plan` asks for is done at once, what runs ends as told."""
+"""One study in a namespace: `plan`'s actions take effect at once, and runs end when a test ends them."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ PRICES = PriceList.model_validate(
 
 
 def study(ceiling: str = "100.00", **changes: Any) -> Study:
-    """A study of four trials, two at once, of one rung; `changes` are fields of its spec."""
+    """Return a study of four trials, two at once, with one rung; `changes` are fields of its spec."""
     spec: dict[str, Any] = {
         "data": {"uri": "s3://data/digits", "format": "NPZ"},
         "space": {"parameters": [{"name": "model.width", "type": "Integer", "min": "4", "max": "64"}]},
@@ -61,40 +61,40 @@ class SmallWorld:
             NOW, "team", Books(), studies=(one or study(),), prices=(PRICES,), fresh=True, server_now=NOW
         )
         self.world = replace(self.world, **fields)
-        self.asked: list[Any] = []
-        """What the last pass asked for and nobody did: stops, releases, ..."""
+        self.undone: list[Any] = []
+        """The actions of the last pass that nobody executed: stops, releases, ..."""
         self.settle()
 
     @property
     def study(self) -> Study:
-        """The study as it is now."""
+        """Return the current study."""
         return self.world.studies[0]
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Its trials."""
+        """Return its trials."""
         return self.world.trials.get("u1", ())
 
     @property
     def conditions(self) -> dict[str, Condition]:
-        """Its conditions that are true."""
+        """Return its true conditions."""
         assert self.study.status is not None
         return {c.type: c for c in self.study.status.conditions if c.status == "True"}
 
     @property
     def open(self) -> list[Attempt]:
-        """Attempts that hold money."""
+        """Return the attempts that hold money."""
         return sorted(self.world.books.open.values(), key=lambda a: (a.trial, a.number))
 
     def outcomes(self) -> list[str | None]:
-        """The trials' outcomes, by number."""
+        """Return the trials' outcomes, by number."""
         return [trial.status.outcome if trial.status else None for trial in self.trials]
 
     def settle(self) -> None:
-        """Pass after pass until nothing changes."""
+        """Run passes until nothing changes."""
         for _ in range(50):
             before, actions = self.world, plan(self.world)
-            self.asked = [action for action in actions if not self._do(action)]
+            self.undone = [action for action in actions if not self._do(action)]
             if self.world == before and not any(isinstance(action, Append) for action in actions):
                 return
         raise AssertionError("plan does not come to rest")
@@ -123,7 +123,7 @@ class SmallWorld:
         missed: str | None = None,
         **exit_fields: Any,
     ) -> None:
-        """End the open attempt of `trial`, or the first one; with `metrics` it leaves a report."""
+        """End the open attempt of `trial`, or the first one; with `metrics`, the attempt leaves a report."""
         attempt = next(a for a in self.open if trial in {None, a.trial})
         key = (attempt.study, attempt.trial, attempt.number)
         start, now = self.world.now, self.world.now + seconds
@@ -159,7 +159,7 @@ class SmallWorld:
         self.world = replace(self.world, reports={**self.world.reports, key: report})
 
     def _do(self, action: Any) -> bool:
-        """Let one action take effect; `False` where it is left to the test."""
+        """Execute one action; return `False` if it is left to the test."""
         world = self.world
         match action:
             case Append(entries):

@@ -1,4 +1,4 @@
-"""What a cluster suffers: its operator is killed; its control plane and its object store stop and start."""
+"""The faults of a cluster: kills of its operator, and outages of its control plane and object store."""
 
 import random
 import subprocess
@@ -19,12 +19,12 @@ SYSTEM, RELEASE = "chaos-system", "chaos"
 _OPERATOR = ("-n", SYSTEM, "get", "pods", "-l", "app.kubernetes.io/name=comptroller", "-o", "name")
 _S3 = ("-n", "comptroller-s3", "scale", "deployment/s3")
 SHORT, LONG = (3, 20), (50, 90)
-"""Seconds of an outage; a long one outlives a lease."""
+"""The seconds of an outage; a long one outlives a lease."""
 
 
 @dataclass
 class Faults:
-    """Causes faults at random, one at a time; counts them."""
+    """A source of random faults, one at a time, which it counts."""
 
     cluster: RealCluster
     rng: random.Random
@@ -37,7 +37,7 @@ class Faults:
         kind()
 
     def kill_operator(self) -> None:
-        """Delete the operator's pod without grace; its Deployment makes another."""
+        """Delete the operator's pod without grace; its Deployment makes another one."""
         for pod in self.cluster.kubectl(*_OPERATOR, check=False).split():
             self.cluster.kubectl("-n", SYSTEM, "delete", pod, "--grace-period=0", "--force", check=False)
             self._count("operator killed")
@@ -67,7 +67,7 @@ class Faults:
         self.cluster.kubectl(*_S3, "--replicas=1")
         for where, name in (("comptroller-s3", "s3"), (SYSTEM, f"{RELEASE}-comptroller")):
             eventually(partial(self._is_ready, where, name), 180, f"{name} is ready")
-        # Its Service may still lead nowhere: what a kube-proxy knows follows later.
+        # Its Service may not lead to the pod yet, since kube-proxy follows later.
         eventually(_answers, 60, "the object store answers")
 
     def _is_ready(self, namespace: str, deployment: str) -> bool:

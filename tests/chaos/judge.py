@@ -1,6 +1,6 @@
-"""The verdict on a namespace: what ran, by the witness, against what its journal posted.
+"""The check of a namespace: what ran, by the witness, against what its journal posted.
 
-Money is in micro-units. A core costs `PRICE` of them a second on every node.
+Money is in micro-units. A core costs `PRICE` micro-units a second on every node.
 """
 
 import json
@@ -12,14 +12,14 @@ from typing import Any
 from chaos.witness import Container
 
 PRICE = 1250
-"""Micro-units a core and second: 4.50 an hour."""
+"""The micro-units for a core and second: 4.50 an hour."""
 TOLERANCE = 1
-"""Seconds a pod by which what is posted may fall short: Kubernetes' stamps have no fractions."""
+"""The seconds per pod that the posted amount may lack: Kubernetes' timestamps have no fractions."""
 
 
 @dataclass
 class Attempt:
-    """One attempt: what the journal holds of it, and what ran of it."""
+    """One attempt, as the journal and the containers show it."""
 
     study: str
     name: str
@@ -27,38 +27,38 @@ class Attempt:
     overrun: bool = False
     closed: bool = False
     cost: int = 0
-    """What its containers cost, from the first start of a pod to its last end."""
+    """The cost of its containers, from the first start of a pod to its last end."""
     allowance: int = 0
-    """What its pods cost in `TOLERANCE`."""
+    """The cost of its pods for `TOLERANCE`."""
 
 
 @dataclass
 class Verdict:
-    """What was found in one namespace."""
+    """The findings in one namespace."""
 
     namespace: str
     ceilings: dict[str, int]
-    """Micro-units by the studies' names."""
+    """The ceilings in micro-units, by the studies' names."""
     attempts: dict[str, Attempt] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
-    """What has not ended yet: attempts in the journal, and pods."""
+    """The attempts in the journal, and the pods, that have not ended yet."""
     faults: list[str] = field(default_factory=list)
     strangers: int = 0
-    """A tenant's pods of the tenant's own making: no lease covers them, and nobody is billed."""
+    """The number of a tenant's own pods, which no lease covers and nobody is billed for."""
 
     @property
     def posted(self) -> int:
-        """Micro-units, of all attempts."""
+        """Return the posted micro-units of all attempts."""
         return sum(one.posted for one in self.attempts.values())
 
     @property
     def cost(self) -> int:
-        """Micro-units, of all attempts."""
+        """Return the cost of all attempts in micro-units."""
         return sum(one.cost for one in self.attempts.values())
 
     @property
     def over(self) -> int:
-        """Micro-units above ceilings, by what containers cost or by what was posted, whichever is more."""
+        """Return the micro-units above ceilings, by container costs or posted amounts, whichever is more."""
         return sum(max(self._over(name, what) for what in ("cost", "posted")) for name in self.ceilings)
 
     def _over(self, study: str, what: str) -> int:
@@ -66,7 +66,7 @@ class Verdict:
         return max(0, total - self.ceilings[study])
 
     def conclude(self) -> None:
-        """Name what is wrong."""
+        """List the faults."""
         self.faults += [f"{what} has not ended" for what in self.open]
         for name, what in product(self.ceilings, ("cost", "posted")):
             if over := self._over(name, what):
@@ -100,7 +100,7 @@ def judge(
 
 
 def _read(attempts: dict[str, Attempt], entry: dict[str, Any]) -> None:
-    """Take in one entry of the journal."""
+    """Apply one entry of the journal."""
     if entry["kind"] == "Reserve":
         study = entry["name"].rsplit("-", 3)[0]  # <study>-<uid>-<trial>-<attempt>
         attempts.setdefault(entry["name"], Attempt(study, entry["name"]))
@@ -113,7 +113,7 @@ def _read(attempts: dict[str, Attempt], entry: dict[str, Any]) -> None:
 
 
 def _pods(containers: Iterable[Container]) -> dict[str, list[Container]]:
-    """Containers by their pod."""
+    """Return the containers by their pod."""
     pods: dict[str, list[Container]] = {}
     for one in containers:
         pods.setdefault(one.pod, []).append(one)
@@ -121,7 +121,7 @@ def _pods(containers: Iterable[Container]) -> dict[str, list[Container]]:
 
 
 def _bill(verdict: Verdict, pod: str, own: list[Container]) -> None:
-    """Add what a pod cost to its attempt: the Job controller names pods `<attempt>-<five characters>`."""
+    """Add the cost of a pod to its attempt: the Job controller names pods `<attempt>-<five characters>`."""
     attempt = next((a for n, a in verdict.attempts.items() if pod.startswith(f"{n}-")), None)
     if attempt is None:
         verdict.faults.append(f"pod {pod} ran without a lease in the journal")

@@ -1,11 +1,11 @@
-"""`make chaos MINUTES=n`: studies on the real cluster, while it breaks and a tenant tampers with them.
+"""`make chaos MINUTES=n`: run studies on the real cluster while it breaks and a tenant tampers with them.
 
-The operator is installed by its chart, and small studies run in several namespaces, one after another: of our
-trainer, and of an image that ignores SIGTERM and has no guard. Meanwhile the operator is killed, the API
-server, the controller manager and the object store are stopped and started, and a tenant who is bound to
+The operator is installed with its chart, and small studies run in several namespaces, one after another: with
+our trainer, and with an image that ignores SIGTERM and has no guard. Meanwhile the operator is killed, the
+API server, the controller manager and the object store are stopped and started, and a tenant who is bound to
 `edit` tampers with Jobs, pods and studies: in the first half under the chart's policies, then without them.
 
-The judge shares no code with the operator: starts and ends of containers are containerd's, what was billed is
+The judge shares no code with the operator: starts and ends of containers are containerd's, billed amounts are
 read from the journal's JSON, and the price is the one that this program applied.
 """
 
@@ -54,21 +54,21 @@ STUDIES: dict[str, dict[str, Any]] = {
     },
 }
 NAMESPACES = {"chaos-a": ["trainer"], "chaos-b": ["trainer", "deaf"], "chaos-c": ["deaf"]}
-"""Which studies run side by side in each."""
+"""The studies that run at the same time in each namespace."""
 CHART = realcluster.ROOT / "charts" / "comptroller"
 POLICIES = ("managed", "operator", "governed", "studies")
 CALM = 10
-"""Seconds after a tampering in which nothing else breaks, where no policy refuses it.
+"""The seconds without other faults after a tampering that no policy refuses.
 
-An operator that is dead cannot lower what a tenant raised; then the pod's own deadline holds, and no ceiling.
+A dead operator cannot lower what a tenant raised; then the pod's own deadline is the bound, not the ceiling.
 """
 CLOSED = 300
-"""Seconds within which the books close once everything works again."""
+"""The seconds within which the books close once everything works again."""
 
 
 @dataclass
 class Phase:
-    """A release of the chart with namespaces of its own, and what happens to both."""
+    """A release of the chart with its own namespaces, and the faults and tampering of both."""
 
     cluster: realcluster.RealCluster
     policies: bool
@@ -89,7 +89,7 @@ class Phase:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """The chart's release."""
+        """Install the chart's release while the context lasts."""
         meta = {"name": "s3", "namespace": SYSTEM}
         keys = {key: os.environ[key] for key in KEYS}
         self.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
@@ -130,7 +130,7 @@ class Phase:
         }
 
     def run(self, seconds: float) -> None:
-        """Studies, faults and tampering for so long; then everything works again, and the studies stop."""
+        """Run studies, faults and tampering for `seconds`; then repair everything and stop the studies."""
         with ThreadPoolExecutor(2) as pool:
             lives = [pool.submit(self._fault), pool.submit(self._tamper)]
             try:
@@ -148,7 +148,9 @@ class Phase:
     def _feed_until(self, end: float) -> None:
         while time.monotonic() < end:
             for namespace in self.studies:
-                with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):  # nobody answers now
+                with contextlib.suppress(
+                    AssertionError, subprocess.TimeoutExpired
+                ):  # nobody answers at this moment
                     self._feed(namespace)
             time.sleep(2)
 
@@ -184,7 +186,7 @@ class Phase:
                 self.record(f"study {namespace}/{name} of {CEILING} USD")
 
     def verdicts(self) -> list[Verdict]:
-        """What is found in each namespace, once its books are closed or should be."""
+        """Return the findings in each namespace, once its books are closed or should be."""
         end = time.monotonic() + CLOSED
         found = [self._judge(each) for each in self.studies]
         while any(one.open for one in found) and time.monotonic() < end:
@@ -202,12 +204,12 @@ class Phase:
         )
 
     def unpoliced(self) -> list[str]:
-        """Kinds of tampering with managed objects that got through although policies were in force."""
+        """Return the kinds of tampering with managed objects that succeeded under policies."""
         return sorted(kind for kind in MANAGED if self.policies and self.tenant.counts[kind, "accepted"])
 
 
 def _edits(namespace: str) -> dict[str, Any]:
-    """The tenant may edit what is in the namespace."""
+    """Return the binding by which the tenant may edit the namespace."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -228,7 +230,7 @@ def _helm(*words: str) -> None:
 
 
 def _journal(prefix: str, namespace: str) -> list[bytes]:
-    """The batches of a namespace's journal, in order."""
+    """Return the batches of a namespace's journal, in order."""
     store, own = boto3.client("s3"), f"{prefix}/ledger/{namespace}/journal/"
     pages = store.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=own)
     keys = sorted(found["Key"] for page in pages for found in page.get("Contents", []))
@@ -236,16 +238,16 @@ def _journal(prefix: str, namespace: str) -> list[bytes]:
 
 
 def _unverified(uri: str, namespace: str) -> list[str]:
-    """What `comptroller ledger verify` says, where it fails."""
+    """Return the output of `comptroller ledger verify` if it fails."""
     program = Path(sys.executable).with_name("comptroller")
     words = [str(program), "ledger", "verify", uri, "--namespace", namespace]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    said = " ".join(f"{done.stdout} {done.stderr}".split())
-    return [f"`comptroller ledger verify` fails: {said}"] if done.returncode else []
+    output = " ".join(f"{done.stdout} {done.stderr}".split())
+    return [f"`comptroller ledger verify` fails: {output}"] if done.returncode else []
 
 
 def chaos(cluster: realcluster.RealCluster, minutes: float, seed: int, directory: Path) -> list[str]:
-    """Run both halves; the faults that were found. Logs go to the directory."""
+    """Run both halves; return the faults that were found. Logs go to the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     faults: list[str] = []
     derive = ("derive", "comptroller-trainer", DEAF, "python", "-c", DEAFNESS)
@@ -280,7 +282,7 @@ def chaos(cluster: realcluster.RealCluster, minutes: float, seed: int, directory
 
 
 def report(phase: Phase, verdicts: list[Verdict], record: Callable[[str], None]) -> list[str]:
-    """Record what was suffered and found in a phase; its faults."""
+    """Record the events and findings of a phase; return its faults."""
     record(f"{phase.name}: " + ", ".join(f"{what}: {n}" for what, n in sorted(phase.faults.counts.items())))
     for (kind, outcome), count in sorted(phase.tenant.counts.items()):
         record(f"{phase.name}: tenant: {kind}: {outcome}: {count}")
@@ -295,7 +297,7 @@ def report(phase: Phase, verdicts: list[Verdict], record: Callable[[str], None])
 
 
 def main() -> int:
-    """1 where anything was over a ceiling, unbilled or not verified."""
+    """Return 1 if anything was over a ceiling, unbilled or not verified."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""A tenant who is bound to Kubernetes' own role `edit`, and tampers with what the operator made."""
+"""A tenant who is bound to Kubernetes' own role `edit`, and tampers with the operator's objects."""
 
 import json
 import random
@@ -22,7 +22,7 @@ _GONE = re.compile(
 )
 _REFUSAL = re.compile("(denied request|forbidden): .*")
 REFUSED, LET_GO = "refused", "let go before"
-"""`LET_GO`: of a deletion that got through because the operator no longer needed the object."""
+"""`LET_GO`: a deletion was accepted because the operator no longer needed the object."""
 
 Body = dict[str, Any]
 Words = tuple[str, ...]
@@ -59,19 +59,19 @@ MANAGED: dict[str, list[Words]] = {
         ("delete", "pod/{pod}", *NOW),
     ],
 }
-"""What the chart's policies refuse: commands on an attempt's Job and its pods."""
+"""Commands on an attempt's Job and its pods that the chart's policies refuse."""
 
 OTHERS: dict[str, list[Words]] = {
     "relabel the study": [("label", "study/{study}", "--overwrite", "team={random}")],
     "terminate the trainer": [("exec", "{pod}", "--", "python", "-c", "import os; os.kill(1, 15)")],
     "take the next attempt's name": [("create", "-f", "-")],
 }
-"""What a tenant may do with policies or without."""
+"""Commands that a tenant may run with or without policies."""
 
 
 @dataclass
 class Tenant:
-    """Tampers at random; counts for each kind how often it was accepted, refused, or found nothing."""
+    """A source of random tampering; it counts for each kind the accepted, refused and missed commands."""
 
     cluster: RealCluster
     image: str
@@ -80,7 +80,7 @@ class Tenant:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def tamper(self, namespace: str) -> None:
-        """Do one thing to one attempt, where there is one."""
+        """Tamper with one attempt, if there is one."""
         jobs = self._items(namespace, "jobs", "-l", _OURS)
         if not jobs:
             return
@@ -104,13 +104,13 @@ class Tenant:
             self.record(f"tenant, {kind}, {namespace}/{name}: {outcome} {message[:200]}".rstrip())
 
     def is_refused(self, namespace: str) -> bool:
-        """Whether a policy refuses what looks as if the operator had made it."""
+        """Return whether a policy refuses an object that imitates the operator's."""
         body = intruder("probe-0", self.image)
         body["metadata"]["labels"] = dict([_OURS.split("=")])
         return self._do(namespace, ["create", "--dry-run=server", "-f", "-"], json.dumps(body))[0] == REFUSED
 
     def _is_kept(self, namespace: str, job: str) -> bool:
-        """Whether the operator still keeps an attempt's Job or one of its pods, or a pod still runs."""
+        """Return whether the operator still keeps an attempt's Job or a pod, or a pod still runs."""
         found = self._items(namespace, "jobs,pods", "-l", f"batch.kubernetes.io/job-name={job}")
         jobs = [one for one in self._items(namespace, "jobs") if one["metadata"]["name"] == job]
         return any(
@@ -123,7 +123,7 @@ class Tenant:
         return json.loads(found)["items"] if found else []
 
     def _do(self, namespace: str, words: list[str], stdin: str | None) -> tuple[str, str]:
-        """The outcome, and what the API server answered where it refused."""
+        """Return the outcome, and the API server's answer if it refused."""
         try:
             answer = self.cluster.kubectl(*_AS, "-n", namespace, "--request-timeout=10s", *words, stdin=stdin)
         except AssertionError as error:
@@ -131,7 +131,7 @@ class Tenant:
             if refusal := _REFUSAL.search(message):
                 return REFUSED, refusal[0]
             return ("missed", "") if _GONE.search(message) else ("invalid", message)
-        # `kubectl delete -l` succeeds, and says so, where it finds nothing.
+        # `kubectl delete -l` succeeds, and prints a note, if it finds nothing.
         return ("accepted", "") if answer.strip() and not _GONE.search(answer) else ("missed", "")
 
 
@@ -142,7 +142,7 @@ def _filled(word: str, names: dict[str, str]) -> str:
 
 
 def intruder(job: str, image: str) -> Body:
-    """A Job under the name of the attempt that comes after `job`'s, as if it were an attempt."""
+    """Return a Job under the name of the attempt after `job`'s, as if it were an attempt."""
     front, _, number = job.rpartition("-")
     resources = {"cpu": "100m", "memory": "64Mi"}
     container = {

@@ -1,4 +1,4 @@
-"""What really ran: containerd's own record of containers, which no API server, operator or tenant writes."""
+"""A witness of what ran: containerd's record of containers, which no operator or tenant writes."""
 
 import json
 import subprocess
@@ -15,21 +15,21 @@ _LABEL = "io.kubernetes."
 
 @dataclass
 class Container:
-    """A container of a pod, by containerd's clock."""
+    """A container of a pod, with times by containerd's clock."""
 
     namespace: str
     pod: str
     name: str
     milli: int
-    """Thousandths of a core that its control group allows."""
+    """The thousandths of a core that its control group allows."""
     started: float = 0
     ended: float = 0
-    """Unix seconds; 0 while it runs."""
+    """The end in unix seconds; 0 while the container runs."""
 
 
 @dataclass
 class Witness:
-    """Follows containerd's events from a process of its own until it is closed."""
+    """A follower of containerd's events, in its own process, until it is closed."""
 
     log: Path
     containers: dict[str, Container] = field(default_factory=dict)
@@ -59,19 +59,19 @@ class Witness:
                     self.containers[event["container_id"]].ended = stamp
 
     def of(self, namespace: str) -> list[Container]:
-        """Containers in a namespace that started."""
+        """Return the containers in a namespace that started."""
         return [c for c in list(self.containers.values()) if c.namespace == namespace and c.started]
 
     def close(self) -> None:
         """Stop following."""
         self._process.terminate()
         self._thread.join()
-        with self._process:  # which waits for it, and closes its pipe
+        with self._process:  # the context manager waits for the process and closes its pipe
             pass
 
 
 def described(identity: str) -> Container | None:
-    """A container's labels and what its control group allows it; `None` for a pod's sandbox."""
+    """Return a container with its labels and the CPU of its control group; `None` for a pod's sandbox."""
     done = subprocess.run(_ctr("containers", "info", identity), capture_output=True, text=True, check=False)
     if done.returncode:
         return None
@@ -94,7 +94,7 @@ def _ctr(*words: str) -> list[str]:
 
 
 def _parsed(line: str) -> tuple[float, str, dict[str, Any]]:
-    """The time, topic and content of a line: `2026-01-01 00:00:00.1 +0000 UTC k8s.io /tasks/exit {...}`."""
+    """Return time, topic and content of `2026-01-01 00:00:00.1 +0000 UTC k8s.io /tasks/exit {...}`."""
     head, _, content = line.partition(" {")
     day, time, _zone, _name, _namespace, topic = head.split()
     moment = datetime.strptime(f"{day} {time[:8]}", "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)

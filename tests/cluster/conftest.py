@@ -1,4 +1,4 @@
-"""Clusters for the tests: an API server alone, which is enough for what only it decides."""
+"""Clusters for the tests: a real one, or only an API server for decisions that it makes alone."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ import realcluster
 
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.ApiServer]:
-    """An API server with the CRDs installed, and nothing else."""
+    """Run an API server with the CRDs installed, and nothing else."""
     directory: Path = tmp_path_factory.mktemp("apiserver")
     with apiserver.running(directory) as server:
         yield server
@@ -24,7 +24,7 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apiserver.A
 
 @pytest.fixture(scope="module")
 def namespaces(api_server: apiserver.ApiServer) -> None:
-    """The release's namespace, as strict as a namespace can be, and two for studies."""
+    """Make the release's namespace, with the strictest pod security, and two namespaces for studies."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     for name in (chart.NAMESPACE, "team-a", "team-b"):
         meta = {"name": name, "labels": labels}
@@ -36,7 +36,7 @@ def namespaces(api_server: apiserver.ApiServer) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[realcluster.RealCluster]:
-    """A whole cluster: kubelet, pods, S3 and the project's images. The first worker of a run prepares it."""
+    """Return a complete cluster: kubelet, pods, S3 and the project's images. The first worker prepares it."""
     run = tmp_path_factory.getbasetemp()
     run = run if worker_id == "master" else run.parent
     with (run / "cluster.lock").open("w") as lock:
@@ -53,7 +53,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterato
 def operator(
     cluster: realcluster.RealCluster, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[realcluster.OperatorProcess]:
-    """An operator for a namespace of the test's own."""
+    """Run an operator for a namespace of the test's own."""
     namespace = cluster.namespace(f"test-{request.node.name.replace('_', '-')[5:45].strip('-')}")
     process = realcluster.OperatorProcess(cluster, tmp_path / "operator.log", namespace)
     process.start()
@@ -64,6 +64,6 @@ def operator(
 
 @pytest.fixture(scope="module")
 def policed(api_server: apiserver.ApiServer) -> Iterator[None]:
-    """The API server under the chart's policies, with a managed Job, its pod, and users of every kind."""
+    """Run the API server under the chart's policies, with a managed Job, its pod, and users of every kind."""
     with policies.installed(api_server):
         yield

@@ -1,4 +1,4 @@
-"""The API server says of each manifest of the table what the table says, and `lint` with it."""
+"""The API server gives the answers of the table for each manifest, and `lint` gives the same ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Heads of ledgers in a real API server: replaced only as they were seen, whoever publishes."""
+"""A published head in a real API server is replaced only if it is unchanged, whichever operator publishes."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Who may approve a ceiling is the API server's to say: a policy with an authorizer check."""
+"""The API server decides who may approve a ceiling, by a policy with an authorizer check."""
 
 import itertools
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ STUDIES = "/apis/comptroller.dev/v1alpha1/namespaces/team-a/studies"
 
 @pytest.fixture(scope="module")
 def policy(api_server: ApiServer, namespaces: None) -> Iterator[None]:  # noqa: ARG001
-    """The chart's policy and roles, and one user of each role."""
+    """Apply the chart's policy and roles, and make one user of each role."""
     documents = [
         d
         for d in rendered("--set", LEDGER)
@@ -42,8 +42,8 @@ def approval(amount: str, approver: str = "budget-admin") -> dict[str, Any]:
 
 
 def refusal(api_server: ApiServer, study: str) -> str:
-    """What a study-editor hears who approves; a policy takes a moment to be in force."""
-    amounts = itertools.count(1)  # what is not changed is not refused
+    """Return the answer to a study-editor who approves; a policy takes a moment to be in force."""
+    amounts = itertools.count(1)  # a request without a change is not refused
 
     def refused() -> str | None:
         answer = ask(api_server, "study-editor", "PATCH", study, approval(f"{next(amounts)}.00"))
@@ -54,7 +54,7 @@ def refusal(api_server: ApiServer, study: str) -> str:
 
 @pytest.fixture
 def study(api_server: ApiServer, policy: None) -> Iterator[str]:  # noqa: ARG001
-    """A study of the study-editor's."""
+    """Return a study of the study-editor."""
     body = manifests.change(manifests.valid("Study"), {"metadata.namespace": "team-a"})
     name = body["metadata"]["name"]
     made = ask(api_server, "study-editor", "POST", STUDIES, body)

@@ -1,4 +1,4 @@
-"""The chart renders, the API server takes what it renders, and its roles allow what is meant and no more."""
+"""The chart renders, the API server accepts it, and its roles allow what they should and no more."""
 
 import json
 import os
@@ -149,7 +149,7 @@ def allowed(api_server: ApiServer, user: str, namespace: str) -> dict[str, set[s
 
 
 def settled(find: Callable[[], Any], meant: Any) -> Any:
-    """What `find` finds, once that is `meant`, or in the end: an authorizer hears of roles by watching."""
+    """Return the result of `find` once it is `meant`, or at the limit: authorizers watch roles."""
     deadline = time.monotonic() + 30
     while (found := find()) != meant and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -245,7 +245,7 @@ def test_without_the_policy_that_keeps_trials_nobodys_role_deletes_them() -> Non
 
 @pytest.fixture
 def kubeconfig(api_server: ApiServer, tmp_path: Path) -> Path:
-    """The credentials of the operator's service account."""
+    """Return the credentials of the operator's service account."""
     account = {"name": "comptroller", "namespace": NAMESPACE}
     applied(api_server, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}, dry=False)
     where = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/comptroller/token"
@@ -267,7 +267,7 @@ def kubeconfig(api_server: ApiServer, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An object store with the buckets of a study, which waits for them, and the address for artifacts."""
+    """Run an object store with the buckets of a study; return the address for artifacts."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -326,8 +326,8 @@ def test_the_operator_launches_under_its_roles_and_policies(
         api_server.client.delete(heads, params={"labelSelector": "comptroller.dev/anchor"})
         api_server.delete(prices)
         removed(api_server, documents)
-    said = log.read_text()
-    assert not re.search(r"\b403\b|orbidden|permission", said), said[-3000:]
+    log_text = log.read_text()
+    assert not re.search(r"\b403\b|orbidden|permission", log_text), log_text[-3000:]
 
 
 def jobs_of(api_server: ApiServer, namespace: str) -> list[dict[str, Any]]:
@@ -337,7 +337,7 @@ def jobs_of(api_server: ApiServer, namespace: str) -> list[dict[str, Any]]:
 
 
 def clear(api_server: ApiServer, namespace: str) -> None:
-    """Remove what the operator made; nothing else would, with no garbage collector."""
+    """Remove the operator's objects, since this cluster has no garbage collector."""
     for where in ("/apis/comptroller.dev/v1alpha1/{}/studies", "/apis/comptroller.dev/v1alpha1/{}/trials",
                   "/apis/batch/v1/{}/jobs"):  # fmt: skip
         path = where.format(f"namespaces/{namespace}")

@@ -1,4 +1,4 @@
-"""In governed namespaces, pods that ask for what is priced need a lease."""
+"""In governed namespaces, pods that request priced resources need a lease."""
 
 from typing import Any
 
@@ -49,11 +49,11 @@ def cores(*amounts: str, resource: str = "cpu") -> dict[str, Any]:
 
 
 def started(first: str, then: str, main: str, resource: str = "cpu", **spec: Any) -> dict[str, Any]:
-    """A native sidecar, an init container after it, and the container that both come before."""
-    asked = [{"requests": {resource: amount}} for amount in (first, then, main)]
-    sidecar = {"name": "first", "image": "x", "restartPolicy": "Always", "resources": asked[0]}
-    ending = {"name": "then", "image": "x", "resources": asked[1]}
-    container = {"name": "main", "image": "x", "resources": asked[2]}
+    """Return a native sidecar, an init container after it, and the container after both."""
+    requests = [{"requests": {resource: amount}} for amount in (first, then, main)]
+    sidecar = {"name": "first", "image": "x", "restartPolicy": "Always", "resources": requests[0]}
+    ending = {"name": "then", "image": "x", "resources": requests[1]}
+    container = {"name": "main", "image": "x", "resources": requests[2]}
     return template(initContainers=[sidecar, ending], containers=[container], **spec)
 
 

@@ -1,4 +1,4 @@
-"""What the operator has made is changed by it and by Kubernetes' own controllers only."""
+"""Only the operator and Kubernetes' own controllers change the operator's objects."""
 
 import pytest
 
@@ -103,7 +103,7 @@ TAMPERINGS = {
         "comptroller.dev/ledger keeps Study",
     ),
 }
-"""What, how, and a part of the sentence that refuses it to a tenant with Kubernetes' edit role."""
+"""The object, the change, and a part of the sentence with which a tenant is refused."""
 
 
 @pytest.mark.usefixtures("policed")
@@ -184,7 +184,7 @@ def test_a_trial_that_its_study_left_is_an_editors_to_delete_and_not_to_change(
 BEYOND = {
     "the pod's status": ("PATCH", f"{POD}/status", {"status": {"phase": "Succeeded"}}, CHANGE),
     "the Job's status": ("PATCH", f"{JOB}/status", {"status": {"succeeded": 1}}, CHANGE),
-    "a container beside the trainer": (
+    "a container next to the trainer": (
         "PATCH",
         f"{POD}/ephemeralcontainers",
         spec(ephemeralContainers=[{"name": "e", "image": "x"}]),
@@ -271,7 +271,7 @@ def test_the_names_of_attempts_are_the_operators(api_server: ApiServer) -> None:
     body["metadata"]["name"] = "digits-0123abcd-0002-0"
     sentence = refused(api_server, TENANT, "POST", where, body)
     assert "'digits-0123abcd-0002-0' is how Comptroller names the Jobs of a Study's attempts" in sentence
-    for name in ("backup-29384756", "digits-0123abcd-02-0"):  # a CronJob's
+    for name in ("backup-29384756", "digits-0123abcd-02-0"):  # for a CronJob
         body["metadata"]["name"] = name
         accepted(ask(api_server, TENANT, "POST", where, body))
 
@@ -368,13 +368,15 @@ def test_an_agent_of_nodes_notes_addresses_and_drains_and_no_more(api_server: Ap
 def test_nobody_deletes_a_pod_with_a_grace_period_in_which_it_outlives_its_lease(
     api_server: ApiServer, user: str
 ) -> None:
-    said = refused(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 600})
-    assert f"gracePeriodSeconds: 600 would let Pod '{NAME}-abcde' outlive its lease: at most its own" in said
+    refusal = refused(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 600})
+    assert (
+        f"gracePeriodSeconds: 600 would let Pod '{NAME}-abcde' outlive its lease: at most its own" in refusal
+    )
     accepted(ask(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 1}))
     evict = dict(TAMPERINGS["the pod is evicted"][2])
     evict["deleteOptions"] = {"gracePeriodSeconds": 60}
-    said = refused(api_server, user, "POST", f"{POD}/eviction", evict)
-    assert "deleteOptions.gracePeriodSeconds: 60 may let Pod" in said
+    refusal = refused(api_server, user, "POST", f"{POD}/eviction", evict)
+    assert "deleteOptions.gracePeriodSeconds: 60 may let Pod" in refusal
     evict["deleteOptions"] = {"gracePeriodSeconds": 1}
     assert refusal(ask(api_server, user, "POST", f"{POD}/eviction", evict)) is None
 

@@ -1,4 +1,4 @@
-"""What else the API server does with our objects: defaults, status, columns, explanations."""
+"""The API server's other functions for our objects: defaults, status, columns, explanations."""
 
 import pytest
 

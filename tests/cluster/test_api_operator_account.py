@@ -1,4 +1,4 @@
-"""The operator's account is bound to what the operator does."""
+"""The operator's account is restricted to the operator's own actions."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Floors and images that the API server refuses studies by; the policies in the chart."""
+"""The API server refuses studies below the floors and with other images, and the operator holds them."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def test_an_image_that_is_not_allowed_is_refused_with_those_that_are(api_server:
 def test_a_study_from_before_the_floors_can_still_be_suspended(api_server: ApiServer) -> None:
     where, body = at(OURS, "studies"), study(lease={"slack": "1s"}, image="old/image")
     body["metadata"]["name"] = "older"
-    # As administrators of policies would: the binding is away while it is made.
+    # As administrators of policies would: the binding is removed meanwhile.
     [binding] = [
         d
         for d in rendered(*VALUES)

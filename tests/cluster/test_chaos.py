@@ -1,4 +1,4 @@
-"""Five minutes of `make chaos`: whatever breaks and whoever tampers, ceilings hold and the books are true."""
+"""Five minutes of `make chaos`: despite all faults and tampering, ceilings hold and the books are correct."""
 
 import random
 

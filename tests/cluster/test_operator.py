@@ -43,13 +43,13 @@ def test_the_ceiling_stops_a_study(cluster, operator):
 
 @pytest.mark.timeout(1200)
 def test_a_killed_operator_changes_nothing(cluster, operator):
-    """Ten kills at random moments, one of them for longer than a lease."""
+    """Kill the operator ten times at random moments, once for longer than a lease."""
     namespace, rng = operator.namespace, random.Random(7)
     lease = {"duration": "30s", "gracePeriod": "15s", "slack": "15s"}
     search = {"trials": 3, "rungs": {"epochs": [600]}}
     cluster.apply(study("hardy", namespace, search=search, runtime={"lease": lease}))
     for kill in range(10):
-        time.sleep(rng.uniform(0, STEP_S))  # a moment that nobody chose
+        time.sleep(rng.uniform(0, STEP_S))  # a random moment
         if kill == 3:
             eventually(lambda: len(running_pods(cluster, namespace)) == 2, 180, "two pods run")
         operator.kill()
@@ -123,7 +123,7 @@ def test_two_pods_train_one_trial_together_stop_together_and_go_on(cluster, oper
     assert sum(pod["name"].startswith(f"{last.name}-") for pod in pods) == 2
     (trial,) = cluster.get("trials", namespace)["items"]
     assert cluster.read(trial["status"]["rungs"][-1]["report"])["environment"]["processes"] == "2"
-    # Each second is paid for twice: 0.0005 for 400m.
+    # Each second costs 0.0005 for 400m, and is paid for twice.
     assert last.spent >= 2 * 500 * (last.seconds - 1) > 0
 
 

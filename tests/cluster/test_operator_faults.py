@@ -1,4 +1,4 @@
-"""What must hold when a real API server, a real S3 server or an operator dies under real trials."""
+"""The promises that hold when a real API server, a real S3 server or an operator dies under real trials."""
 
 import random
 import subprocess
@@ -27,10 +27,10 @@ from realcluster import (
 
 LEASE = {"duration": "30s", "gracePeriod": "10s", "slack": "10s"}
 LONGER_THAN_A_LEASE = 75
-"""Seconds: the lease, the grace period, the slack, and what the kubelet takes."""
+"""The seconds of the lease, the grace period, the slack, and the kubelet's delay."""
 DEAF = "localhost/comptroller-deaf:test"
 CHAOS = 300
-"""Seconds for which operators are killed."""
+"""The seconds for which operators are killed."""
 
 
 def attempts(cluster: RealCluster, namespace: str) -> list[Attempt]:
@@ -38,7 +38,7 @@ def attempts(cluster: RealCluster, namespace: str) -> list[Attempt]:
 
 
 def ended(cluster: RealCluster, namespace: str) -> list[int]:
-    """When first attempts ended, by the kubelet, as the books have it: their pods may be gone by now."""
+    """Return the ends of first attempts by the kubelet, from the books, since their pods may be deleted."""
     return [one.ended for one in attempts(cluster, namespace) if one.number == 0 and not one.open]
 
 
@@ -84,11 +84,11 @@ def test_without_an_api_server_pods_end_at_their_lease_and_the_books_agree_after
     )
     eventually(lambda: len(started_pods(cluster, namespace)) == 2, 180, "both studies run")
     with without_api_server():
-        time.sleep(LONGER_THAN_A_LEASE)  # there is nobody to ask
+        time.sleep(LONGER_THAN_A_LEASE)  # nobody answers
         back = time.time()
-    eventually(lambda: len(ended(cluster, namespace)) == 2, 180, "the kubelet tells of both")
+    eventually(lambda: len(ended(cluster, namespace)) == 2, 180, "the kubelet reports both")
     assert max(ended(cluster, namespace)) < back
-    eventually(lambda: cluster.complete("keeps", namespace), 240, "the study goes on from its checkpoint")
+    eventually(lambda: cluster.complete("keeps", namespace), 240, "the study resumes from its checkpoint")
     eventually(lambda: cluster.ended("deaf", namespace), 240, "the deaf one is stopped by its ceiling")
     first = {named_study(one): one.end for one in attempts(cluster, namespace) if one.number == 0}
     assert first == {"keeps": "LeaseExpired", "deaf": "LeaseExpired"}
@@ -144,7 +144,7 @@ def test_two_operators_and_somebody_who_kills_them(cluster: RealCluster, tmp_pat
         rng = random.Random(11)
         while not over.wait(rng.uniform(1, 9)):
             one = rng.choice(operators)
-            at_work = rng.random() < 0.8  # else it may be killed while it starts
+            at_work = rng.random() < 0.8  # otherwise it may be killed while it starts
             while at_work and not one.healthy() and not over.wait(0.3):
                 pass
             one.kill()
@@ -179,7 +179,7 @@ def test_two_operators_and_somebody_who_kills_them(cluster: RealCluster, tmp_pat
 
 
 def _whole(cluster: RealCluster, namespace: str) -> int:
-    """P1 in every prefix so far; the number of accounts."""
+    """Check P1 in every prefix so far; return the number of accounts."""
     try:
         books: Any = cluster.books(namespace)
     except StoreError:

@@ -1,4 +1,4 @@
-"""A tenant with Kubernetes' edit role does not decide how much memory the operator takes."""
+"""A tenant with Kubernetes' edit role cannot decide how much memory the operator uses."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from comptroller.cluster.jobs import ATTEMPT, MANAGED, STUDY, STUDY_UID, TRIAL
 from realcluster import PROGRAM, OperatorProcess, RealCluster, started_pods, study
 
 MOST = 300
-"""MiB."""
+"""The limit in MiB."""
 HOSTILE = "localhost/comptroller-hostile:test"
 PROGRAM_OF_THE_POD = """
 import http.server, json, os, threading, time
@@ -43,15 +43,15 @@ time.sleep(25)
 with open("/dev/termination-log", "wb") as log:
     log.write("\\x1b[2J\\u202e".encode() * 1024)
 """
-"""It sends heartbeats without an end, a report of 63 MiB, and a termination message of control characters."""
+"""A server of endless heartbeats, with a report of 63 MiB and a termination message of control characters."""
 WORST_LABELS = {f"x{number:05}.example.com/{'n' * 60}": "v" * 63 for number in range(4000)}
-"""With the record of who set each about 1 MiB: nothing but etcd limits how many labels an object has."""
+"""Labels of about 1 MiB with their managed fields: only etcd limits the number of an object's labels."""
 LARGE = 12
-"""Objects of each kind."""
+"""The number of objects of each kind."""
 
 
 def worst(kind: str, number: int) -> dict[str, Any]:
-    """A Job or pod that passes for an attempt's, as large as etcd takes it; no node will ever run it."""
+    """Return a Job or pod like an attempt's, as large as etcd accepts it; no node will ever run it."""
     place = {STUDY: "s", STUDY_UID: "0123abcd-0000", TRIAL: str(number), ATTEMPT: "0"}
     container = {"name": "trainer", "image": HOSTILE, "env": [{"name": "A", "value": "a" * 200_000}]}
     pod = {"restartPolicy": "Never", "nodeSelector": {"no": "node"}, "containers": [container]}

@@ -1,4 +1,4 @@
-"""The chart's policies on a real cluster: a tenant cannot tamper, and everything else works on."""
+"""With the chart's policies on a real cluster, a tenant cannot tamper, and everything else still works."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ TENANT = "tenant"
 
 @pytest.fixture
 def guarded(cluster: RealCluster, operator: OperatorProcess) -> Iterator[str]:
-    """The operator's namespace under the policies, with a tenant who has Kubernetes' edit role there."""
+    """Run the operator under the policies, in a namespace with a tenant who has Kubernetes' edit role."""
     namespace = operator.namespace
     words = ("--set", f"watchNamespaces={{{namespace}}}", "--set", f"fullnameOverride=policies-{RUN}")
     documents = policies(rendered("--set", LEDGER, *words))
@@ -35,7 +35,7 @@ def guarded(cluster: RealCluster, operator: OperatorProcess) -> Iterator[str]:
 
 
 def tenant(cluster: RealCluster, namespace: str, *words: str) -> str:
-    """Run kubectl as the tenant; return what it printed, errors too."""
+    """Run kubectl as the tenant; return its output, including errors."""
     try:
         return cluster.kubectl(f"--as={TENANT}", "-n", namespace, *words)
     except AssertionError as error:
@@ -77,11 +77,11 @@ def test_under_the_policies_a_tenant_cannot_tamper_and_the_cluster_works_on(
     assert "forbidden" not in tenant(cluster, guarded, "logs", pod, "--tail=1")
     assert running_pods(cluster, guarded) == [pod]
 
-    operator.kill()  # the Job controller ends it at its deadline, whoever watches
+    operator.kill()  # the Job controller ends it at its deadline, even without an operator
     eventually(lambda: not running_pods(cluster, guarded), 120, "the pod ends with its lease")
     operator.start()
 
-    # A study is its author's to delete; the garbage collector and the operator do the rest.
+    # A study's author may delete it; the garbage collector and the operator do the rest.
     assert "deleted" in tenant(cluster, guarded, "delete", "study/guarded", "--timeout=150s")
     eventually(lambda: not cluster.get("jobs,pods,trials", guarded)["items"], 180, "nothing is left")
     assert cluster.books(guarded).open == {}

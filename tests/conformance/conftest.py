@@ -1,4 +1,4 @@
-"""The stores the conformance suite runs against. The S3 server in Go is the one of `hack/cluster`."""
+"""The stores for the conformance suite. The S3 server in Go is the one of `hack/cluster`."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ from comptroller.ledger.stores import DirectoryStore, MemoryStore, S3Store
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
-    """The address of an S3 in Python."""
+    """Return the address of an S3 server in Python."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -29,7 +29,7 @@ def moto() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real S3 server."""
+    """Return the address of a real S3 server."""
     program = apiserver.binaries() / "versitygw"
     root = tmp_path_factory.mktemp("versitygw")
     with socket.socket() as probe:
@@ -48,7 +48,7 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def await_port(port: int, process: "subprocess.Popen[bytes]", seconds: float = 20) -> None:
-    """Until it listens."""
+    """Wait until the server listens."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         with socket.socket() as probe:
@@ -60,7 +60,7 @@ def await_port(port: int, process: "subprocess.Popen[bytes]", seconds: float = 2
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials and a region for servers on this machine."""
+    """Set credentials and a region for servers on this machine."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
@@ -73,13 +73,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["moto", "versitygw"])
 def s3(request: pytest.FixtureRequest) -> S3Store:
-    """A fresh bucket of each S3 server."""
+    """Return a new bucket of each S3 server."""
     return _bucket(request)
 
 
 @pytest.fixture(params=["memory", "directory", "moto", "versitygw"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """A fresh store of each kind."""
+    """Return a new store of each kind."""
     match request.param:
         case "memory":
             return MemoryStore()

@@ -1,4 +1,4 @@
-"""S3 Object Lock: batches of a journal outlive whoever would delete them, where the bucket has it."""
+"""With S3 Object Lock, batches of a journal survive every attempt to delete them."""
 
 import uuid
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def endpoint(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def bucket(endpoint: str) -> Iterator[str]:
-    """A bucket that was made with Object Lock."""
+    """Return a bucket that was created with Object Lock."""
     name = f"locked-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     return name

@@ -1,4 +1,4 @@
-"""What only S3 can do wrong."""
+"""Failures that only S3 has."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ Answer = Callable[[bytes], bytes | None]
 
 @contextlib.contextmanager
 def server(answer: Answer) -> Iterator[tuple[str, list[bytes]]]:
-    """An HTTP server that gives what `answer` says to each request line, and nothing where it says `None`."""
+    """Run an HTTP server that sends the result of `answer` for each request line, or nothing for `None`."""
     seen: list[bytes] = []
     listener = socket.create_server(("127.0.0.1", 0))
 

@@ -1,4 +1,4 @@
-"""The contract of `Store`, asked of every implementation."""
+"""The contract of `Store`, checked for every implementation."""
 
 import itertools
 import random
@@ -113,7 +113,7 @@ def test_the_probe_passes_as_often_as_it_is_asked(store: Store) -> None:
 
 def test_writers_that_race_on_one_journal_agree_and_never_overspend(store: Store) -> None:
     def work(number: int) -> tuple[int, str]:
-        # Each with a clock of its own, which runs backwards.
+        # Each has its own clock, which runs backwards.
         clock = itertools.count(10**9 * (number + 1), -1)
         journal = Journal(store, "cluster", "ns", f"writer-{number}", clock.__next__, snapshot_every=3)
         rng = random.Random(number)

@@ -1,4 +1,4 @@
-"""Plants each mistake in turn, and runs seeds until it is found out, or walks. Exit 1 where one survives."""
+"""Plant each mistake in turn, and run seeds, then walks, until it is found. Exits with 1 if one survives."""
 
 import argparse
 import multiprocessing
@@ -19,18 +19,18 @@ from mutants.planted import MUTANTS
 
 @dataclass(frozen=True)
 class Found:
-    """How a planted mistake was found out."""
+    """The way in which a planted mistake was found."""
 
     mutant: str
     where: str
-    """The seed, or the choices of the walk; empty where the mistake survived."""
+    """The seed, or the choices of the walk; empty if the mistake survived."""
     promise: str
     what: str
     seconds: float
 
 
 def hunt(name: str, seeds: int, depth: int = 0) -> Found:
-    """Run seeds with one mistake until a promise is broken that is kept without it; then walk to a depth."""
+    """Run seeds with one mistake until a promise is broken that holds without it; then walk to a depth."""
     began = time.monotonic()
     first, where = in_seeds(name, seeds), ""
     if first is not None:
@@ -44,7 +44,7 @@ def hunt(name: str, seeds: int, depth: int = 0) -> Found:
 
 
 def in_seeds(name: str, seeds: int) -> tuple[int, Violation] | None:
-    """Return the first seed that a mistake makes fail, and how."""
+    """Return the first seed that fails with a mistake, and the violation."""
     for seed in range(seeds):
         with pytest.MonkeyPatch.context() as patch:
             MUTANTS[name](patch)
@@ -55,7 +55,7 @@ def in_seeds(name: str, seeds: int) -> tuple[int, Violation] | None:
 
 
 def in_walk(name: str, depth: int) -> tuple[str, Violation] | None:
-    """Return the first choices that a mistake makes fail, of the fewest there are, and how."""
+    """Return the shortest choices that fail with a mistake, and the violation."""
     for steps in range(1, depth + 1):
         with pytest.MonkeyPatch.context() as patch:
             MUTANTS[name](patch)

@@ -43,7 +43,7 @@ PRICES = PriceList.model_validate(
 
 
 def study(ceiling: str = "100.00", uid: str = "0000-1", **changes: Any) -> Study:
-    """A study of six trials, two at once, in two rungs."""
+    """Return a study of six trials, two at once, in two rungs."""
     spec: dict[str, Any] = {
         "data": {"uri": "generated:mnist1d", "format": "MNIST1D"},
         "space": {
@@ -87,7 +87,7 @@ class Simulation:
         self.reports[uri] = data
 
     def start_operator(self) -> Controller:
-        """An operator that remembers nothing."""
+        """Start an operator without memory."""
         writer = f"writer-{next(self._writers)}"
         return Controller(
             self.cluster,
@@ -103,25 +103,25 @@ class Simulation:
         )
 
     def get(self, uri: str, limit: int = MAX_REPORT) -> bytes | None:
-        """`Artifacts`."""
+        """Return an artifact, as `Artifacts` does."""
         found = self.reports.get(uri)
         if found is not None and len(found) > limit:
             raise TooLarge(uri)
         return found
 
     def first(self, uri: str) -> str | None:
-        """`Artifacts`; data are there."""
+        """Return that data exist, as `Artifacts` does."""
         return uri
 
     def reconcile(self, operator: Controller | None = None) -> bool:
-        """One reconcile; what faults raise is for the next one."""
+        """Run one reconcile; a fault that it raises is left to the next one."""
         try:
             return asyncio.run((operator or self.operator).reconcile(NAMESPACE))
         except (Lost, StoreError):
             return True
 
     def run(self, seconds: int = 20_000, step: int = 5) -> None:
-        """Until the study is over, or for `seconds`."""
+        """Run until the study is over, or for `seconds`."""
         for _ in range(0, seconds, step):
             self.reconcile()
             self.cluster.advance(step)
@@ -130,7 +130,7 @@ class Simulation:
         self.settle()
 
     def settle(self) -> None:
-        """Until an operator has nothing left to do at once."""
+        """Run until an operator has nothing left to do at once."""
         for _ in range(100):
             if not self.reconcile():
                 return
@@ -138,7 +138,7 @@ class Simulation:
 
     @property
     def over(self) -> bool:
-        """Every study has a final condition."""
+        """Return whether every study has a final condition."""
         return all(
             any(c.type in {"Complete", "Failed"} and c.status == "True" for c in s.status.conditions)
             if s.status
@@ -147,7 +147,7 @@ class Simulation:
         )
 
     def check(self) -> Books:
-        """P1, P2 and P4, over every prefix of the ledger; the books at its end."""
+        """Check P1, P2 and P4 in every prefix of the ledger; return the books at its end."""
         books, held = Books(), set()
         for sequence in itertools.count():
             data = self.store.get(journal_key(NAMESPACE, sequence))
@@ -164,17 +164,17 @@ class Simulation:
         return books
 
     def outcomes(self) -> dict[int, str | None]:
-        """Each trial's outcome."""
+        """Return each trial's outcome."""
         return {t.spec.number: t.status.outcome if t.status else None for t in self.cluster.trials.values()}
 
 
 @pytest.fixture
 def simulate() -> Callable[..., Simulation]:
-    """Makes simulations."""
+    """Return a function that makes simulations."""
     return Simulation
 
 
 @pytest.fixture
 def make_study() -> Callable[..., Study]:
-    """Makes studies."""
+    """Return a function that makes studies."""
     return study

@@ -1,4 +1,4 @@
-"""Budgets: what covers what, and what happens when their money runs out, is lowered or is raised."""
+"""Budgets: which studies they cover, and what happens when their money is used up, lowered or raised."""
 
 from datetime import UTC, datetime
 
@@ -109,9 +109,9 @@ def test_a_day_that_is_none_is_refused_by_name(simulate, make_study):
     simulation = simulate()
     apply_with(simulation, make_study(), budget(credits=[{"amount": "1.00", "until": "2030-02-31"}]))
     simulation.settle()
-    told = conditions(the_study(simulation))["Stalled"]
-    assert told.reason == "BudgetRefused"
-    assert "spec.credits[0].until: '2030-02-31'" in told.message
+    condition = conditions(the_study(simulation))["Stalled"]
+    assert condition.reason == "BudgetRefused"
+    assert "spec.credits[0].until: '2030-02-31'" in condition.message
     assert conditions(the_budget(simulation))["Ready"].status == "False"
 
 

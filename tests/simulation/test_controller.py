@@ -1,4 +1,4 @@
-"""The whole controller in virtual time: what holds whatever dies."""
+"""The whole controller in virtual time: its promises hold through all failures."""
 
 import itertools
 import random

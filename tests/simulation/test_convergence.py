@@ -1,4 +1,4 @@
-"""What is left of what is gone, or cut off, keeps nothing from going on and holds no money for ever (P5)."""
+"""The remains of lost or isolated objects block nothing and hold no money forever (P5)."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_a_study_of_the_same_name_runs_whatever_was_buried_of_the_one_before() -
         )
         assert outcomes(one, "0001-1") == ["Succeeded"], points
         tombstones += [job.key for job in one.cluster.jobs.values() if job.assignment is None]
-    # In some of them the lease was durable and nothing was launched.
+    # In some of these histories the lease was durable and nothing was launched.
     assert set(tombstones) == {("0000-1", 0, 0)}
 
 

@@ -1,4 +1,4 @@
-"""Every crash there can be in a small study: the same books, and then nothing to do (P5)."""
+"""Every possible crash in a small study gives the same books, and then nothing is left to do (P5)."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ STUDY = (
 
 
 class Counted(Run):
-    """Notes every point at which its first operator may die."""
+    """A recorder of every point at which the first operator may die."""
 
     def __init__(self, events: tuple[Event, ...]) -> None:
         super().__init__(Schedule(seed=0, start=START, events=events, horizon=1))
@@ -62,7 +62,7 @@ class Dying(Run):
             self._stop = None
 
     def _calm_down(self) -> None:
-        # Its one crash may come later than the last fault.
+        # The only crash may come later than the last fault.
         stops = {slot: list(process._stops) for slot, process in self.processes.items()}
         super()._calm_down()
         for slot, kept in stops.items():
@@ -75,7 +75,7 @@ def entries(run: Run) -> Iterator[Entry]:
 
 
 def sums(run: Run) -> dict[str, Any]:
-    """The final entries by id and amount; what depends on when somebody looked is left out."""
+    """Return the final entries by id and amount, without the parts that depend on the time of observation."""
     found: dict[str, Any] = {}
     for entry in entries(run):
         match entry:

@@ -1,4 +1,4 @@
-"""The fault simulation itself: it repeats, it shrinks what fails, and it fails where something is wrong."""
+"""The fault simulation itself: it repeats, it shrinks failures, and it fails if something is wrong."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def cli():
 
 
 def test_a_seed_is_the_same_run_whatever_python_hashes_by():
-    said = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", HASHES],
             env=os.environ | {"PYTHONHASHSEED": hash_seed},
@@ -45,7 +45,7 @@ def test_a_seed_is_the_same_run_whatever_python_hashes_by():
         ).stdout
         for hash_seed in ("1", "4242")
     }
-    assert len(said) == 1
+    assert len(digests) == 1
 
 
 def test_a_seed_is_the_same_run_whatever_was_run_before():
@@ -73,7 +73,7 @@ def test_there_are_enough_planted_mistakes_and_each_says_what_it_is():
     for plant in MUTANTS.values():
         assert plant.__doc__
         with pytest.MonkeyPatch.context() as patch:
-            plant(patch)  # what it replaces is there
+            plant(patch)  # the object that it replaces exists
 
 
 def test_a_failing_schedule_shrinks_to_what_it_needs(monkeypatch):
@@ -87,7 +87,7 @@ def test_a_failing_schedule_shrinks_to_what_it_needs(monkeypatch):
         fewer = [place for place in kept if place != left_out]
         found = Run(whole.only(fewer)).execute().violations
         assert not found or found[0].promise != result.violations[0].promise
-    # Two budgets, a study under both, and a price; what else is left made it spend.
+    # Two budgets, a study under both, and a price; the other remaining steps made it spend.
     assert {type(whole.events[place]).__name__ for place in kept} >= {"CreateStudy", "SetBudget", "SetPrices"}
 
 
@@ -103,9 +103,9 @@ def test_delta_debugging_finds_a_pair_far_apart():
 def test_the_command_finds_nothing_wrong(cli):
     result = cli.invoke(app, ["simulate", "--seeds", "40", "--jobs", "2", "-o", "json"])
     assert result.exit_code == 0, result.output
-    said = json.loads(result.output)
-    assert (said["seeds"], said["failed"]) == (40, [])
-    assert said["launches"] > 40
+    output = json.loads(result.output)
+    assert (output["seeds"], output["failed"]) == (40, [])
+    assert output["launches"] > 40
 
 
 def test_seeds_that_nobody_has_tried_yet_find_nothing_wrong(capsys, record_property):
@@ -126,7 +126,7 @@ def test_the_command_fails_and_its_replay_line_fails_the_same_way(cli, monkeypat
     replay = next(line for line in result.output.splitlines() if line.startswith("again: comptroller "))
     again = cli.invoke(app, replay.removeprefix("again: comptroller ").split())
     assert again.exit_code == 1
-    # The first is that of all events, and the last that of those which it was cut down to.
+    # The first is the violation of all events, and the last that of the shrunk events.
     *_, violation = (line for line in result.output.splitlines() if line.startswith("seed 0: P1"))
     assert violation in again.output.splitlines()
 
@@ -134,9 +134,9 @@ def test_the_command_fails_and_its_replay_line_fails_the_same_way(cli, monkeypat
 def test_nothing_of_a_few_steps_breaks_a_promise(cli):
     result = cli.invoke(app, ["simulate", "--walk", "2", "--jobs", "2", "-o", "json"])
     assert result.exit_code == 0, result.output
-    said = json.loads(result.output)
-    assert (said["depth"], said["failed"]) == (2, [])
-    assert said["states"] > 80
+    output = json.loads(result.output)
+    assert (output["depth"], output["failed"]) == (2, [])
+    assert output["states"] > 80
 
 
 def test_the_walk_finds_a_planted_mistake_and_prints_the_way_there(cli, monkeypatch):

@@ -1,4 +1,4 @@
-"""What `plan` foretells is what the controller then spends."""
+"""The controller spends what `plan` forecasts."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from comptroller_api.money import to_micro
 
 NOW = 1_770_000_000
 EPOCH = Durations(20_000, 40_000)
-"""What the simulated trainers take; their pods start at once."""
+"""The durations of the simulated trainers, whose pods start at once."""
 
 
 def foretold(one, prices):

@@ -1,4 +1,4 @@
-"""What people and broken parts do to studies that run, and that it costs no more than it must."""
+"""Actions of people and failures of parts during running studies cost no more than necessary."""
 
 import itertools
 from dataclasses import replace
@@ -14,8 +14,8 @@ from comptroller_api.contract import Report
 
 
 def stalled(simulation, uid="0000-1"):
-    told = simulation.cluster.studies[uid].status.conditions
-    return next(c.reason for c in told if c.type == "Stalled" and c.status == "True")
+    conditions = simulation.cluster.studies[uid].status.conditions
+    return next(c.reason for c in conditions if c.type == "Stalled" and c.status == "True")
 
 
 def step(simulation, times):
@@ -25,7 +25,7 @@ def step(simulation, times):
 
 
 def second_trial(simulation):
-    """Step until the baseline has proven the study and trial 1 runs; return the Job of trial 1."""
+    """Step until the baseline has finished and trial 1 runs; return the Job of trial 1."""
     for _ in range(20):
         step(simulation, 1)
         for job in simulation.cluster.jobs.values():
@@ -35,7 +35,7 @@ def second_trial(simulation):
 
 
 def seen_with(simulation, monkeypatch, **changes):
-    """Let observers see more than the cluster holds."""
+    """Let observers see more than the cluster contains."""
     observe = simulation.cluster.observe
 
     async def changed(namespace, *, fresh=False):
@@ -114,7 +114,7 @@ def test_reports_that_cannot_be_read_are_waited_for_and_stop_no_other_study(
             raise Unavailable("403")
         return get(uri, limit)
 
-    step(simulation, 2)  # the preflight could read
+    step(simulation, 2)  # the preflight check could read
     monkeypatch.setattr(simulation, "get", forbid)
     step(simulation, 100)
     assert stalled(simulation) == "ArtifactsUnavailable"
@@ -142,8 +142,8 @@ def test_a_mistake_of_ours_in_one_study_is_told_and_stops_no_other(simulate, mak
     simulation.cluster.apply(make_study(uid="0000-2"))
     step(simulation, 100)
     assert stalled(simulation) == "InternalError"
-    told = simulation.cluster.studies["0000-1"].status.conditions[0].message
-    assert told.startswith("IndexError: list index out of range (test_interference.py:")
+    message = simulation.cluster.studies["0000-1"].status.conditions[0].message
+    assert message.startswith("IndexError: list index out of range (test_interference.py:")
     assert any(c.type == "Complete" for c in simulation.cluster.studies["0000-2"].status.conditions)
     assert not simulation.reconcile()
 
@@ -252,7 +252,7 @@ def test_a_trial_of_a_newer_release_runs_on_and_nothing_is_put_in_its_place(
     assert {attempt.end for own in books.trials.values() for attempt in own} == {"LeaseExpired"}
     monkeypatch.undo()
     step(simulation, 5)
-    assert simulation.check().attempts("0000-1", 0)[1].open  # the same trial goes on
+    assert simulation.check().attempts("0000-1", 0)[1].open  # the same trial continues
 
 
 def test_a_job_that_is_refused_is_told_on_its_study_and_on_no_other(simulate, make_study, monkeypatch):
@@ -268,15 +268,15 @@ def test_a_job_that_is_refused_is_told_on_its_study_and_on_no_other(simulate, ma
         await act(namespace, action)
 
     monkeypatch.setattr(simulation.cluster, "act", refuse)
-    told = {}
+    reasons = {}
     for _ in range(30):
         step(simulation, 1)
         for uid, study in simulation.cluster.studies.items():
             for condition in study.status.conditions if study.status else []:
                 if condition.type == "Stalled" and condition.status == "True":
-                    told.setdefault(uid, set()).add(condition.reason)
+                    reasons.setdefault(uid, set()).add(condition.reason)
     assert len(failed) > 3
-    assert told == {"0000-1": {"PassFailing"}}
+    assert reasons == {"0000-1": {"PassFailing"}}
     assert any(
         trial.status.outcome == "Succeeded"
         for (uid, _), trial in simulation.cluster.trials.items()

@@ -1,4 +1,4 @@
-"""Prices that change: what is launched at which, and what is paid."""
+"""Prices that change: the price at each launch, and the amount paid."""
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_what_ends_while_nobody_looks_is_billed_at_the_price_that_changed_meanwh
     simulation = simulate()
     simulation.cluster.prices = prices("1.00")
     search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [10]}}
-    for uid in ("0000-1", "0000-2"):  # the first is Active and says the price, the second just ends
+    for uid in ("0000-1", "0000-2"):  # the first is Active and gives the price, the second has just ended
         simulation.cluster.apply(make_study(uid=uid, search=search))
     for _ in range(4):
         simulation.reconcile()

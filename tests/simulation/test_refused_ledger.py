@@ -1,4 +1,4 @@
-"""A refused ledger holds its studies with a reason: nothing is launched, and what runs ends at its lease."""
+"""A refused ledger holds its studies with a reason: nothing is launched, and leases run out."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from comptroller.ledger.entries import FORMAT
 NAMESPACE, LONG = "team", {"rungs": {"epochs": [500]}}
 
 
-def told(simulation, uid="0000-1"):
+def stalled(simulation, uid="0000-1"):
     conditions = simulation.cluster.studies[uid].status.conditions
     return next((c.reason, c.message) for c in conditions if c.type == "Stalled" and c.status == "True")
 
@@ -44,7 +44,7 @@ def test_a_bucket_that_was_emptied_after_a_study_does_not_pay_for_another(simula
     refused(simulation, operator, RolledBack, times=20)
     assert len(simulation.cluster.launches) == launched
     assert not simulation.store.objects
-    reason, message = told(simulation, "0000-2")
+    reason, message = stalled(simulation, "0000-2")
     assert reason == "LedgerRolledBack"
     assert "was deleted: the cluster published" in message
     assert "accept empty for team" in message
@@ -88,7 +88,7 @@ def test_a_newer_batch_holds_the_namespace_and_stops_nothing(simulate, make_stud
     simulation.store.create(journal_key(NAMESPACE, head.sequence + 1), data)
     refused(simulation, None, NewerRelease)
     assert all(job.stop is None for job in simulation.cluster.jobs.values())
-    reason, message = told(simulation)
+    reason, message = stalled(simulation)
     assert reason == "LedgerNewer"
     assert (
         f"written by a newer release (format {FORMAT + 1}, this one reads up to {FORMAT}): upgrade" in message
@@ -100,7 +100,7 @@ def test_two_clusters_with_one_id_bury_nothing_of_each_other(simulate, make_stud
     first.cluster.apply(make_study())
     step(first, 4)
     assert any(job.running for job in first.cluster.jobs.values())
-    # Another cluster with the same id and bucket, and no Job of the first.
+    # Another cluster with the same id and bucket, without the first one's Jobs.
     second.store, second.remote = first.store, first.remote
     second.anchor = type(first.anchor)("another installation")
     second.cluster.apply(make_study(uid="0000-9"))
@@ -109,7 +109,7 @@ def test_two_clusters_with_one_id_bury_nothing_of_each_other(simulate, make_stud
     refused(second, operator, ForeignJournal, times=5)
     assert len(first.store.objects) == batches
     assert not second.cluster.launches
-    assert told(second, "0000-9")[0] == "LedgerForeign"
+    assert stalled(second, "0000-9")[0] == "LedgerForeign"
     first.run()
     assert first.over
     first.check()

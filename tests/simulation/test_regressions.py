@@ -1,4 +1,4 @@
-"""Schedules that once broke a promise, as they were shrunk."""
+"""Shrunk schedules that once broke a promise."""
 
 import pytest
 
@@ -106,7 +106,7 @@ SCHEDULES = {
             EditJob(32, 3, "managed-by"),
         ),
     ),
-    "a lease is vouched for at the time of its batch, not of the pass that asked for it": Schedule(
+    "a lease is vouched for at the time of its batch, not of the pass that requested it": Schedule(
         seed=71000987,
         start=1_800_057_238,
         horizon=343,

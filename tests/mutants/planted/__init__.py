@@ -1,8 +1,8 @@
 """Mistakes that tests must find: most the simulation, those in `decisions` the table of `tests/unit/plan`.
 
-Each function plants one, and its docstring says which.
+Each function plants the mistake of its docstring.
 
-Those with a number (M1) are what this project once did, of which the number is the case.
+Mistakes with a number (M1) were once in this project.
 """
 
 from mutants.planted import budgets, decisions, leases, ledger, objects, order, prices, seen, settling

@@ -1,4 +1,4 @@
-"""Mistakes in budgets: whom they cover, and what they have left."""
+"""Mistakes in budgets: which studies they cover, and what they have left."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,14 +11,14 @@ from mutants.planted.registry import Patch, mutant
 
 @mutant
 def second_budget_ignored(patch: Patch) -> None:
-    """A study is under the first budget that covers it, and no other."""
+    """A study belongs only to the first budget that covers it."""
     covering = accounts.covering
     patch.setattr(accounts, "covering", lambda world, study: covering(world, study)[:1])
 
 
 @mutant
 def a_label_edit_leaves_a_budget(patch: Patch) -> None:
-    """Labels alone decide which budgets cover a study, at each lease again."""
+    """Labels alone decide, at each lease again, which budgets cover a study."""
     patch.setattr(membership, "covers", lambda _world, budget, study: membership.selects(budget, study))
 
 
@@ -37,7 +37,7 @@ def lowered_ceilings_ignored(patch: Patch) -> None:
 
 @mutant
 def an_edit_refills_credits(patch: Patch) -> None:
-    """M16: what was spent of a credit stays with the day that the credit had, and is not moved with it."""
+    """M16: the expense of a credit stays with the credit's old day when the credit is moved."""
     missing = accounts.missing_entries
 
     def refilled(*args: Any) -> Iterator[Entry]:
@@ -48,7 +48,7 @@ def an_edit_refills_credits(patch: Patch) -> None:
 
 @mutant
 def another_period_begins_with_nothing_spent(patch: Patch) -> None:
-    """M17: what a budget spent in other periods does not count in one that has the same days."""
+    """M17: a budget's expense in other periods does not count in a period with the same days."""
     missing = accounts.missing_period
 
     def fresh(*args: Any) -> Ceiling | None:
@@ -60,5 +60,5 @@ def another_period_begins_with_nothing_spent(patch: Patch) -> None:
 
 @mutant
 def cap_per_study_ignored(patch: Patch) -> None:
-    """A study may have all of a budget, whatever the budget's cap for one study is."""
+    """A study may use all of a budget, whatever the budget's cap per study is."""
     patch.setattr(accounts, "cap_purse", lambda _budget, _study: None)

@@ -1,4 +1,4 @@
-"""Mistakes in leases: what they hold, how long they run, and who keeps to them."""
+"""Mistakes in leases: what they hold, how long they run, and how they are enforced."""
 
 import itertools
 from dataclasses import replace
@@ -14,7 +14,7 @@ from mutants.planted.registry import Patch, mutant
 
 @mutant
 def overhead_not_reserved(patch: Patch) -> None:
-    """A lease holds its own seconds only, and not those that the enforcers take."""
+    """A lease holds only its own seconds, without the grace period and the slack."""
     init = leases.Leases.__init__
 
     def without(self: leases.Leases, *args: Any) -> None:
@@ -26,13 +26,13 @@ def overhead_not_reserved(patch: Patch) -> None:
 
 @mutant
 def lease_across_a_period(patch: Patch) -> None:
-    """Nobody looks when a budget's period ends."""
+    """The end of a budget's period is ignored."""
     patch.setattr(leases.Leases, "_until_boundary", lambda self, _paid_from, _start: self._duration)
 
 
 @mutant
 def leases_renewed_without_room(patch: Patch) -> None:
-    """A renewal asks no account, and the books do not either."""
+    """A renewal needs no room in any account, and the books do not check it."""
     renewal, rule = leases.Leases.renewal, Books._room_rule
 
     def generous(self: leases.Leases, attempt: Any, run: Any) -> Reserve | None:
@@ -48,7 +48,7 @@ def leases_renewed_without_room(patch: Patch) -> None:
 
 @mutant
 def attempt_named_by_a_counter(patch: Patch) -> None:
-    """An attempt's name says when it was planned, and not its place."""
+    """An attempt is named by its time of planning and not by its number."""
     count = itertools.count()
     patch.setattr(leases, "attempt_name", lambda *place: f"{names.trial_name(*place[:3])}-{next(count)}")
 

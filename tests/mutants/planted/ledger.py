@@ -1,4 +1,4 @@
-"""Mistakes in the ledger: what is stored, and what is believed of it."""
+"""Mistakes in the ledger: what is stored, and which parts of it are trusted."""
 
 import gzip
 from typing import Any
@@ -13,7 +13,7 @@ from mutants.planted.registry import Patch, mutant
 
 @mutant
 def append_retried_without_read_back(patch: Patch) -> None:
-    """A number that is taken is taken to be our own write, whose reply was lost."""
+    """A taken number is assumed to be our own write, whose reply was lost."""
 
     def settle(self: Journal, sequence: int, data: bytes) -> bytes:
         key, lost = journal.journal_key(self._namespace, sequence), False
@@ -38,7 +38,7 @@ def append_retried_without_read_back(patch: Patch) -> None:
 
 @mutant
 def snapshot_trusted_blindly(patch: Patch) -> None:
-    """A snapshot is believed without asking the chain."""
+    """A snapshot is trusted without its hash in the chain."""
 
     def trusting(compressed: bytes, _state: Any) -> Any:
         try:
@@ -61,7 +61,7 @@ def two_operators_without_fencing(patch: Patch) -> None:
 
 @mutant
 def a_conflict_means_stored(patch: Patch) -> None:
-    """S3's answer that two writes met is taken for success."""
+    """S3's answer that two writes conflicted is taken for success."""
     settle = Journal._settle
 
     def careless(self: Journal, sequence: int, data: bytes) -> bytes:
@@ -78,5 +78,5 @@ def a_conflict_means_stored(patch: Patch) -> None:
 
 @mutant
 def the_bucket_alone_is_trusted(patch: Patch) -> None:
-    """M20: a journal that is cut off or restored from an old copy is gone on with."""
+    """M20: a journal that was cut off or restored from an old copy is continued."""
     patch.setattr(Anchored, "_refusal", lambda _self, _seen: None)

@@ -1,4 +1,4 @@
-"""Mistakes in whose objects are believed, and what their fields are believed to say."""
+"""Mistakes in trusting objects and their fields."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,13 +13,13 @@ from mutants.planted.registry import Patch, mutant
 
 
 def nobody_ends(patch: Patch) -> None:
-    """Plant that a run which was stopped, or is overdue, is left to others to end."""
+    """Plant that stopped and overdue runs are left for others to end."""
     for part in (running, ended):
         patch.setattr(part, "ending", lambda *_, **__: iter(()))
 
 
 def settled_as_seen(patch: Patch, which: str) -> None:
-    """Plant that a run with the flag `which` is over as it says, whatever the books know of its start."""
+    """Plant that a run with the flag `which` is over, whatever the books know of its start."""
     close = ended.Closing._settle_ended
 
     def at_once(self: ended.Closing, attempt: Any, run: Any) -> None:
@@ -34,7 +34,7 @@ def settled_as_seen(patch: Patch, which: str) -> None:
 
 
 def queues_are_let(patch: Patch, **also: Any) -> None:
-    """Plant that a Job which somebody suspended may be resumed, and what else `also` hides from the plan."""
+    """Plant that a suspended Job may be resumed, and that `also` is hidden from the plan."""
     intrusion = running.intrusion
 
     def blind(attempt: Any, run: Any) -> Any:
@@ -46,7 +46,7 @@ def queues_are_let(patch: Patch, **also: Any) -> None:
 
 @mutant
 def talked_out_of_its_lease(patch: Patch) -> None:
-    """M1: what others raised is never lowered, and time alone closes the books on what still runs."""
+    """M1: values that others raised are never lowered, and time alone closes the books on running pods."""
 
     def raised(attempt: Any, run: Any) -> Iterator[Action]:
         if run.deadline < attempt.granted:
@@ -67,7 +67,7 @@ def talked_out_of_its_lease(patch: Patch) -> None:
 
 @mutant
 def parallelism_0_is_a_tombstone(patch: Patch) -> None:
-    """M3: a Job with a parallelism of 0 runs nothing, also where its pod is in its grace period."""
+    """M3: a Job with a parallelism of 0 counts as stopped, even if its pod is in its grace period."""
     spans = runs._spans
 
     def is_tombstone(body: Any) -> bool:
@@ -86,13 +86,13 @@ def parallelism_0_is_a_tombstone(patch: Patch) -> None:
 
 @mutant
 def whatever_has_the_name_is_ours(patch: Patch) -> None:
-    """M4: a Job under an attempt's name is the attempt, whoever made it and whatever it requests."""
+    """M4: a Job under an attempt's name is the attempt, whatever its creator and its requests."""
     patch.setattr(namespace, "identified", lambda world: world)
 
 
 @mutant
 def launched_again_on_one_lease(patch: Patch) -> None:
-    """M5: an attempt that somebody took away with its Job was never launched."""
+    """M5: an attempt that somebody removed with its Job counts as never launched."""
     steer = study.steer
 
     def again(view: Any, terms: Any, verdict: Any, p: Any, attempt: Any, lowered: Any) -> Any:
@@ -104,7 +104,7 @@ def launched_again_on_one_lease(patch: Patch) -> None:
 
 @mutant
 def what_has_no_label_is_not_ours(patch: Patch) -> None:
-    """Nobody looks for objects that watches do not bring because our label was taken off."""
+    """Objects are not searched for that lost our label, and that watches therefore do not report."""
     patch.setattr(
         kubernetes.Kubernetes,
         "_ours",

@@ -1,4 +1,4 @@
-"""Mistakes in the order of what is done: reserve, then launch, extend and grant."""
+"""Mistakes in the order of actions, which is reserve, then launch, extend and grant."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -34,7 +34,7 @@ def renew_before_reserve(patch: Patch) -> None:
 
 @mutant
 def grant_before_extend(patch: Patch) -> None:
-    """The guard is told of a lease before the Job's deadline is raised."""
+    """The guard gets a lease before the Job's deadline is raised."""
 
     def swapped(terms: Any, verdict: Any, attempt: Any, run: Any) -> Asked:
         actions: list[Action] = []
@@ -50,7 +50,7 @@ def grant_before_extend(patch: Patch) -> None:
 
 @mutant
 def launch_before_the_lease_is_durable(patch: Patch) -> None:
-    """What a pass reserves it launches too, and appends afterwards."""
+    """A pass launches what it reserves at once, and appends afterwards."""
     begin = study.begin
 
     def hasty(view: Any, terms: Any, steps: Any, verdict: Any) -> tuple[list[Reserve], list[Any]]:
@@ -66,7 +66,7 @@ def launch_before_the_lease_is_durable(patch: Patch) -> None:
 
     def last(world: Any, plan: Callable[[Any], list[Action]] = plan.plan) -> list[Action]:
         found = plan(world)
-        # Launches first: a pass without an `Append` in front acts, and the next one appends.
+        # Launches first: a pass acts even with an `Append`, and the next one appends.
         launches = [a for a in found if isinstance(a, Launch) and a.assignment.name not in _names(world)]
         return launches or found
 
@@ -80,7 +80,7 @@ def _names(world: Any) -> set[str]:
 
 @mutant
 def launch_on_what_was_not_stored(patch: Patch) -> None:
-    """An append that failed counts, since it will surely be stored later."""
+    """An append that failed counts, as if it were certain to be stored later."""
     append = Journal.append
 
     def optimistic(self: Journal, entries: Sequence[Entry]) -> bool:
@@ -96,7 +96,7 @@ def launch_on_what_was_not_stored(patch: Patch) -> None:
 
 @mutant
 def launch_on_a_stale_balance(patch: Patch) -> None:
-    """What accounts have room for is what they had when they were first seen, and nobody checks it again."""
+    """The room of an account is the room at its first use, and nobody checks it again."""
     first: dict[tuple[int, str], int] = {}
 
     class Stale(dict[str, int]):
@@ -116,7 +116,7 @@ def launch_on_a_stale_balance(patch: Patch) -> None:
 
 @mutant
 def acts_though_another_writer_was_first(patch: Patch) -> None:
-    """What was planned is done, also where the batch it rests on lost its number."""
+    """A plan is executed even if its batch lost its number to another one."""
     append = Journal.append
 
     def careless(self: Journal, entries: Sequence[Entry]) -> bool:

@@ -1,4 +1,4 @@
-"""Mistakes in prices: what there is, what it is of, and when it is charged."""
+"""Mistakes in prices: which exist, for what, and when they are charged."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from mutants.planted.registry import Patch, mutant
 
 @mutant
 def held_at_the_price_of_the_day(patch: Patch) -> None:
-    """A lease holds what it costs today, and not what it may cost at most."""
+    """A lease holds its price of today, and not its highest possible price."""
     patch.setattr(Quote, "worst", Quote.cost)
 
 
@@ -23,7 +23,7 @@ def billed_above_the_cap_it_was_held_at(patch: Patch) -> None:
 
 @mutant
 def billed_as_what_was_asked_for(patch: Patch) -> None:
-    """M13: no capacity has nodes of its own, and the price is that of the capacity that was asked for."""
+    """M13: capacities have no nodes of their own, and the requested capacity decides the price."""
     patch.setattr(book, "selector", lambda node_class, _capacity: dict(node_class.node_selector))
     patch.setattr(book, "tolerations", lambda node_class, _capacity: tuple(node_class.tolerations))
     patch.setattr(book, "tells_spot_apart", lambda *_: True)
@@ -38,7 +38,7 @@ def an_unwritten_rate_is_zero(patch: Patch) -> None:
 
 @mutant
 def prices_never_age(patch: Patch) -> None:
-    """A price is the price, however old it is."""
+    """A price never expires."""
     init = book.PriceBook.__init__
 
     def ageless(self: book.PriceBook, lists: Any, *rest: Any) -> None:
@@ -53,11 +53,11 @@ def _without_age(prices: PriceList) -> PriceList:
 
 @mutant
 def a_feed_is_believed(patch: Patch) -> None:
-    """M14: what a feed answers is the price, also where that is a thousandth of the cap."""
+    """M14: a feed's answer is the price, even a thousandth of the cap."""
     patch.setattr(book.PriceBook, "_plausible", staticmethod(lambda _entry, quote: quote))
 
 
 @mutant
 def the_node_is_not_looked_at(patch: Patch) -> None:
-    """A pod that came to a node of another class costs what was asked for."""
+    """A pod that ran on a node of another class costs what it requested."""
     patch.setattr(namespace, "missing_places", lambda *_: iter(()))

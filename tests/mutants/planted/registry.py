@@ -15,7 +15,7 @@ DECISIONS: dict[str, tuple[Mutant, str]] = {}
 
 
 def mutant(plant: Mutant) -> Mutant:
-    """Register a function that plants a mistake; its docstring says which."""
+    """Register a function that plants the mistake of its docstring."""
     MUTANTS[plant.__name__] = plant
     return plant
 

@@ -1,4 +1,4 @@
-"""Mistakes in what is read off pods: when they began and ended, and what that costs."""
+"""Mistakes in reading pods: when they began and ended, and what that costs."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def _stamped(pod: Any, start: int, at: int) -> int:
 
 @mutant
 def a_clock_ahead_is_believed(patch: Patch) -> None:
-    """M6: a pod ended when its node's clock says, also where that is after the end was reported."""
+    """M6: a pod ends when its node's clock says, even after its end was reported."""
     by_clocks = pods._by_clocks
 
     def believed(pod: Any, start: int, at: int, job_over: int | None) -> tuple[int, bool]:
@@ -28,7 +28,7 @@ def a_clock_ahead_is_believed(patch: Patch) -> None:
 
 @mutant
 def a_clock_behind_bills_nothing(patch: Patch) -> None:
-    """M7: a pod that ended before it began, by its node's clock, did not run, whatever was heard of it."""
+    """M7: a pod that ended before it began, by its node's clock, counts as not run, whatever it reported."""
     by_clocks = pods._by_clocks
 
     def nothing(pod: Any, start: int, at: int, job_over: int | None) -> tuple[int, bool]:
@@ -41,7 +41,7 @@ def a_clock_behind_bills_nothing(patch: Patch) -> None:
 
 @mutant
 def only_the_newest_pod_is_billed(patch: Patch) -> None:
-    """M8: of the pods that a Job had, because it was suspended and resumed, the last one is billed."""
+    """M8: of the pods of a Job that was suspended and resumed, only the last one is billed."""
     spans = runs._spans
 
     def newest(job_body: Any, _pods: Any, latest: Any, *rest: Any) -> Any:
@@ -67,7 +67,7 @@ def a_pod_ends_with_its_trainer(patch: Patch) -> None:
 
 @mutant
 def what_vanished_cost_nothing(patch: Patch) -> None:
-    """An attempt whose Job and pods somebody took away is settled as if it had never run."""
+    """An attempt whose Job and pods somebody removed is settled as if it had never run."""
 
     def nothing(self: ended.Closing, attempt: Any) -> None:
         key = (attempt.study, attempt.trial, attempt.number)
@@ -81,7 +81,7 @@ def what_vanished_cost_nothing(patch: Patch) -> None:
 
 @mutant
 def billed_from_the_container_on(patch: Patch) -> None:
-    """The time in which an image is pulled is not billed."""
+    """The time for pulling an image is not billed."""
     span = pods.span
 
     def later(pod: Any, job_over: int | None) -> Any:
@@ -101,5 +101,5 @@ def billed_from_the_container_on(patch: Patch) -> None:
 
 @mutant
 def only_the_second_pod_is_known(patch: Patch) -> None:
-    """Where the pod that was seen first is gone and another is there, nobody asks how long the first ran."""
+    """If the first pod is gone and another one exists, the first pod's time is ignored."""
     patch.setattr(settle, "whole", lambda run, *_: run)

@@ -1,4 +1,4 @@
-"""Mistakes in closing the books on what has ended, or has not."""
+"""Mistakes in closing the books on attempts that have ended, or have not."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +14,7 @@ from mutants.planted.registry import Patch, mutant
 
 @mutant
 def void_after_post(patch: Patch) -> None:
-    """What a lease held beyond its expense is given back by a `Void` of its own."""
+    """The unused part of a lease is given back by a separate `Void`."""
     spread = settle._spread
 
     def twice(attempt: Any, cost: int) -> Iterator[Entry]:
@@ -28,7 +28,7 @@ def void_after_post(patch: Patch) -> None:
 
 @mutant
 def post_without_hold(patch: Patch) -> None:
-    """The whole expense is posted on the first lease, whatever that holds; the others are given back."""
+    """The whole expense is posted on the first lease, whatever it holds; the others are given back."""
 
     def at_once(attempt: Any, cost: int) -> Iterator[Entry]:
         place = {"study": attempt.study, "trial": attempt.trial, "attempt": attempt.number}
@@ -43,7 +43,7 @@ def post_without_hold(patch: Patch) -> None:
 
 @mutant
 def settle_what_still_runs(patch: Patch) -> None:
-    """An attempt that was told to stop is settled without waiting for its end."""
+    """An attempt that got a stop is settled without waiting for its end."""
     close = ended.Closing.settle
 
     def hasty(self: ended.Closing, run: Any) -> None:
@@ -55,7 +55,7 @@ def settle_what_still_runs(patch: Patch) -> None:
 
 @mutant
 def released_before_the_books_are_closed(patch: Patch) -> None:
-    """A Job that is over may be deleted at once, and is settled if it is still there afterwards."""
+    """A finished Job may be deleted at once, and is settled only if it still exists afterwards."""
     close = ended.Closing.settle
 
     def hasty(self: ended.Closing, run: Any) -> None:
@@ -69,19 +69,19 @@ def released_before_the_books_are_closed(patch: Patch) -> None:
 
 @mutant
 def given_up_by_what_watches_brought(patch: Patch) -> None:
-    """What is not seen is taken not to be there, without a second look."""
+    """An object that is not seen counts as deleted, without a second look."""
     patch.setattr(ended.Closing, "_fresh", lambda _self: True)
 
 
 @mutant
 def the_gone_are_forgotten(patch: Patch) -> None:
-    """Attempts whose study is gone are nobody's business."""
+    """Attempts whose study is gone are ignored."""
     patch.setattr(namespace, "_ownerless", lambda world: ended.Closing(world, 0))
 
 
 @mutant
 def any_report_is_believed(patch: Patch) -> None:
-    """A report need not be what the pod wrote, say of which attempt it is, nor be one."""
+    """A report is not checked: neither its writer, nor its attempt, nor its form."""
 
     def believed(_attempt: Any, _uri: str, data: bytes) -> Report:
         try:

@@ -58,21 +58,21 @@ def test_an_attempt_that_outlives_its_lease_is_named_in_its_studys_condition():
     stage = running(renewal="Never")
     stage.bodies[0]["spec"]["activeDeadlineSeconds"] = 21600
     stage.bodies[1]["spec"] = stage.bodies[1]["spec"] | {"activeDeadlineSeconds": 7200}
-    assert stage.told(10 + COVERED)["Reconciling"].reason == "Running"
-    told = stage.told(10 + COVERED + 1)["Reconciling"]
+    assert stage.conditions(10 + COVERED)["Reconciling"].reason == "Running"
+    told = stage.conditions(10 + COVERED + 1)["Reconciling"]
     assert told.reason == "LeaseOverrun"
     assert f"attempt {NAME} runs on after its lease, which was over at {stamp(10 + COVERED)}" in told.message
     assert "its pod's own deadline is being lowered so that the kubelet ends it" in told.message
     stage.bodies[1]["spec"] = stage.bodies[1]["spec"] | {"activeDeadlineSeconds": 1}
-    assert "own deadline was lowered" in stage.told(10 + COVERED + 60)["Reconciling"].message
+    assert "own deadline was lowered" in stage.conditions(10 + COVERED + 60)["Reconciling"].message
     stage.study = stage.study.model_copy(
         update={"spec": stage.study.spec.model_copy(update={"suspend": True})}
     )
-    held = stage.told(10 + COVERED + 61)["Stalled"]
+    held = stage.conditions(10 + COVERED + 61)["Stalled"]
     assert held.reason == "Suspended"
     assert NAME in held.message
     stage.lost_nodes = ("node-0",)
-    assert "its node does not report" in stage.told(10 + COVERED + 2)["Stalled"].message
+    assert "its node does not report" in stage.conditions(10 + COVERED + 2)["Stalled"].message
 
 
 def test_a_stop_that_somebody_noted_is_put_in_force():

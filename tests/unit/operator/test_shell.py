@@ -24,10 +24,10 @@ class Lists:
     """An API server that only lists."""
 
     def __init__(self):
-        self.asked, self.there, self.meanwhile = [], set(), lambda: None
+        self.requests, self.there, self.meanwhile = [], set(), lambda: None
 
     async def uids(self, where, selector=""):
-        self.asked.append((where, selector))
+        self.requests.append((where, selector))
         found = set(self.there)
         self.meanwhile()
         return found
@@ -57,7 +57,7 @@ async def test_a_sweep_lets_go_of_what_is_gone_and_wakes_its_namespace(tmp_path)
     assert uids(found, "jobs") == {"a", "c"}
     assert found.cluster.overlaid("jobs") == {}
     assert found.woken == ["team", "team"]
-    assert found._api.asked == [("/apis/batch/v1/jobs", "app=ours")]
+    assert found._api.requests == [("/apis/batch/v1/jobs", "app=ours")]
 
 
 async def test_what_is_made_while_a_sweep_lists_is_not_let_go_of(tmp_path):
@@ -75,7 +75,7 @@ async def test_a_sweep_asks_only_for_the_namespaces_that_are_watched(tmp_path):
     await found.sweep("studies", {})
     await found.sweep("pricelists", {})
     api = "/apis/comptroller.dev/v1alpha1"
-    assert [where for where, _ in found._api.asked] == [
+    assert [where for where, _ in found._api.requests] == [
         f"{api}/namespaces/a/studies",
         f"{api}/namespaces/b/studies",
         f"{api}/pricelists",
@@ -170,13 +170,13 @@ async def test_a_loop_that_has_ended_is_a_reason_to_restart(listening):
 
 
 class Answers:
-    """A transport that gives prepared answers and remembers what it was asked."""
+    """A transport that gives prepared answers and remembers what it was requests."""
 
     def __init__(self, *answers):
-        self.answers, self.asked = list(answers), []
+        self.answers, self.requests = list(answers), []
 
     async def param_serialize(self, **request):
-        self.asked.append(request)
+        self.requests.append(request)
         return ()
 
     async def call_api(self, *_, **__):
@@ -203,7 +203,7 @@ def page(*uids, token=""):
 async def test_a_list_of_uids_is_read_to_its_last_page_and_brings_metadata_only():
     transport = Answers(page("a", token="t"), page("b"))
     assert await Api(transport).uids("/api/v1/pods", "app=ours") == {"a", "b"}
-    first, second = (dict(asked["query_params"]) for asked in transport.asked)
+    first, second = (dict(one["query_params"]) for one in transport.requests)
     assert (first["labelSelector"], second["labelSelector"], second["continue"]) == (
         "app=ours",
         "app=ours",
@@ -211,7 +211,7 @@ async def test_a_list_of_uids_is_read_to_its_last_page_and_brings_metadata_only(
     )
     none = 200, {"items": None, "metadata": {}}
     assert await Api(Answers(none)).uids("/api/v1/pods") == set()
-    assert "PartialObjectMetadataList" in transport.asked[0]["header_params"]["Accept"]
+    assert "PartialObjectMetadataList" in transport.requests[0]["header_params"]["Accept"]
 
 
 NOT_FOUND = 404, {"reason": "NotFound", "details": {"name": "x", "kind": "jobs"}}

@@ -33,7 +33,7 @@ def leased(duration):
 
 
 def stops(world):
-    return [action for action in world.asked if isinstance(action, Stop)]
+    return [action for action in world.undone if isinstance(action, Stop)]
 
 
 def stop(world):

@@ -123,12 +123,12 @@ def test_a_range_too_long_to_list_is_walked_from_where_it_starts() -> None:
     endless = space(ranged("Integer", "0", "1000000000000"))
 
     class AllDrawn:
-        """Holds the first hundred keys that it is asked for, as a crowded space would."""
+        """Holds the first hundred keys that it is queries for, as a crowded space would."""
 
-        asked = 0
+        queries = 0
 
         def __contains__(self, key: object) -> bool:
-            self.asked += 1
-            return self.asked <= 100
+            self.queries += 1
+            return self.queries <= 100
 
     assert endless.unseen(np.random.default_rng(0), AllDrawn()) is not None
