@@ -31,7 +31,7 @@ BANNED = {
     "what it is worth": "name the value",
 }
 """Words of the project's old dialect, and what to write."""
-_BANNED = re.compile(r"\b(" + "|".join(BANNED).replace(" ", r"\s+") + r")\b", re.IGNORECASE)
+_BANNED = re.compile(r"\b(" + "|".join(BANNED).replace(" ", r"\s+") + r")\b(?!-)", re.IGNORECASE)
 SUBJECT = 72
 """Characters of a commit's subject at most."""
 _NOT_IMPERATIVE = re.compile(r"^(?:\w+(?:ed|ing)|What|How|The|An?)\b")

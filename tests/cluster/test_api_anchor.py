@@ -30,7 +30,7 @@ async def api(api_server: ApiServer) -> AsyncIterator[Api]:
     api_server.client.delete(MAPS, params=selector).raise_for_status()
 
 
-async def test_an_installation_has_one_name_whoever_asks_first(api: Api) -> None:
+async def test_an_installation_has_one_name_whichever_operator_is_first(api: Api) -> None:
     one, two = KubernetesAnchor(api, "default"), KubernetesAnchor(api, "default")
     assert await one.incarnation() == await two.incarnation() == await one.incarnation()
     assert len(await one.incarnation()) == 32

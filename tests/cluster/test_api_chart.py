@@ -233,7 +233,7 @@ def test_roles_for_people(api_server: ApiServer, role: str, resource: str, verbs
         removed(api_server, [*documents, binding])
 
 
-def test_without_the_policy_that_keeps_trials_nobodys_role_deletes_them() -> None:
+def test_without_the_policy_that_protects_trials_a_tenants_role_does_not_delete_them() -> None:
     documents = rendered(
         "--set", LEDGER, "--set", "policies.managed.enabled=false,policies.governed.enabled=false"
     )

@@ -164,7 +164,7 @@ def test_a_limit_in_a_template_counts_as_the_request_that_its_pods_get(api_serve
 @pytest.mark.usefixtures("policed")
 @pytest.mark.parametrize(("namespace", "value"), [(NAMESPACE, "true"), (GOVERNED, None), (GOVERNED, "false")])
 @pytest.mark.parametrize("part", ["", "/status"])
-def test_which_namespaces_are_governed_is_the_platform_teams_to_say(
+def test_only_the_platform_team_decides_which_namespaces_are_governed(
     api_server: ApiServer, namespace: str, value: str | None, part: str
 ) -> None:
     patch = {"metadata": {"labels": {"comptroller.dev/governed": value}}}

@@ -134,7 +134,7 @@ LEFT = {
 
 @pytest.mark.usefixtures("policed")
 @pytest.mark.parametrize("what", LEFT)
-def test_what_has_ended_and_is_let_go_is_a_tenants_to_delete_and_not_to_change(
+def test_a_tenant_may_delete_and_not_change_what_has_ended_and_is_let_go(
     api_server: ApiServer, what: str
 ) -> None:
     body, where, over = LEFT[what]
@@ -233,7 +233,7 @@ BEYOND = {
 
 @pytest.mark.usefixtures("policed")
 @pytest.mark.parametrize("what", BEYOND)
-def test_neither_can_one_whose_role_reaches_further(api_server: ApiServer, what: str) -> None:
+def test_neither_can_one_with_a_wider_role(api_server: ApiServer, what: str) -> None:
     method, where, body, sentence = BEYOND[what]
     assert sentence in refused(api_server, WIDE, method, where, body)
 

@@ -70,7 +70,7 @@ def test_a_killed_operator_changes_nothing(cluster, operator):
 
 
 @pytest.mark.timeout(700)
-def test_a_suspended_study_stops_with_a_checkpoint_and_goes_on(cluster, operator):
+def test_a_suspended_study_stops_with_a_checkpoint_and_resumes(cluster, operator):
     namespace = operator.namespace
     manifest = study("paused", namespace, search={"trials": 1, "parallel": 1, "rungs": {"epochs": [200]}})
     cluster.apply(manifest)
@@ -93,7 +93,7 @@ def test_a_suspended_study_stops_with_a_checkpoint_and_goes_on(cluster, operator
 
 
 @pytest.mark.timeout(500)
-def test_what_is_wrong_with_the_data_is_said_in_the_trial_and_not_tried_again(cluster, operator):
+def test_a_fault_in_the_data_is_reported_in_the_trial_and_not_tried_again(cluster, operator):
     namespace = operator.namespace
     cluster.apply(
         study("misled", namespace, data={"manifest": "0" * 64}, search={"trials": 1, "parallel": 1})
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_the_data_is_said_in_the_trial_and_not_tried_again(cl
 
 
 @pytest.mark.timeout(900)
-def test_two_pods_train_one_trial_together_stop_together_and_go_on(cluster, operator):
+def test_two_pods_train_one_trial_together_stop_together_and_resume(cluster, operator):
     namespace = operator.namespace
     resources = {"cpu": "400m", "memory": "1Gi", "pods": 2}
     search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [60]}}

@@ -77,7 +77,7 @@ def client(server: str) -> Any:
 
 
 @pytest.mark.timeout(600)
-def test_a_trial_is_one_run_and_its_rungs_go_on_in_it(server: str, tmp_path: Path) -> None:
+def test_a_trial_is_one_run_that_its_later_rungs_continue(server: str, tmp_path: Path) -> None:
     reports = [rung(tmp_path, number, server)[0] for number in range(2)]
     mlflow_client = client(server)
     experiment = mlflow_client.get_experiment_by_name("team/digits")

@@ -77,7 +77,7 @@ def reply(status: str, code: str = "", header: str = "") -> bytes:
     ],
 )
 @pytest.mark.usefixtures("aws")
-def test_what_an_answer_to_a_create_means_and_that_it_is_asked_once(
+def test_a_create_is_sent_once_and_its_answer_is_understood(
     answer: bytes | None, expected: type[Exception]
 ) -> None:
     with server(lambda _: answer) as (endpoint, seen):
@@ -88,7 +88,7 @@ def test_what_an_answer_to_a_create_means_and_that_it_is_asked_once(
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_server_that_is_not_there_surely_took_nothing() -> None:
+def test_a_server_that_is_down_has_stored_nothing() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         store = S3Store("bucket", endpoint=f"http://127.0.0.1:{taken.getsockname()[1]}")

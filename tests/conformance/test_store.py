@@ -24,7 +24,7 @@ def test_an_empty_object_is_an_object(store: Store) -> None:
     assert store.get("empty") == b""
 
 
-def test_what_is_not_there_is_none(store: Store) -> None:
+def test_a_missing_object_is_none(store: Store) -> None:
     assert store.get("ledger/nothing") is None
     store.create("ledger/a/b", b"1")
     assert store.get("ledger/a") is None
@@ -106,7 +106,7 @@ def test_what_is_no_key_is_refused(store: Store, key: str) -> None:
         store.get(key)
 
 
-def test_the_probe_passes_as_often_as_it_is_asked(store: Store) -> None:
+def test_the_probe_passes_every_time(store: Store) -> None:
     store.probe()
     store.probe()
 

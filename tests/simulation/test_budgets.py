@@ -105,7 +105,7 @@ def test_a_credit_that_has_ended_pays_nothing_more(simulate, make_study):
     assert accounts["budget/b/total"].spent == accounts["study/0000-1"].spent > 0
 
 
-def test_a_day_that_is_none_is_refused_by_name(simulate, make_study):
+def test_an_impossible_day_is_refused_by_name(simulate, make_study):
     simulation = simulate()
     apply_with(simulation, make_study(), budget(credits=[{"amount": "1.00", "until": "2030-02-31"}]))
     simulation.settle()

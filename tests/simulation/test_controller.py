@@ -32,7 +32,7 @@ def test_after_the_end_there_is_nothing_to_do(simulate, make_study):
     assert not simulation.reconcile(simulation.start_operator())
 
 
-def test_an_operator_that_stood_still_looks_again_before_it_goes_on(simulate, make_study, monkeypatch):
+def test_an_operator_that_stood_still_looks_again_before_it_continues(simulate, make_study, monkeypatch):
     simulation = simulate()
     simulation.cluster.apply(make_study())
     act, observe = simulation.cluster.act, simulation.cluster.observe
@@ -66,7 +66,7 @@ def test_the_ceiling_stops_a_trial(simulate, make_study):
     assert {c.type: c.reason for c in study.status.conditions}["Complete"] == "CeilingReached"
 
 
-def test_a_raised_ceiling_lets_the_study_go_on_while_it_runs(simulate, make_study):
+def test_a_raised_ceiling_lets_a_running_study_continue(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study(ceiling="0.20"))
     for _ in range(12):
@@ -105,7 +105,7 @@ def test_leases_end_pods_while_the_control_plane_is_down(simulate, make_study):
     simulation.check()
 
 
-def test_suspend_stops_all_and_resume_goes_on(simulate, make_study):
+def test_suspend_stops_all_and_resume_continues(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study())
     for _ in range(4):
@@ -138,7 +138,7 @@ def test_a_deleted_study_is_settled_and_goes(simulate, make_study):
     assert not [job for job in simulation.cluster.jobs.values() if job.running]
 
 
-def test_a_missing_report_is_said_to_be_lost(simulate, make_study):
+def test_a_missing_report_is_reported_as_lost(simulate, make_study):
     simulation = simulate(faults=Faults(no_report=1.0))
     simulation.cluster.apply(make_study())
     simulation.run()
@@ -337,7 +337,7 @@ def test_whatever_goes_wrong_the_ceiling_holds_and_the_study_ends(simulate, make
     assert not simulation.reconcile()
 
 
-def test_what_a_study_said_is_in_the_books_before_any_money_and_edits_are_amendments(simulate, make_study):
+def test_a_studys_spec_is_in_the_books_before_any_money_and_edits_are_amendments(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study(ceiling="0.25"))
     for _ in range(4):

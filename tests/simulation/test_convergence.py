@@ -19,7 +19,7 @@ def outcomes(one: Run, uid: str) -> list[str | None]:
     return [t.status.outcome for (study, _), t in one.cluster.trials.items() if study == uid and t.status]
 
 
-def test_a_study_of_the_same_name_runs_whatever_was_buried_of_the_one_before() -> None:
+def test_a_study_of_the_same_name_runs_despite_tombstones_of_the_earlier_one() -> None:
     tombstones = []
     for points in range(25, 50):  # a crash after each step around the first launch
         one = run(
@@ -35,7 +35,7 @@ def test_a_study_of_the_same_name_runs_whatever_was_buried_of_the_one_before() -
 
 
 @pytest.mark.parametrize("at", [5, 25, 200])
-def test_a_study_of_the_same_name_runs_beside_trials_and_jobs_that_were_left_behind(at: int) -> None:
+def test_a_study_of_the_same_name_runs_next_to_trials_and_jobs_that_were_left_behind(at: int) -> None:
     one = run(
         CreateStudy(0, 1, trials=2, parallel=2),
         DeleteStudy(at, 1, orphans=True),

@@ -130,7 +130,7 @@ def test_down_for_longer_than_a_lease_it_converges_all_the_same(undisturbed):
         assert set(ends) <= {"Finished", "LeaseExpired", "Suspended"}
 
 
-def test_a_crash_is_said_in_the_trace():
+def test_a_crash_is_in_the_trace():
     run = Run(
         Schedule(seed=0, start=START, events=(*STUDY, Crash(5, "a", 1, 3)), horizon=60), keep_trace=True
     )

@@ -108,7 +108,7 @@ def test_the_command_finds_nothing_wrong(cli):
     assert output["launches"] > 40
 
 
-def test_seeds_that_nobody_has_tried_yet_find_nothing_wrong(capsys, record_property):
+def test_new_seeds_find_nothing_wrong(capsys, record_property):
     count, start = 60, int(os.environ.get("COMPTROLLER_SIMULATION_START", secrets.randbelow(2**31)))
     record_property("start", start)
     with capsys.disabled():

@@ -33,7 +33,7 @@ def test_the_expected_cost_is_what_is_spent_where_there_is_money(simulate, make_
 
 
 @pytest.mark.parametrize("ceiling", ["0.50", "1.00", "2.00"])
-def test_as_many_trials_fit_as_were_foretold(simulate, make_study, ceiling):
+def test_as_many_trials_fit_as_were_forecast(simulate, make_study, ceiling):
     one = make_study(ceiling, search={"trials": 60, "parallel": 4})
     simulation = simulate()
     simulation.cluster.apply(one)

@@ -128,7 +128,7 @@ def test_reports_that_cannot_be_read_are_waited_for_and_stop_no_other_study(
     assert "MetricsLost" not in simulation.outcomes().values()
 
 
-def test_a_mistake_of_ours_in_one_study_is_told_and_stops_no_other(simulate, make_study, monkeypatch):
+def test_a_bug_of_ours_in_one_study_is_reported_and_stops_no_other(simulate, make_study, monkeypatch):
     plan_study = namespace.plan_study
 
     def mistaken(world, study, *rest):
@@ -148,7 +148,7 @@ def test_a_mistake_of_ours_in_one_study_is_told_and_stops_no_other(simulate, mak
     assert not simulation.reconcile()
 
 
-def test_a_deleted_job_is_stopped_and_its_trial_goes_on(simulate, make_study, monkeypatch):
+def test_a_deleted_job_is_stopped_and_its_trial_continues(simulate, make_study, monkeypatch):
     simulation = simulate()
     simulation.cluster.apply(make_study())
     job = second_trial(simulation)
@@ -187,7 +187,7 @@ def test_a_job_deleted_before_it_began_is_closed_and_released(simulate, make_stu
     assert job.released
 
 
-def test_a_run_on_a_lost_node_is_given_up_and_released_once_its_lease_is_surely_over(simulate, make_study):
+def test_a_run_on_a_lost_node_is_given_up_and_released_once_its_lease_is_certainly_over(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study(search={"rungs": {"epochs": [500]}}))
     step(simulation, 3)
@@ -255,7 +255,7 @@ def test_a_trial_of_a_newer_release_runs_on_and_nothing_is_put_in_its_place(
     assert simulation.check().attempts("0000-1", 0)[1].open  # the same trial continues
 
 
-def test_a_job_that_is_refused_is_told_on_its_study_and_on_no_other(simulate, make_study, monkeypatch):
+def test_a_refused_job_is_reported_on_its_study_and_on_no_other(simulate, make_study, monkeypatch):
     simulation = simulate()
     simulation.cluster.apply(make_study(uid="0000-1"))
     simulation.cluster.apply(make_study(uid="0000-2"))
@@ -318,7 +318,7 @@ def test_a_budget_that_comes_back_in_another_currency_says_so(simulate, make_stu
     simulation.check()
 
 
-def test_passes_that_fail_are_told_and_taken_back(simulate, make_study):
+def test_failing_passes_are_reported_and_withdrawn(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study())
     step(simulation, 3)
@@ -354,7 +354,7 @@ def test_a_study_without_leases_says_that_the_ledgers_head_cannot_be_published(s
     assert simulation.over
 
 
-def test_a_raised_ceiling_lets_a_study_that_had_stopped_at_it_go_on(simulate, make_study):
+def test_a_raised_ceiling_lets_a_study_continue_that_had_stopped_at_it(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study(ceiling="0.25"))
     simulation.run()

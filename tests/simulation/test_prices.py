@@ -59,7 +59,7 @@ def test_a_price_that_changes_under_a_running_attempt_splits_what_it_is_billed(s
     assert attempt.spent == before * 1000 + after * 2000
 
 
-def test_what_ends_while_nobody_looks_is_billed_at_the_price_that_changed_meanwhile(simulate, make_study):
+def test_an_attempt_that_ends_unseen_is_billed_at_the_price_that_changed_meanwhile(simulate, make_study):
     simulation = simulate()
     simulation.cluster.prices = prices("1.00")
     search = {"trials": 1, "parallel": 1, "rungs": {"epochs": [10]}}

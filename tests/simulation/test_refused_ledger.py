@@ -95,7 +95,7 @@ def test_a_newer_batch_holds_the_namespace_and_stops_nothing(simulate, make_stud
     )
 
 
-def test_two_clusters_with_one_id_bury_nothing_of_each_other(simulate, make_study):
+def test_two_clusters_with_one_id_make_no_tombstones_of_each_other(simulate, make_study):
     first, second = simulate(), simulate()
     first.cluster.apply(make_study())
     step(first, 4)

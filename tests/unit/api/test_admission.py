@@ -1,4 +1,4 @@
-"""`lint` says what the API server says; `tests/cluster/test_api.py` holds the server to the same table."""
+"""`lint` gives the API server's answers; `tests/cluster/test_api.py` checks the server against this table."""
 
 import pytest
 from hypothesis import given, settings
@@ -146,6 +146,6 @@ def test_anchors_and_merges_are_followed() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "'text'"])
-def test_what_is_no_manifest_is_an_error(text: str) -> None:
+def test_a_file_that_is_not_a_manifest_is_an_error(text: str) -> None:
     with pytest.raises(ManifestError):
         parse(text)

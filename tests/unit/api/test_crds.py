@@ -1,4 +1,4 @@
-"""The CRDs say what the models say, and say it so that people and other tools can use it."""
+"""The CRDs match the models, and people and other tools can use them."""
 
 import re
 import subprocess
@@ -60,7 +60,7 @@ def test_no_float_no_pattern_no_null(kind: Kind) -> None:
 
 
 @kinds
-def test_a_rule_is_said_as_a_sentence_without_a_regular_expression(kind: Kind) -> None:
+def test_a_rule_is_a_sentence_without_a_regular_expression(kind: Kind) -> None:
     for path, node in nodes(schema(kind)):
         for rule in node.get(RULES, []):
             assert not re.search(r"[\^$\\\\\[]", rule["message"]), path

@@ -1,4 +1,4 @@
-"""`make test` runs every level, also where one before it failed, and fails where one did."""
+"""`make test` runs every level, even after a failed one, and fails if one failed."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ test "$1" != test-{bad}
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `make` of which one target may fail."""
+    """A `make` with one target that may fail."""
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     return tmp_path / "make"
 

@@ -1,4 +1,4 @@
-"""`comptroller lint` on files, as a person or a pipeline calls it."""
+"""`comptroller lint` on files, as a user or a pipeline calls it."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ runner = CliRunner()
 
 
 def documents(*contents: dict[str, Any]) -> str:
-    """As JSON, since PyYAML would write "1e-4" without quotes, which `kubectl` reads as a number."""
+    """Write JSON, since PyYAML would write "1e-4" without quotes, which `kubectl` reads as a number."""
     return "\n---\n".join(json.dumps(content) for content in contents)
 
 
@@ -43,7 +43,7 @@ def test_good_manifests_pass(good: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, "2 checked, 0 refused\n")
 
 
-def test_a_bad_one_is_told_with_its_place_and_the_servers_sentence(bad: Path) -> None:
+def test_a_bad_manifest_is_reported_with_its_file_and_the_servers_sentence(bad: Path) -> None:
     result = runner.invoke(app, [str(bad)])
     assert result.exit_code == 1
     assert result.stdout == (
@@ -163,7 +163,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
 
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
-    """A study with a selector that is not ours."""
+    """Return a study with a selector that is not ours."""
     path = tmp_path / "mine.yaml"
     fields = {"spec.baseline['data.selector']": "brightest"}
     path.write_text(documents(manifests.change(manifests.valid("Study"), fields)))
@@ -206,7 +206,7 @@ WITHOUT_CHOICES = json.dumps(reference().model_dump(exclude_defaults=True) | {"c
 
 
 @pytest.mark.parametrize("text", [None, "{}", "no JSON", WITHOUT_CHOICES])
-def test_a_description_that_is_none_is_a_usage_error(mine: Path, text: str | None) -> None:
+def test_an_invalid_description_is_a_usage_error(mine: Path, text: str | None) -> None:
     description = mine.with_name("trainer.json")
     if text is not None:
         description.write_text(text)

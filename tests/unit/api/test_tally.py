@@ -1,4 +1,4 @@
-"""The tally of the tests lets nothing be skipped quietly."""
+"""The tally of the tests reports every skipped test."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Text from elsewhere: nothing in it steers a terminal, and plain text stays as it is."""
+"""Text from others steers no terminal, and plain text is unchanged."""
 
 import unicodedata
 

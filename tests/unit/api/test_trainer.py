@@ -1,4 +1,4 @@
-"""What `lint` says of parameters, as the trainer would; the API server accepts all of these."""
+"""`lint` refuses parameters as the trainer would; the API server accepts all of these."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def ranged(name: str, kind: str, low: str, high: str) -> dict[str, Any]:
 def study(
     *space: dict[str, Any], data: dict[str, str] | None = None, metric: str = "loss", **baseline: str
 ) -> Study:
-    """The valid study with another space; baselines are written with `__` for the point."""
+    """Return the valid study with another space; baselines are written with `__` instead of the point."""
     fields = {
         "spec.space.parameters": list(space) or [ranged("recipe.lr", "Float", "0.1", "0.2")],
         "spec.baseline": {name.replace("__", "."): value for name, value in baseline.items()},
@@ -85,7 +85,7 @@ REFUSED: dict[str, tuple[Study, str]] = {
         (f'{AT}[1].max: Invalid value: "4096": input should be less than or equal to 1024, with model.family'
             " cnn"),
     ),
-    "a choice that is none": (
+    "an unknown choice": (
         study(categorical("recipe.optimizer", "sgd", "sdg")),
         (f"{AT}[0].values[1]: Invalid value: \"sdg\": input should be 'sgd', 'adamw', 'adam', 'rmsprop' or"
             " 'muon'"),
@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[Study, str]] = {
         (f'{AT}[0].values[1]: Invalid value: "int8_static+prune": must first take parts out, then train, then'
             " change numbers, each once"),
     ),
-    "nothing beside something": (
+    "none with another method": (
         study(compress__method="none+prune"),
         'spec.baseline[compress.method]: Invalid value: "none+prune": none stands alone',
     ),
@@ -242,7 +242,7 @@ def test_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
-def test_nothing_is_said_of_the_examples(path: Path) -> None:
+def test_the_examples_have_no_findings(path: Path) -> None:
     for manifest in read(path):
         one = admit(manifest.content).object
         assert not isinstance(one, Study) or findings(one, reference()) == []
@@ -260,7 +260,7 @@ NAMES = ["model.family", "model.pool", "compress.method", "data.selector"]
 
 
 @given(st.data())
-def test_what_can_be_at_once_is_what_the_whole_space_holds(data: st.DataObject) -> None:
+def test_the_pairs_that_are_checked_are_those_of_the_whole_space(data: st.DataObject) -> None:
     space: list[Parameter] = []
     for name in NAMES:
         values = data.draw(st.lists(st.sampled_from("abc"), min_size=1, unique=True), label=name)
@@ -275,9 +275,9 @@ def test_what_can_be_at_once_is_what_the_whole_space_holds(data: st.DataObject) 
         space.append(Parameter.model_validate(given))
     spec = study().spec
     spec = spec.model_copy(update={"space": spec.space.model_copy(update={"parameters": space})})
-    asked = data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True))
-    whole = {tuple(trial.get(name) for name in asked) for trial in _trials(space)}
-    assert set(Reach(spec).together(*asked)) == whole
+    names = data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True))
+    whole = {tuple(trial.get(name) for name in names) for trial in _trials(space)}
+    assert set(Reach(spec).together(*names)) == whole
 
 
 def _nested(parameter: Parameter, space: list[Parameter]) -> bool:
@@ -286,7 +286,7 @@ def _nested(parameter: Parameter, space: list[Parameter]) -> bool:
 
 
 def _trials(space: list[Parameter]) -> list[dict[str, str]]:
-    """Every trial, one parameter after the other, each after the one that its `when` names."""
+    """Yield every trial, parameter by parameter, each after the one that its `when` names."""
     trials: list[dict[str, str]] = [{}]
     for parameter in space:
         trials = [

@@ -1,4 +1,4 @@
-"""Workers take turns: a test that is alone runs next to no other, and later ones do not overtake it."""
+"""Workers take turns: a test that is alone runs next to no other, and later tests do not overtake it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ def worker(tmp_path: Path) -> Iterator[Callable[[], Turns]]:
 
 
 def waiting(worker: Turns, *, alone: bool) -> threading.Thread:
-    """A thread in which a worker waits for its turn."""
+    """Start a thread in which a worker waits for its turn."""
     thread = threading.Thread(target=worker.take, kwargs={"alone": alone})
     thread.start()
     thread.join(0.2)
@@ -50,7 +50,7 @@ def test_one_that_runs_alone_waits_for_the_others_and_keeps_out_the_next(worker:
     eventually(lambda: not other.is_alive(), 5)
 
 
-def test_it_goes_on_alone_where_its_next_test_is_alone_too(worker: Callable[[], Turns]) -> None:
+def test_a_turn_continues_if_the_next_test_is_alone_too(worker: Callable[[], Turns]) -> None:
     alone, late = worker(), worker()
     alone.take(alone=True)
     other = waiting(late, alone=True)

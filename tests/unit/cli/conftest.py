@@ -18,20 +18,20 @@ TRAINER = f"{sys.executable} {HERE.parent / 'cluster' / 'fake_trainer.py'}"
 
 @pytest.fixture
 def call() -> Callable[..., Result]:
-    """Runs a command in this process."""
+    """Return a function that runs a command in this process."""
     return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
 def naps(tmp_path: Path) -> Callable[..., Path]:
-    """Writes the manifests of a study of naps, some fields of its spec changed."""
+    """Return a function that writes the manifests of a study of naps, with fields of its spec changed."""
 
     def write(*, prices: bool = True, **changes: dict[str, Any]) -> Path:
         study, price = yaml.safe_load_all((HERE / "naps.yaml").read_text())
         for field, change in changes.items():
             study["spec"][field] |= change
         path = tmp_path / "study.yaml"
-        # JSON, since PyYAML would write "1e-4" without quotes, which is a number to kubectl.
+        # JSON, since PyYAML would write "1e-4" without quotes, which kubectl reads as a number.
         path.write_text("\n---\n".join(map(json.dumps, [study, price] if prices else [study])))
         return path
 
@@ -40,7 +40,7 @@ def naps(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts `comptroller` as a process of its own; what it prints goes to `out.txt`."""
+    """Return a function that starts `comptroller` as a separate process, with its output in `out.txt`."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*words: object) -> "subprocess.Popen[str]":

@@ -1,4 +1,4 @@
-"""`make demo` on somebody's own cluster, without one: whom it talks to, and with whose keys."""
+"""`make demo` on an existing cluster, without a cluster: the cluster that it uses, and the keys."""
 
 import importlib.util
 from collections.abc import Callable
@@ -31,9 +31,7 @@ STUDY = """{
 }"""
 
 
-def test_every_command_names_the_cluster_that_was_asked_for(
-    demo: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_command_names_the_requested_cluster(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[str, ...]] = []
 
     def run(*words: str | Path, **_: object) -> str:
@@ -43,9 +41,9 @@ def test_every_command_names_the_cluster_that_was_asked_for(
     monkeypatch.setattr(demo, "run", run)
     monkeypatch.setenv("CONTEXT", "theirs")
     demo.show()
-    asked = [words for words in ran if "ledger" not in words]
-    assert len(asked) == 4
-    for words in asked:
+    others = [words for words in ran if "ledger" not in words]
+    assert len(others) == 4
+    for words in others:
         assert words[words.index("--context") + 1] == "theirs", words
 
 
@@ -66,7 +64,7 @@ def test_trainers_and_the_operator_have_different_keys(
 
 
 class Bucket:
-    """An object store that refuses all but some calls."""
+    """An object store that refuses all except some calls."""
 
     def __init__(self, allowed: set[str]) -> None:
         self.allowed = allowed

@@ -1,4 +1,4 @@
-"""What a command's `--help` prints is all that its source says."""
+"""A command's `--help` prints everything that its source contains."""
 
 from collections.abc import Iterator
 

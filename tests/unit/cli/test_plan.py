@@ -1,4 +1,4 @@
-"""`comptroller plan` as a person or a pipeline calls it."""
+"""`comptroller plan` as a user or a pipeline calls it."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ KNOWN = ("--seconds-per-epoch", "10", "--seconds-per-attempt", "5")
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes manifests, each the valid one of its kind with fields changed."""
+    """Return a function that writes manifests, each the valid one of its kind with fields changed."""
 
     def file(name: str, **kinds: dict[str, Any]) -> Path:
         path = tmp_path / f"{name}.yaml"
@@ -136,7 +136,7 @@ def test_money_for_no_trial_is_exit_1(call: Call, write: Callable[..., Path]) ->
     assert "0 of 20" in result.output
 
 
-def test_approval_is_said_and_not_refused(call: Call, write: Callable[..., Path]) -> None:
+def test_a_needed_approval_is_reported_and_not_refused(call: Call, write: Callable[..., Path]) -> None:
     path = write("one", Study={}, PriceList=FRESH, Budget={"spec.approvalAbove": "1.00"})
     result = call("plan", path)
     assert result.exit_code == 0, result.output
@@ -153,7 +153,7 @@ def test_a_refused_manifest_is_exit_1_with_the_servers_sentence(
     assert "parallel must not be more than trials" in result.output
 
 
-def test_scenarios_are_told_one_by_one(call: Call, both: Path) -> None:
+def test_scenarios_are_printed_one_by_one(call: Call, both: Path) -> None:
     words = ("--scenario", "cpu+10%", "--scenario", "cpu+30%", "--scenario", "duration+50%,price-10%")
     found = read(call("plan", both, *KNOWN, *words, "-o", "json"))
     base = found["forecast"]
@@ -186,18 +186,20 @@ def test_a_spread_and_a_range_make_a_probability(call: Call, write: Callable[...
     found = read(call("plan", path, "--seconds-per-epoch", "20-60", "-o", "json"))
     assert 0 < found["forecast"]["percentThatAllFit"] < 100
     assert any("200 prices by their quantiles" in note for note in found["notes"])
-    # The same question has the same answer.
+    # The same input gives the same output.
     assert read(call("plan", path, "--seconds-per-epoch", "20-60", "-o", "json")) == found
 
 
-def test_a_hedge_that_holds_today_goes_on_demand(call: Call, write: Callable[..., Path]) -> None:
+def test_a_hedge_that_holds_today_uses_on_demand_capacity(call: Call, write: Callable[..., Path]) -> None:
     path = write("one", Study={"spec.runtime.capacity": "Spot", "spec.runtime.hedge": 30}, PriceList=FRESH)
     result = call("plan", path, *KNOWN)
     assert "its hedge goes on-demand" in result.output
     assert "on cpu-small (OnDemand)" in result.output
 
 
-def test_a_list_with_a_feed_is_reckoned_with_as_declared(call: Call, write: Callable[..., Path]) -> None:
+def test_a_list_with_a_feed_is_planned_with_its_declared_prices(
+    call: Call, write: Callable[..., Path]
+) -> None:
     fed = {
         "spec.source": "AWS",
         "spec.asOf": None,
@@ -237,8 +239,8 @@ def test_what_a_list_does_not_price_is_refused(call: Call, write: Callable[..., 
     both = write("both", Study={"spec.runtime.resources.gpu": 8}, PriceList=FRESH)
     result = call(command, both)
     assert result.exit_code == 1
-    said = " ".join(result.output.split())
-    assert "NoPrice: node class 'cpu-small' has no on-demand price of gpu: write cap.gpu" in said
+    output = " ".join(result.output.split())
+    assert "NoPrice: node class 'cpu-small' has no on-demand price of gpu: write cap.gpu" in output
 
 
 def test_what_the_trainer_would_refuse_is_refused(call: Call, write: Callable[..., Path]) -> None:

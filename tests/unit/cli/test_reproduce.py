@@ -1,4 +1,4 @@
-"""`comptroller reproduce`: a real trial, its files as they were and changed."""
+"""`comptroller reproduce` with a real trial, with its files unchanged and changed."""
 
 import hashlib
 import io
@@ -47,7 +47,7 @@ def test_a_difference_in_the_last_digit_is_one() -> None:
     assert differing(compare(Left(report(), {}), Left(report(), {}))) == []
 
 
-def test_what_is_timed_and_the_environment_are_told_and_not_judged() -> None:
+def test_timed_metrics_and_the_environment_are_shown_and_not_compared() -> None:
     slow = report().metrics | {"latency_p50_ms": 9.0, "parent_latency_p95_ms": 9.0}
     now = report(seconds=9.5, metrics=slow, environment={"torch": "3", "threads": "1", "image": "i"})
     lines = compare(Left(report(), {}), Left(now, {}))
@@ -97,7 +97,7 @@ def test_files_are_compared_by_what_they_say() -> None:
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifacts of a real trial that went through two rungs on one thread."""
+    """Return the artifacts of a real trial that went through two rungs on one thread."""
     directory = tmp_path_factory.mktemp("original")
     for rung, epochs in enumerate(RUNGS):
         work = {
@@ -111,7 +111,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Run:
-    """The directory of a run with one trial, whose files can be changed."""
+    """Return the directory of a run with one trial, whose files can be changed."""
 
     def __init__(self, path: Path, original: Path) -> None:
         self.path, self.artifacts = path, path / "artifacts"
@@ -134,12 +134,12 @@ class Run:
         change(content)
         self.report.write_text(json.dumps(content))
 
-    def replace(self, name: str, change: Callable[[bytes], bytes], *, told: bool) -> None:
-        """Change an artifact, and its SHA-256 in the report where it is `told`."""
+    def replace(self, name: str, change: Callable[[bytes], bytes], *, reported: bool) -> None:
+        """Change an artifact, and its SHA-256 in the report if `reported`."""
         path = self.artifacts / "rungs" / "1" / name
         path.write_bytes(change(path.read_bytes()))
         sha = hashlib.sha256(path.read_bytes()).hexdigest()
-        if told:
+        if reported:
             self.edit(lambda r: [a.update(sha256=sha) for a in r["artifacts"] if a["name"] == name])
 
 
@@ -168,10 +168,10 @@ def test_a_trial_of_two_rungs_is_the_same_in_one_go(call: Call, run: Run, tmp_pa
     assert not (tmp_path / "new" / "rungs" / "0").exists()
 
 
-def test_a_changed_number_and_a_changed_weight_are_told(call: Call, run: Run) -> None:
+def test_a_changed_number_and_a_changed_weight_are_reported(call: Call, run: Run) -> None:
     run.edit(lambda r: r["metrics"].update(loss=r["metrics"]["loss"] + 1e-12))
     run.edit(lambda r: r["environment"].update(torch="1.0"))
-    run.replace("model.safetensors", last_byte, told=True)
+    run.replace("model.safetensors", last_byte, reported=True)
     result = call("reproduce", NAME, "--dir", run.path)
     assert result.exit_code == 1
     assert "2 of " in result.output
@@ -181,7 +181,7 @@ def test_a_changed_number_and_a_changed_weight_are_told(call: Call, run: Run) ->
 
 @pytest.mark.parametrize("name", ["model.safetensors", "selection.npz", "assignment.json"])
 def test_files_that_changed_since_their_report_are_refused(call: Call, run: Run, name: str) -> None:
-    run.replace(name, last_byte, told=False)
+    run.replace(name, last_byte, reported=False)
     result = call("reproduce", NAME, "--dir", run.path, "--trainer", "false")
     assert result.exit_code == 1
     assert f"{name} has changed: its SHA-256 is " in result.output
@@ -203,7 +203,7 @@ def test_what_cannot_be_run_again_is_refused_with_why(call: Call, run: Run, tmp_
     assert "--data 'ftp://x'" in refused("--data", "ftp://x")
     run.edit(lambda r: r["environment"].update(processes="4"))
     assert "4 processes trained digits-0-1 together" in refused()
-    run.replace("assignment.json", other_seed, told=True)
+    run.replace("assignment.json", other_seed, reported=True)
     assert f"is not the assignment of trial {NAME}" in refused()
     run.edit(lambda r: r["artifacts"].clear())
     assert "names no assignment.json" in refused()
@@ -236,15 +236,15 @@ def test_the_trainer_is_given_the_same_work_as_an_attempt_of_its_own(
 
 
 def test_the_trainer_ends_with_the_command(process: Process, run: Run, tmp_path: Path) -> None:
-    told, ended = tmp_path / "told", tmp_path / "ended"
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
     script = (
         "import pathlib, signal, sys, time;"
         f" signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path({str(ended)!r}).touch()));"
-        f" pathlib.Path({str(told)!r}).touch(); time.sleep(600)"
+        f" pathlib.Path({str(begun)!r}).touch(); time.sleep(600)"
     )
     trainer = f'{sys.executable} -c "{script}"'
     started = process("reproduce", NAME, "--dir", run.path, "--trainer", trainer)
-    eventually(told.exists)
+    eventually(begun.exists)
     started.terminate()
     assert started.wait(180) == 143
     assert ended.exists()

@@ -26,7 +26,7 @@ def ledger(directory: Path) -> audit.Verdict:
 
 
 def starts(directory: Path) -> dict[str, int]:
-    """How often each attempt's trainer began."""
+    """Return the number of starts of each attempt's trainer."""
     return {p.parent.name: p.read_text().count("cores") for p in directory.glob("runs/default/*/log")}
 
 
@@ -57,7 +57,7 @@ def test_a_whole_study_runs_here(call: Call, naps: Call, tmp_path: Path) -> None
     assert set(starts(out).values()) == {1}
 
 
-def test_what_the_trainer_beside_it_would_refuse_is_refused(call: Call, naps: Call, tmp_path: Path) -> None:
+def test_what_the_installed_trainer_would_refuse_is_refused(call: Call, naps: Call, tmp_path: Path) -> None:
     result = call("run", naps(), "--dir", tmp_path / "out")
     assert result.exit_code == 1
     assert 'spec.baseline[recipe.nap]: Invalid value: "recipe.nap": is not a parameter' in result.output
@@ -81,7 +81,7 @@ def _more_starts(directory: Path, than: int) -> bool:
     return len(starts(directory)) > than
 
 
-def test_a_killed_run_goes_on_where_it_was(naps: Call, process: Start, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_where_it_was(naps: Call, process: Start, tmp_path: Path) -> None:
     out = tmp_path / "out"
     manifest = naps(baseline={"recipe.nap": "0.8"})
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_a_killed_run_goes_on_where_it_was(naps: Call, process: Start, tmp_path:
     assert ledger(out).passed
 
 
-def test_ctrl_c_suspends_with_checkpoints_and_the_same_command_goes_on(
+def test_ctrl_c_suspends_with_checkpoints_and_the_same_command_resumes(
     naps: Call, process: Start, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -140,7 +140,7 @@ def test_a_failing_trainer_fails_the_study(call: Call, naps: Call, tmp_path: Pat
     result = call("run", manifest, "--dir", tmp_path / "out", "--trainer", TRAINER)
     assert result.exit_code == 1
     assert "FailureLimitReached" in result.output
-    assert "told to be error" in result.output
+    assert "mode error" in result.output
 
 
 def test_a_fault_that_every_trial_shares_is_paid_for_once(call: Call, naps: Call, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_fault_that_every_trial_shares_is_paid_for_once(call: Call, naps: Call
     result = call("run", naps(baseline={"recipe.mode": "wrong"}), "--dir", out, "--trainer", TRAINER)
     assert result.exit_code == 1
     assert "NoTrialSucceeded" in result.output
-    assert "told to be wrong" in result.output
+    assert "mode wrong" in result.output
     assert list(outcomes(out).values()) == ["Failed"]
     assert sum(starts(out).values()) == 1
     assert call("status", "naps", "--dir", out).exit_code == 1

@@ -1,4 +1,4 @@
-"""The commands on a study, each against a directory and against a cluster."""
+"""The commands for a study, each with a directory and with a cluster."""
 
 import json
 import threading
@@ -80,7 +80,7 @@ def two_trials(uid: str) -> list[Trial]:
 
 
 class Place:
-    """Somewhere a study is: the words that name it, and a look at what `stop` did."""
+    """A place of a study: the words that name it, and a look at the effect of `stop`."""
 
     def __init__(self, words: list[object], suspended: Callable[[], bool]) -> None:
         self.words, self.suspended = words, suspended
@@ -103,7 +103,7 @@ def a_directory(tmp_path: Path, status: StudyStatus) -> Place:
 
 
 class ApiServer(BaseHTTPRequestHandler):
-    """As much of an API server as the commands need."""
+    """The part of an API server that the commands need."""
 
     objects: ClassVar[dict[str, dict[str, Any]]]
     pages: ClassVar[list[dict[str, Any]]]
@@ -244,7 +244,7 @@ def test_the_front_names_the_artifacts(call: Call, place: Callable[..., Place]) 
     assert found[0]["metrics"] == {"accuracy": "0.9"}
 
 
-def test_an_empty_front_is_said(call: Call, place: Callable[..., Place]) -> None:
+def test_an_empty_front_is_reported(call: Call, place: Callable[..., Place]) -> None:
     words = place(StudyStatus(conditions=[condition("Reconciling", "Running")])).words
     assert "no trial has succeeded" in call("front", "naps", *words).output
 
@@ -262,7 +262,7 @@ def test_watch_ends_with_the_study(
         assert kind in result.output
 
 
-def test_stop_suspends_and_resume_goes_on(call: Call, place: Callable[..., Place]) -> None:
+def test_stop_suspends_and_resume_continues(call: Call, place: Callable[..., Place]) -> None:
     here = place()
     for command, suspended in (("stop", True), ("stop", True), ("resume", False)):
         result = call(command, "naps", *here.words)
@@ -298,7 +298,7 @@ def test_approve_approves_the_ceiling_as_it_is_now(
     assert patches == [{"metadata": {"annotations": approval}}]
 
 
-def test_who_may_not_approve_hears_the_policys_sentence(
+def test_users_who_may_not_approve_get_the_policys_sentence(
     call: Call, api: Callable[[StudyStatus], Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ApiServer, "refusal", "only those who have the verb 'approve'")
@@ -315,8 +315,8 @@ def test_in_a_directory_the_manifest_approves(call: Call, tmp_path: Path) -> Non
 
 def test_each_command_takes_the_same_words_for_where_a_study_is(call: Call) -> None:
     for command in ("status", "trials", "front", "watch", "stop", "resume", "approve"):
-        told = call(command, "--help").output
-        assert all(word in told for word in ("STUDY", "--namespace", "--dir", "--context")), command
+        output = call(command, "--help").output
+        assert all(word in output for word in ("STUDY", "--namespace", "--dir", "--context")), command
 
 
 def test_without_a_cluster_a_sentence_says_so(

@@ -24,7 +24,7 @@ PATIENCE = 20.0
 
 
 class Bench:
-    """A `Local` with one study, and short ways to make it act and to wait for what it sees."""
+    """A `Local` with one study, and shortcuts for its actions and observations."""
 
     def __init__(self, directory: Path, machine: Machine) -> None:
         self.directory, self.machine = directory, machine
@@ -34,7 +34,7 @@ class Bench:
         self._applied(prices)
 
     def reopened(self) -> Local:
-        """As after a crash: a new process on the same directory."""
+        """Start a new process on the same directory, as after a crash."""
         self.local = Local(self.directory, command=TRAINER, machine=self.machine)
         return self.local
 
@@ -82,13 +82,13 @@ class Bench:
             await asyncio.sleep(0.05)
         raise AssertionError(f"{name} is {await self.look(name)}")
 
-    def said(self, name: str) -> str:
+    def log(self, name: str) -> str:
         log = self.directory / "runs" / "default" / name / "log"
         return log.read_text() if log.exists() else ""
 
     async def started(self, name: str) -> Run:
-        """Once the trainer itself is up."""
-        return await self.until(name, lambda _: "cores" in self.said(name))
+        """Wait until the trainer itself runs."""
+        return await self.until(name, lambda _: "cores" in self.log(name))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""A trainer that keeps the contract and trains nothing: an epoch is a nap, accuracy follows from the width.
+"""A trainer without training: an epoch is a nap, and accuracy depends on the width.
 
 `recipe.nap` is the seconds of an epoch (0.2); `recipe.mode` is `fine`, `error`, `lost` (exits 0 without a
-report), `deaf` (ignores SIGTERM), `idle` (says that it does nothing) or `wrong` (exit 64).
+report), `deaf` (ignores SIGTERM), `idle` (reports no utilization) or `wrong` (exit 64).
 """
 
 import hashlib
@@ -26,7 +26,7 @@ stopped = False
 class Heartbeat(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         percent = 0.0 if MODE == "idle" else 90.0
-        said = {
+        heartbeat = {
             "name": WORK["name"],
             "phase": "fit",
             "seconds": 1.0,
@@ -34,7 +34,7 @@ class Heartbeat(BaseHTTPRequestHandler):
         }
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(json.dumps(said).encode())
+        self.wfile.write(json.dumps(heartbeat).encode())
 
     def log_message(self, *_: object) -> None:
         pass
@@ -52,7 +52,7 @@ def main() -> int:
     print("cores", sorted(os.sched_getaffinity(0)), flush=True)  # noqa: T201
     CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
     if MODE in {"wrong", "error"}:
-        Path(os.environ["COMPTROLLER_TERMINATION_LOG"]).write_text(f"told to be {MODE}")
+        Path(os.environ["COMPTROLLER_TERMINATION_LOG"]).write_text(f"mode {MODE}")
         return WRONG if MODE == "wrong" else 1
     epoch = int(CHECKPOINT.read_text()) if CHECKPOINT.exists() else 0
     while epoch < WORK["epochs"]:

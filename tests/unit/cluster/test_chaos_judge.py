@@ -1,4 +1,4 @@
-"""The judge of `make chaos` finds what is over a ceiling, unbilled, or without a lease."""
+"""The judge of `make chaos` finds costs over a ceiling, unbilled costs, and pods without a lease."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def concluded(*entries: dict[str, Any], containers: tuple[Container, ...], ceili
     return verdict
 
 
-def test_what_ran_and_is_posted_within_a_second_is_no_fault() -> None:
+def test_a_difference_of_a_second_is_no_fault() -> None:
     verdict = concluded(RESERVE, post(5_000), CLOSE, containers=(ran(10.9),))
     assert verdict.faults == []
     assert (verdict.cost, verdict.posted) == (5_450, 5_000)

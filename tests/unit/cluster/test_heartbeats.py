@@ -1,4 +1,4 @@
-"""Heartbeats: bounded, believed only where they are clear, and no silence counts as idleness."""
+"""Heartbeats are bounded and used only if they are valid, and silence does not count as idleness."""
 
 import asyncio
 import gzip
@@ -51,7 +51,7 @@ async def test_a_heartbeat_is_heard() -> None:
     ],
     ids=["no-json", "no-heartbeat", "error", "another-attempt", "too-long", "valid-and-too-long"],
 )
-async def test_what_is_not_this_attempts_heartbeat_is_not_heard(body: bytes, status: int) -> None:
+async def test_a_heartbeat_that_is_not_this_attempts_is_ignored(body: bytes, status: int) -> None:
     assert await heard(body, status) is None
 
 
@@ -100,7 +100,7 @@ async def test_a_slow_answer_is_not_waited_for() -> None:
     assert await scrape(slow, NAME, timeout=0.05) is None
 
 
-async def test_nobody_there_is_not_an_error() -> None:
+async def test_a_pod_that_does_not_answer_is_not_an_error() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
@@ -120,7 +120,7 @@ def test_idleness_is_counted_from_the_first_sample_under_the_threshold() -> None
     assert tracker.idle_seconds(NAME, 5, 30) == 20
 
 
-def test_one_busy_sample_starts_it_anew() -> None:
+def test_one_busy_sample_restarts_the_window() -> None:
     tracker = tracked((0, beat(1)), (10, beat(1)), (20, beat(5)), (30, beat(1)), (40, beat(1)))
     assert tracker.idle_seconds(NAME, 5, 40) == 10
     assert tracker.idle_seconds(NAME, 6, 40) == 40
@@ -145,7 +145,7 @@ def test_nothing_known_is_not_idleness() -> None:
     assert Tracker().idle_seconds(NAME, 5, 0) == 0
 
 
-def test_what_is_forgotten_starts_anew() -> None:
+def test_the_idle_time_of_a_forgotten_run_starts_again() -> None:
     tracker = tracked((0, beat(1)), (30, beat(1)))
     tracker.forget([NAME])
     assert tracker.idle_seconds(NAME, 5, 30) == 30

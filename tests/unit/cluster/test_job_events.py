@@ -1,4 +1,4 @@
-"""The Job controller's events, read where a Job has no pod."""
+"""The Job controller's events are read if a Job has no pod."""
 
 import asyncio
 from dataclasses import replace
@@ -56,7 +56,7 @@ def test_a_job_without_a_pod_is_explained_by_its_latest_event():
     assert query["fieldSelector"] == "involvedObject.uid=j1,reason=FailedCreate"
 
 
-def test_events_are_read_now_and_then_and_what_they_said_stays():
+def test_events_are_read_at_intervals_and_their_messages_stay():
     reader, clock = Reader(QUOTA), Clock()
     events = JobEvents(reader, clock)
     explained(events)

@@ -1,4 +1,4 @@
-"""The promises of `Cluster`, kept on this machine with real processes."""
+"""The promises of `Cluster`, checked on this machine with real processes."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def ended(run: Run) -> bool:
 
 
 def times(run: Run) -> tuple[int, int, int]:
-    """Started, scheduled, ended."""
+    """Return started, scheduled and ended."""
     assert run.started is not None
     assert run.scheduled is not None
     assert run.ended is not None
@@ -49,10 +49,10 @@ async def test_a_name_is_taken_once(bench: Bench) -> None:
     run = await bench.see(NAME)
     assert run.exit.code == 0
     assert run.stop is None
-    assert bench.said(NAME).count("cores") == 1
+    assert bench.log(NAME).count("cores") == 1
 
 
-async def test_a_buried_name_never_runs(bench: Bench) -> None:
+async def test_a_name_with_a_tombstone_never_runs(bench: Bench) -> None:
     launch = bench.launch()
     await bench.local.act(
         "default", Bury((launch.study.metadata.uid, 0, 0), NAME, "the study is suspended", launch.trial)
@@ -87,7 +87,7 @@ async def test_an_attempt_ends_at_its_deadline_with_nobody_watching(bench: Bench
 
 
 def _wait_for(path: Path) -> None:
-    """Not even an event loop runs meanwhile."""
+    """Block everything, even the event loop."""
     deadline = time.monotonic() + 10
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -111,7 +111,7 @@ async def test_a_stopped_attempt_gets_sigterm_and_the_first_reason_stays(bench: 
     assert (run.exit.code, run.stop) == (75, "Suspended")
 
 
-async def test_a_raised_deadline_is_kept_and_a_lowered_one_is_not_heard(bench: Bench) -> None:
+async def test_a_raised_deadline_is_kept_and_a_lowered_one_is_ignored(bench: Bench) -> None:
     await bench.local.act("default", bench.launch(lease=2, recipe_nap="3"))
     await bench.local.act("default", Extend(NAME, 60))
     await bench.local.act("default", Extend(NAME, 1))
@@ -175,7 +175,7 @@ async def test_each_attempt_has_its_own_cores(bench: Bench) -> None:
     names = ["naps-0000-0", "naps-0001-0"]
     for name in names:
         await bench.until(name, ended)
-    assert {bench.said(name).split("\n")[0] for name in names} == {
+    assert {bench.log(name).split("\n")[0] for name in names} == {
         f"cores [{core}]" for core in bench.machine.cores
     }
 
@@ -204,7 +204,7 @@ def _kill_supervisors(directory: Path) -> None:
 async def test_a_crash_before_the_start_is_made_good(bench: Bench) -> None:
     launch = bench.launch()
     work = launch.assignment
-    asked = Asked(
+    request = Asked(
         study=bench.study.metadata.uid,
         trial=0,
         attempt=0,
@@ -213,16 +213,16 @@ async def test_a_crash_before_the_start_is_made_good(bench: Bench) -> None:
         resources=launch.resources,
     )
     path = bench.directory / "runs/default" / NAME
-    RunDirectory.create(path, asked, Control(deadline=30, grace=1))
+    RunDirectory.create(path, request, Control(deadline=30, grace=1))
     bench.reopened()
     assert (await bench.until(NAME, ended)).exit.code == 0
 
 
 async def test_a_lease_that_the_guard_ended_has_run_out(bench: Bench) -> None:
     launch = bench.launch()
-    asked = Asked(study="u", trial=0, attempt=0, created=int(time.time()), assignment=launch.assignment)
+    request = Asked(study="u", trial=0, attempt=0, created=int(time.time()), assignment=launch.assignment)
     path = bench.directory / "runs/default" / NAME
-    RunDirectory.create(path, asked, Control(deadline=30, grace=1))
+    RunDirectory.create(path, request, Control(deadline=30, grace=1))
     (path / TERMINATION_LOG).write_text(f"{LEASE_OVER}30 s is used up; stopped by SIGTERM")
     RunDirectory(path).end(Ended(code=EXIT_SUSPENDED, ended=int(time.time())))
     bench.reopened()
@@ -250,7 +250,7 @@ async def test_a_trainer_that_cannot_start_says_so(bench: Bench) -> None:
 async def test_what_a_trainer_says_at_its_end_is_seen(bench: Bench) -> None:
     await bench.local.act("default", bench.launch(recipe_mode="wrong"))
     run = await bench.until(NAME, ended)
-    assert (run.exit.code, run.exit.message) == (64, "told to be wrong")
+    assert (run.exit.code, run.exit.message) == (64, "mode wrong")
 
 
 async def test_heartbeats_are_heard_and_idleness_is_counted(

@@ -1,4 +1,4 @@
-"""What fits on this machine, and which part of it each attempt gets."""
+"""The attempts that fit on this machine, and the share that each gets."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +18,7 @@ def a_share(wanted: Resources, taken: list[Share]) -> Share:
     return found
 
 
-def test_what_asks_for_more_than_there_is_can_never_run() -> None:
+def test_a_request_for_more_than_the_machine_has_can_never_run() -> None:
     assert MACHINE.refusal(Resources(cpu="4", memory="8Gi", gpu=2)) is None
     assert MACHINE.refusal(Resources(cpu="4001m")) == "it asks for 4001m CPUs and this machine has 4"
     assert MACHINE.refusal(Resources(memory="9Gi")) == "it asks for 9Gi of memory and this machine has 8192Mi"
@@ -40,7 +40,7 @@ def test_small_attempts_share_a_core_and_large_ones_have_their_own() -> None:
     assert a_share(Resources(cpu="1", memory="1Gi"), [*taken, half]).cores == (3,)
 
 
-def test_this_machine_can_be_asked() -> None:
+def test_this_machine_can_be_queried() -> None:
     machine = Machine.this()
     assert machine.cores
     assert machine.memory > 0

@@ -1,4 +1,4 @@
-"""A directory in the API server's place."""
+"""A directory instead of an API server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Heartbeats of a cluster's pods: each is its own Job's, and one strange pod silences no other."""
+"""Heartbeats of a cluster's pods: each belongs to its own Job, and a broken pod silences no other."""
 
 import asyncio
 import json
@@ -37,18 +37,18 @@ def says(percent: float) -> bytes:
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """What is said at each address."""
-    said: dict[str, bytes] = {}
+    """Return the answers by address, which a test can set."""
+    answers: dict[str, bytes] = {}
 
     def over_http(_: object, url: str):
         async def fetch() -> bytes:
             await asyncio.sleep(0)
-            return said[url.removeprefix("http://").rpartition(":")[0]]
+            return answers[url.removeprefix("http://").rpartition(":")[0]]
 
         return fetch
 
     monkeypatch.setattr(pulse, "over_http", over_http)
-    return said
+    return answers
 
 
 async def test_studies_of_one_name_in_two_namespaces_are_heard_apart(answers: dict[str, bytes]) -> None:
@@ -65,8 +65,8 @@ async def test_a_pod_that_no_job_made_is_not_heard(answers: dict[str, bytes]) ->
     assert heard.heartbeat("j1").utilization.percent == 90
 
 
-async def test_one_strange_pod_silences_no_other(answers: dict[str, bytes]) -> None:
-    answers["10.0.0.2"] = says(50)  # of the first, nothing that could be caught is known
+async def test_one_broken_pod_silences_no_other(answers: dict[str, bytes]) -> None:
+    answers["10.0.0.2"] = says(50)  # the first one's failure is not caught specially
     heard = PodPulse()
     await heard.round([pod("j1", "10.0.0.1"), pod("j2", "10.0.0.2")])
     assert heard.heartbeat("j1") is None
@@ -92,11 +92,11 @@ async def test_a_pod_is_silent_for_as_long_as_scrapes_were_left_unanswered(
     answers: dict[str, bytes], clock: SimpleNamespace
 ) -> None:
     pods, heard = [pod("j1", "10.0.0.1"), pod("j2", "10.0.0.2")], PodPulse()
-    assert heard.silent_seconds("j1") == 0  # it was not asked
+    assert heard.silent_seconds("j1") == 0  # it was not scraped
     answers |= {"10.0.0.1": b"", "10.0.0.2": says(50)}
     for clock.now in (110.0, 120.0, 130.0):
         await heard.round(pods)
-    clock.now = 200.0  # nobody has asked since, which says nothing about the pods
+    clock.now = 200.0  # there was no scrape since, so the pods' state is unknown
     assert [heard.silent_seconds(job) for job in ("j1", "j2")] == [20, 0]
     answers["10.0.0.1"] = says(50)
     await heard.round(pods)
@@ -117,10 +117,10 @@ async def test_the_last_answer_of_an_attempt_is_known_for_an_hour_after_its_end(
     assert heard.heard("j1") is None
 
 
-async def test_one_scrape_in_vain_is_no_minute_of_silence(
+async def test_one_failed_scrape_is_not_a_minute_of_silence(
     answers: dict[str, bytes], clock: SimpleNamespace
 ) -> None:
-    """However long ago the last answer was: a slow round is not the pod's silence."""
+    """The age of the last answer does not count: a slow round is not the pod's silence."""
     answers["10.0.0.1"] = says(50)
     pods, heard = [pod("j1", "10.0.0.1")], PodPulse()
     await heard.round(pods)
@@ -194,7 +194,7 @@ async def test_two_thousand_slow_pods_of_a_tenant_delay_no_other_tenant(
                 assert heard.silent_seconds("j1") == 0
                 heard._latest.clear()
                 await asyncio.gather(*(t for name, t in heard._rounds.items() if name == "healthy"))
-            assert list(heard._rounds) == ["slow"]  # its first round is still under way
+            assert list(heard._rounds) == ["slow"]  # its first round is still running
             assert server.most <= pulse._OF_A_NAMESPACE + 1
         finally:
             await heard.close()

@@ -1,4 +1,4 @@
-"""The checker of the project's English finds what CONTRIBUTING.md does not allow."""
+"""The checker of the project's English finds the faults that CONTRIBUTING.md describes."""
 
 from pathlib import Path
 
@@ -21,10 +21,14 @@ def _found(name: str, text: str) -> list[str]:
             'class A:\n    """A lease."""\n\n    a: int\n    """Whether it is over."""\n',
             ["5: a doc"],
         ),
-        ("a.py", "def f(x):\n    # Wh" + "oever calls it\n    return x is None\n", ["2: 'whoever': write "]),
-        ("a.py", "found_" + "told = 1\nx = to" + "ld\n", ["2: 'told': write "]),
+        (
+            "a.py",
+            "def f(x):\n    # Wh" + "oever calls it\n    return x is None\n",
+            ["2: 'whoe" + "ver': write "],
+        ),
+        ("a.py", "found_to" + "ld = 1\nx = to" + "ld\n", ["2: 'to" + "ld': write "]),
         ("a.py", 'x = """What it is, and no docstring."""\n', []),
-        ("a.md", "An attempt go" + "es\non.\n", ["1: 'goes on': write continues"]),
+        ("a.md", "An attempt go" + "es\non.\n", ["1: 'go" + "es on': write continues"]),
         ("a.md", "What it is.\n", []),
     ],
 )

@@ -1,4 +1,4 @@
-"""A journal that is not the one the cluster published is refused, until an administrator accepts it."""
+"""A journal that is not the published one is refused, until an administrator accepts it."""
 
 import json
 from collections.abc import Callable
@@ -55,7 +55,7 @@ class Operator:
         await self.anchored.catch_up(self.clock())
 
     async def spend(self, amount: int, trial: int) -> None:
-        """One attempt, from its lease to its end, each a batch."""
+        """Append one attempt, from its lease to its end, each entry in a batch."""
         for entries in ([reserve(amount, trial)], [post(amount, trial), close(trial)]):
             await self.catch_up()
             assert await self.anchored.vouch(self.clock())
@@ -75,7 +75,7 @@ class Broken(MemoryAnchor):
 
 
 async def used(anchor: MemoryAnchor, clock: Clock, store: MemoryStore | None = None) -> MemoryStore:
-    """A journal with 0.000003 spent of 0.0001, and its head published."""
+    """Return a journal with 0.000003 spent of 0.0001, and with its head published."""
     store = store or MemoryStore()
     one = Operator(store, anchor, clock)
     await one.catch_up()
@@ -200,7 +200,7 @@ async def test_an_anchor_that_cannot_be_written_stops_leases_and_not_settlement(
     assert anchor.published["ns"].head == one.journal.head
 
 
-async def test_an_accepted_journal_goes_on_and_the_ledger_says_so() -> None:
+async def test_an_accepted_journal_continues_and_the_ledger_records_it() -> None:
     anchor, clock = MemoryAnchor(), Clock()
     store = await used(anchor, clock)
     expected = anchor.published["ns"].head
@@ -209,7 +209,7 @@ async def test_an_accepted_journal_goes_on_and_the_ledger_says_so() -> None:
     with pytest.raises(RolledBack):
         await one.catch_up()
     anchor.published["ns"] = replace(anchor.published["ns"], accepted=str(Head(2, "0" * 64)))
-    with pytest.raises(RolledBack):  # another head than the one that is there
+    with pytest.raises(RolledBack):  # another head than the existing one
         await one.catch_up()
     found = one.journal.head
     anchor.published["ns"] = replace(anchor.published["ns"], accepted=str(found))

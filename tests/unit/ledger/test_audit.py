@@ -1,4 +1,4 @@
-"""An audit finds whatever was done to a journal, and says to which batch."""
+"""An audit finds every change of a journal, and names the batch."""
 
 import random
 
@@ -22,7 +22,7 @@ def filled(batches: int = 12, seed: int = 0) -> MemoryStore:
 
 
 def forged(*batches: tuple[Entry, ...]) -> MemoryStore:
-    """A journal with a whole chain, whatever is in it."""
+    """Return a journal with a complete chain, whatever its content."""
     store, previous = MemoryStore(), GENESIS
     for sequence, entries in enumerate(batches):
         batch = Batch(
@@ -53,13 +53,13 @@ def test_a_whole_journal_passes() -> None:
     assert verdict.head.hash == digest(store.objects[journal_key("ns", 11)])
 
 
-def test_an_empty_store_is_no_ledger_that_passes() -> None:
+def test_an_empty_store_does_not_pass_as_a_ledger() -> None:
     assert found(MemoryStore()) == [(0, "Missing")]
     with pytest.raises(Untrusted, match=r"no journal: ledger/ns/journal/000000000000\.json does not exist"):
         trusted(MemoryStore(), "ns")
 
 
-def test_an_object_that_is_no_batch_is_named() -> None:
+def test_an_object_that_is_not_a_batch_is_named() -> None:
     store = filled()
     store.objects["ledger/ns/journal/notes.txt"] = b"hello"
     assert [(v.rule, "notes.txt" in v.detail) for v in verify(store, "ns").violations] == [("Foreign", True)]
@@ -81,11 +81,11 @@ def test_a_journal_that_was_cut_short_is_found_by_its_anchor_alone() -> None:
     assert found(store, head) == [(5, "Anchor")]
 
 
-def test_a_journal_that_was_written_anew_is_found_by_its_anchor_alone() -> None:
+def test_a_rewritten_journal_is_found_only_by_its_anchor() -> None:
     head = verify(forged((ceiling(100),), (reserve(60),)), "ns").head
-    anew = forged((ceiling(900),), (reserve(60),), (void(),))
-    assert found(anew) == []
-    assert found(anew, head) == [(1, "Anchor")]
+    rewritten = forged((ceiling(900),), (reserve(60),), (void(),))
+    assert found(rewritten) == []
+    assert found(rewritten, head) == [(1, "Anchor")]
 
 
 def test_what_the_books_reject_is_a_violation() -> None:

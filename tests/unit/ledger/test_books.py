@@ -1,4 +1,4 @@
-"""The fold: money is never promised twice, and what breaks a rule changes nothing."""
+"""The fold: money is never promised twice, and an entry that breaks a rule changes nothing."""
 
 import copy
 
@@ -114,7 +114,7 @@ entries: st.SearchStrategy[Entry] = st.one_of(
     ),
 )
 
-# Mostly in an order that makes sense, or hardly anything would ever be accepted.
+# Mostly in a sensible order, since otherwise hardly any entry would be accepted.
 opening: list[Entry] = [
     ceiling(100),
     ceiling(120, account="budget/a/total"),
@@ -325,7 +325,7 @@ def test_a_renewal_is_for_what_was_launched() -> None:
         ([ceiling(9)], close()),
     ],
 )
-def test_what_breaks_a_rule_is_rejected(history: list[Entry], entry: Entry) -> None:
+def test_an_entry_that_breaks_a_rule_is_rejected(history: list[Entry], entry: Entry) -> None:
     assert folded(*history).apply(entry) is not None
 
 

@@ -1,4 +1,4 @@
-"""`comptroller ledger …`: what people and programs get, and the exit codes."""
+"""`comptroller ledger …`: its output for users and programs, and its exit codes."""
 
 import csv
 import json
@@ -102,7 +102,7 @@ def test_any_number_is_explained_down_to_its_entries(ledger: Path) -> None:
         assert moves[-1]["entry"] in run(*words).output
 
 
-def test_a_balance_shows_what_studies_said_they_would_do(ledger: Path) -> None:
+def test_a_balance_shows_what_studies_declared(ledger: Path) -> None:
     (found,) = json.loads(run("balance", ledger, "-n", "team", "-o", "json").output)
     first = found["manifests"][0]
     assert (first["study"], first["revision"], first["sequence"]) == (STUDY, 0, 0)
@@ -162,7 +162,7 @@ def test_a_place_without_a_ledger_is_refused_with_what_was_looked_for(tmp_path: 
 
 
 def flat(result: Result) -> str:
-    """Its output without the breaks that a terminal's width makes."""
+    """Return the output without the line breaks of a terminal's width."""
     return " ".join(result.output.split())
 
 

@@ -1,4 +1,4 @@
-"""Bytes of a batch: the same batch has the same bytes, and no other bytes are taken for it."""
+"""The bytes of a batch: the same batch has the same bytes, and no other bytes are read as it."""
 
 import json
 import random
@@ -104,6 +104,6 @@ def test_keys_sort_as_numbers_do() -> None:
 @pytest.mark.parametrize(
     "name", ["1.json", "0000000000001.json", "000000000001.JSON", "000000000001.json\n", "x"]
 )
-def test_what_is_no_batch_has_no_number(name: str) -> None:
+def test_a_key_that_is_not_a_batch_has_no_number(name: str) -> None:
     assert sequence_of("ns", f"ledger/ns/journal/{name}") is None
     assert sequence_of("other", "ledger/ns/journal/000000000001.json") is None

@@ -1,4 +1,4 @@
-"""The export: exact money, FOCUS's names and rules, and a sum that is the books'."""
+"""The export: exact money, FOCUS's names and rules, and a sum that equals the books'."""
 
 import csv
 import io
@@ -233,8 +233,8 @@ def test_a_balance_of_one_study_has_the_accounts_it_draws_on() -> None:
         update={"name": "mnist-other-0000-0"}
     )
     store = journal([ceiling(10), ceiling(20, account="budget/b"), reserve(5), other])
-    for asked in ("mnist", "other"):
-        found = balance(store, "team", study=asked)
+    for name in ("mnist", "other"):
+        found = balance(store, "team", study=name)
         assert [(line.account, line.held) for line in found.accounts] == [("budget/b", 7)]
         assert [line.study for line in found.trials] == ["other"]
     assert balance(store, "team", study="none").trials == []
@@ -266,7 +266,7 @@ def test_focus_1_3_names_the_service_and_its_host() -> None:
 
 VALIDATOR = "COMPTROLLER_FOCUS_VALIDATOR"
 EITHER = {"InvoiceId-C-004-C", "InvoiceId-C-005-C"}
-"""That an invoice's id is null, and that it is not: the rule above them wants one of the two."""
+"""The rules that an invoice's id is null, and that it is not; the rule above them requires only one."""
 
 
 @pytest.mark.skipif(
@@ -277,7 +277,7 @@ def test_the_foundations_own_validator_finds_no_fault(tmp_path: Path, version: f
     with (tmp_path / "export.csv").open("w", newline="") as file:
         assert focus.write_csv(focus.rows(of_every_kind(), "team"), file, version) == 10
     words = ["-m", "focus_validator.main", "--data-file", str(tmp_path / "export.csv")]
-    words += ["--validate-version", "1.2", "--block-download"]  # the newest that it has rules for
+    words += ["--validate-version", "1.2", "--block-download"]  # the newest version for which it has rules
     run = subprocess.run([os.environ[VALIDATOR], *words], capture_output=True, text=True, check=False)
     failed = {line.split()[1].rstrip(":") for line in run.stdout.splitlines() if line.startswith("\u274c")}
     assert "Pass: 136" in run.stdout, run.stdout[-2000:] + run.stderr[-2000:]
@@ -285,7 +285,7 @@ def test_the_foundations_own_validator_finds_no_fault(tmp_path: Path, version: f
 
 
 def of_every_kind() -> MemoryStore:
-    """Attempts of every end and capacity, paid from a budget's period and from a credit; late expenses."""
+    """Write attempts of every end and capacity, paid by a period and by a credit, and late expenses."""
     store, now = MemoryStore(), STARTED
     writer = Journal(store, "cluster-uid", "team", "w", lambda: now)
     period, credit = "budget/team/2026-09", "budget/team/credit/2026-12-31"

@@ -30,7 +30,7 @@ def opened(store: MemoryStore) -> Journal:
 
 
 def script(*faults: Fault) -> Callable[[str, str], Fault]:
-    """The fate of each create in turn; everything else goes well."""
+    """A store with the fate of each create in turn; later creates succeed."""
     left = list(faults)
     return lambda operation, _: left.pop(0) if operation == "create" and left else Fault.NONE
 
@@ -134,7 +134,7 @@ def test_an_unavailable_store_changes_nothing() -> None:
     assert one.append([ceiling(100)])
 
 
-def test_tries_come_to_an_end() -> None:
+def test_the_number_of_tries_is_limited() -> None:
     waits: list[float] = []
     store = FaultyStore(MemoryStore(), lambda op, _: Fault.CONFLICT if op == "create" else Fault.NONE)
     one = Journal(store, "c", "ns", "w", lambda: 0, pause=waits.append)
@@ -190,7 +190,7 @@ def test_once_a_number_is_lost_no_later_part_is_written() -> None:
     assert found[-1] == ceiling(5, account="budget/theirs")
     assert found[:-1] == entries[: len(found) - 1]
     assert one.head.sequence == 2
-    # Planned again on what is there, the rest follows.
+    # The rest follows when planned again on the existing entries.
     assert one.append(entries[len(found) - 1 :])
     assert opened(store).books == one.books
 

@@ -1,4 +1,4 @@
-"""What a newer release wrote is called newer: it is not acted on, and not mistaken for tampering."""
+"""Batches of a newer release are reported as newer: nothing acts on them, or mistakes them for tampering."""
 
 import json
 
@@ -31,7 +31,7 @@ NEWER = [
 
 
 def stored(head: Head, **changes: object) -> bytes:
-    """The bytes of a batch after `head`, as a release with other formats might write it."""
+    """Return the bytes of a batch after `head`, as a release with other formats might write it."""
     batch = Batch(
         cluster="c",
         namespace="ns",
@@ -104,7 +104,7 @@ def test_verify_names_newer_batches_by_a_rule_of_their_own(changes: dict[str, ob
         trusted(store, "ns")
 
 
-def test_a_journal_without_incarnations_folds_to_the_same_books_and_goes_on() -> None:
+def test_a_journal_without_incarnations_folds_to_the_same_books_and_continues() -> None:
     store, head = MemoryStore(), Head()
     for number, entries in enumerate(([ceiling(100), reserve(60)], [post(20)])):
         members = [entry.model_dump(mode="json") for entry in entries]

@@ -1,4 +1,4 @@
-"""The books beside a cloud provider's report, by resource and hour."""
+"""The books compared with a cloud provider's report, by resource and hour."""
 
 import csv
 import gzip
@@ -23,7 +23,7 @@ from comptroller.ledger.stores import DirectoryStore, MemoryStore
 from comptroller.ledger.testing import ceiling, close, manifest, post, price, reserve
 
 NINE = 1_700_038_800
-"""A full hour."""
+"""The seconds of a full hour."""
 NEW = ("line_item_resource_id", "line_item_usage_start_date", "split_line_item_split_cost")
 OLD = ("lineItem/ResourceId", "lineItem/UsageStartDate", "splitLineItem/SplitCost")
 POD = "arn:aws:eks:eu-west-1:123456789012:pod/prod/team/cifar-11111111-0000-0-x7k2p/0b1c"
@@ -77,7 +77,7 @@ def test_books_that_agree_with_the_report_pass(
     assert "2 hours of attempts: 0.0009 booked, 0.0009 invoiced, 0 differ" in result.output
 
 
-def test_a_difference_is_told_by_resource_and_hour(ledger: Path, tmp_path: Path) -> None:
+def test_a_difference_is_reported_by_resource_and_hour(ledger: Path, tmp_path: Path) -> None:
     file = report(tmp_path / "cur.csv", [*EQUAL[:2], (POD, "2023-11-15T11:00:00Z", "0.0001")])
     result = run(ledger, "--cur", file, "-o", "json")
     assert result.exit_code == 1
@@ -102,7 +102,7 @@ def test_parquet_is_read_as_well(ledger: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "said"),
+    ("rows", "columns", "sentence"),
     [
         ([], ("a", "b", "c"), "no column line_item_resource_id"),
         (
@@ -114,11 +114,11 @@ def test_parquet_is_read_as_well(ledger: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_report_is_refused(
-    ledger: Path, tmp_path: Path, rows: list[tuple[str, str, str]], columns: tuple[str, ...], said: str
+    ledger: Path, tmp_path: Path, rows: list[tuple[str, str, str]], columns: tuple[str, ...], sentence: str
 ) -> None:
     result = run(ledger, "--cur", report(tmp_path / "cur.csv", rows, columns))
     assert result.exit_code == 1
-    assert said in " ".join(result.output.split())
+    assert sentence in " ".join(result.output.split())
 
 
 @given(st.integers(NINE, NINE + 7200), st.integers(0, 20_000), st.integers(1, 10**6))
@@ -129,7 +129,7 @@ def test_the_hours_of_an_attempt_sum_up_to_what_it_was_billed(started: int, seco
     assert all(hour % 3600 == 0 for _, _, hour in amounts)
 
 
-def test_an_attempt_that_nobody_saw_start_ran_for_what_was_billed() -> None:
+def test_an_attempt_whose_start_nobody_saw_ran_for_the_billed_time() -> None:
     store = MemoryStore()
     journal = Journal(store, "c", "team", "w", lambda: NINE)
     unseen = close(seconds=1800, started=0).model_copy(update={"ended": NINE + 3600})
@@ -168,7 +168,7 @@ def test_a_report_is_read_however_the_fields_tools_write_it(ledger: Path, tmp_pa
     plain = content(AGREE)
     marked = "\ufeff" + plain
     (tmp_path / "marked.csv").write_text(marked)
-    # The name says nothing: tools unpack, rename and partition these files.
+    # The name proves nothing: tools unpack, rename and partition these files.
     (tmp_path / "part-0").write_bytes(gzip.compress(marked.encode()))
     with zipfile.ZipFile(tmp_path / "cur.zip", "w") as archive:
         archive.writestr("cur-1.csv", marked)
@@ -222,7 +222,9 @@ def test_the_owner_decides_where_the_report_names_it(ledger: Path, tmp_path: Pat
     assert found(ledger, tmp_path, [*AGREE, full(split="7", **tags)])["invoiced"] == "0.0009"
 
 
-def test_an_attempt_of_a_known_study_that_the_books_do_not_have_is_told(ledger: Path, tmp_path: Path) -> None:
+def test_an_attempt_of_a_known_study_that_the_books_do_not_have_is_reported(
+    ledger: Path, tmp_path: Path
+) -> None:
     unknown = POD.replace("0000-0-x7k2p", "0007-0-x7k2p")
     (line,) = found(ledger, tmp_path, [*AGREE, full(unknown, split="7")])["differences"]
     assert (line["attempt"], line["booked"], line["invoiced"]) == ("cifar-11111111-0007-0", "0.00", "7.00")
@@ -251,7 +253,7 @@ def test_credits_of_a_node_are_shared_by_what_its_pods_cost(ledger: Path, tmp_pa
     assert sums["unused"] == "0.0002"
 
 
-def test_nothing_to_compare_is_no_agreement(tmp_path: Path) -> None:
+def test_nothing_to_compare_is_a_failure(tmp_path: Path) -> None:
     journal = Journal(DirectoryStore(tmp_path / "ledger"), "c", "team", "w", lambda: NINE)
     assert journal.append([ceiling(1)])
     (tmp_path / "cur.csv").write_text(content([full(POD.replace("cifar", "x"), split="1")]))

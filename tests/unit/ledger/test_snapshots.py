@@ -1,4 +1,4 @@
-"""Snapshots make a start short and never different: what the chain does not vouch for is passed over."""
+"""Snapshots shorten a start and never change its result: one without its hash in the chain is skipped."""
 
 import gzip
 import json
@@ -61,7 +61,7 @@ def filled(batches: int = 11, seed: int = 0, cluster: str = "c", late: float = 0
 
 
 def bare(store: MemoryStore) -> MemoryStore:
-    """The same journal, and no snapshot."""
+    """Return the same journal without snapshots."""
     other = MemoryStore()
     other.objects = {key: data for key, data in store.objects.items() if key.startswith(journal_prefix("ns"))}
     return other
@@ -72,13 +72,13 @@ def kept(store: MemoryStore) -> list[str]:
 
 
 def content(one: Journal) -> bytes:
-    """The canonical form of the books of `one`, made from nothing."""
+    """Return the canonical form of the books of `one`, folded from nothing."""
     taken = Recorder("c", "ns").take(one.books, one.head)
     return inflate(taken.compressed, taken.state.size)
 
 
 class Reads:
-    """Counts what is read of a store."""
+    """A store that counts its reads."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.keys: list[str] = []
@@ -183,7 +183,7 @@ def test_for_any_history_and_any_faults_books_from_a_snapshot_are_books_from_not
     assert content(started) == content(replayed)
     assert lines(draw(started.books, "ns")) == lines(replace(balance(store, "ns"), manifests=[]))
     assert verify(store, "ns").passed
-    # And what a journal that began at a snapshot takes is what one that read everything takes.
+    # A journal that began at a snapshot also accepts what a journal that read everything accepts.
     for one in (started, replayed):
         assert one.append(plausible(one.books, random.Random(1)))
         other = opened(store)
@@ -241,7 +241,7 @@ def number(key: str) -> int:
 
 
 def regzipped(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """By someone who knows the format: every checksum of the file itself is right."""
+    """Forge a snapshot with full knowledge of the format: every checksum of the file itself is right."""
     return gzip.compress(change(gzip.decompress(data)), mtime=0)
 
 
@@ -276,7 +276,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 @pytest.mark.parametrize("which", ["the newest", "all"])
-def test_a_snapshot_that_the_chain_does_not_vouch_for_is_passed_over_and_told_by_verify(
+def test_a_snapshot_without_its_hash_in_the_chain_is_skipped_and_reported_by_verify(
     damage: Callable[[bytes], bytes], which: str
 ) -> None:
     store = filled()
@@ -291,7 +291,7 @@ def test_a_snapshot_that_the_chain_does_not_vouch_for_is_passed_over_and_told_by
     assert not verify(store, "ns").structural
 
 
-def test_a_snapshot_moved_to_another_number_is_passed_over_and_told() -> None:
+def test_a_snapshot_moved_to_another_number_is_skipped_and_reported() -> None:
     store = filled()
     key = kept(store)[-1]
     store.objects[snapshot_key("ns", number(key) - 1)] = store.objects[key]
@@ -339,7 +339,7 @@ def test_a_snapshot_beyond_the_end_tells_verify_that_the_journal_was_cut_off() -
 
 
 def chained(store: MemoryStore, batches: Iterable[tuple[State | None, tuple[Entry, ...]]]) -> None:
-    """More batches after those of `store`, whatever is in them."""
+    """Append more batches after those of `store`, whatever their content."""
     head = opened(store).head
     for state, entries in batches:
         batch = Batch(
@@ -367,8 +367,8 @@ def test_a_batch_that_vouches_for_other_books_is_a_broken_chain() -> None:
     assert [(v.sequence, v.rule) for v in verify(store, "ns").violations] == [(1, "State")]
 
 
-def test_with_a_chain_that_vouches_for_it_a_lie_is_told_by_verify_alone() -> None:
-    # Who can do this can write any journal at all; `verify` reads it from its first batch.
+def test_a_false_snapshot_with_its_hash_in_the_chain_is_reported_only_by_verify() -> None:
+    # An account that can do this can write any journal at all; `verify` reads it from its first batch.
     store = MemoryStore()
     assert journal(store).append([ceiling(100), reserve(60)])
     head, books = opened(store).head, Books()

@@ -1,4 +1,4 @@
-"""A thousand ways to tamper with a journal, and `verify` finds each and says which batch."""
+"""A thousand ways to tamper with a journal: `verify` finds each and names the batch."""
 
 import functools
 import gzip
@@ -21,7 +21,7 @@ BATCHES = 12
 
 
 class Original(NamedTuple):
-    """A whole journal with its snapshots; an auditor noted its head."""
+    """A complete journal with its snapshots; an auditor noted its head."""
 
     batches: tuple[bytes, ...]
     snapshots: dict[str, bytes]
@@ -46,7 +46,7 @@ def original(seed: int, cluster: str = "c") -> Original:
 
 
 class Tampered:
-    """A copy to do things to. Each way returns the number of the batch that must be named."""
+    """A copy to tamper with. Each way returns the number of the batch that must be named."""
 
     def __init__(self, whole: Original, rng: random.Random) -> None:
         self.whole = whole
@@ -86,7 +86,7 @@ def flip_a_bit(t: Tampered) -> int:
 
 
 def change_a_digit(t: Tampered) -> int:
-    """By hand: an amount looks as good as before."""
+    """Edit an amount by hand, into another valid amount."""
     data = bytearray(t.bytes_at(t.at))
     place = t.rng.choice([found.start() for found in re.finditer(rb"[0-9]", data)])
     data[place] = t.rng.choice([digit for digit in b"0123456789" if digit != data[place]])
@@ -148,7 +148,7 @@ def duplicate_at_the_end(t: Tampered) -> int:
 
 
 def forge(t: Tampered, **changes: object) -> bytes:
-    """The batch with a right checksum, whatever was changed."""
+    """Return the batch with a right checksum, whatever was changed."""
     return encode(decode(t.bytes_at(t.at)).model_copy(update=changes))
 
 
@@ -181,7 +181,7 @@ def edit_an_entry_and_rechain(t: Tampered) -> int:
 
 
 def rewrite_without_a_batch(t: Tampered) -> int:
-    """One is left out, and all after it are written anew: the chain is whole."""
+    """Remove a batch and rewrite all later ones, so that the chain is complete."""
     t.at = t.rng.randrange(len(t.batches) - 1)
     del t.batches[t.at]
     for n in range(t.at, len(t.batches)):
@@ -191,7 +191,7 @@ def rewrite_without_a_batch(t: Tampered) -> int:
 
 
 def edited(batch: Batch, rng: random.Random) -> tuple[Entry, ...]:
-    """One entry with another number in it, or another name where it has none."""
+    """Change a number in one entry, or the name of an entry without numbers."""
     entries = list(batch.entries)
     at = rng.randrange(len(entries))
     if isinstance(entries[at], Membership):
@@ -218,7 +218,7 @@ def a_batch_of_another_namespace(t: Tampered) -> int:
 
 
 def the_journal_of_another_cluster(t: Tampered) -> int:
-    """Whole, put in the place of ours."""
+    """Replace the journal by a complete other one."""
     other = original(t.rng.randrange(5), "theirs")
     t.batches, t.snapshots = list(other.batches), dict(other.snapshots)
     return t.whole.head.sequence
@@ -234,7 +234,7 @@ def vouch_for_other_books(t: Tampered) -> int:
 
 
 def raise_a_ceiling_in_the_middle(t: Tampered) -> int:
-    """Money out of nothing, with a whole chain: the anchor tells."""
+    """Create money out of nothing, with a complete chain; only the anchor shows it."""
     t.at = t.rng.randrange(len(t.batches))
     batch = decode(t.bytes_at(t.at))
     t.batches[t.at] = forge(t, entries=(*batch.entries, ceiling(10**12, 0, "budget/mine")))
@@ -253,7 +253,7 @@ def number(key: str) -> int:
 def flip_a_bit_of_a_snapshot(t: Tampered) -> int:
     key = a_snapshot(t)
     data = bytearray(t.snapshots[key])
-    # Not the header's time and system, nor the bits that fill the stream's last byte: they are no content.
+    # The header's time and system and the stream's padding bits are excluded: they are no content.
     data[t.rng.randrange(10, len(data) - 9)] ^= 1 << t.rng.randrange(8)
     t.snapshots[key] = bytes(data)
     return number(key)

@@ -1,4 +1,4 @@
-"""What one object may take of the operator's memory, whatever its author puts into it."""
+"""The operator's memory for one object is bounded, whatever its author puts into the object."""
 
 import copy
 import json
@@ -27,7 +27,7 @@ MIB = 2**20
 
 
 def worst_pod(number=0):
-    """About as large as etcd takes, in every place that a tenant can fill."""
+    """Return an object of about the size that etcd accepts, in every field that a tenant can fill."""
     meta = {
         "name": f"s-s1-0001-{number}-x", "namespace": "team", "uid": f"p{number}", "resourceVersion": "1",
         "labels": LABELS | {f"team/{n}": "x" * 63 for n in range(2000)},
@@ -89,7 +89,7 @@ def cluster():
 
 
 async def test_a_study_that_is_too_large_is_refused_and_not_cut(cluster):
-    """Cut labels would take it out of its budgets."""
+    """Truncated labels would take the study out of its budgets."""
     cluster.store["studies"]["team"] = [bounded(worst_study())]
     (refused,) = (await cluster.observe("team")).refused
     assert (refused.kind, refused.uid, refused.newer) == ("Study", "s0", False)
@@ -97,7 +97,7 @@ async def test_a_study_that_is_too_large_is_refused_and_not_cut(cluster):
 
 
 async def test_the_worst_objects_of_a_tenant_take_a_small_part_of_what_was_sent(cluster):
-    """20 pods and 4 studies of more than a MiB each."""
+    """Return 20 pods and 4 studies of more than a MiB each."""
     pod = json.dumps(worst_pod())
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""Edits of budgets and labels: what was spent goes on counting, and no edit of a label leaves a budget."""
+"""After edits of budgets and labels, spent money still counts, and no edit of a label leaves a budget."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -59,7 +59,7 @@ class Desk:
     books: Books = field(default_factory=Books)
     trials: int = 0
     open: list[tuple[Reserve, int, int]] = field(default_factory=list)
-    """Leases that run, from when to when."""
+    """The running leases, with their start and end."""
 
     @property
     def world(self):
@@ -80,7 +80,7 @@ class Desk:
         raise AssertionError("the books do not come to rest")
 
     def hold(self, amount, seconds=600, *, of=0):
-        """A lease as the plan would give it; None where there is no room for it."""
+        """Reserve a lease as the plan would; return None if there is no room."""
         micro, one = amount * 10**6, self.studies[of]
         accounts = []
         for options in purses(self.world, one):
@@ -104,7 +104,7 @@ class Desk:
         return lease
 
     def settle(self, share=100):
-        """The oldest lease that runs ends now, or ended at its end, and cost `share` percent of its hold."""
+        """End the oldest running lease now, or at its own end, at a cost of `share` percent of its hold."""
         lease, started, ends = self.open.pop(0)
         place = {"study": lease.study, "trial": lease.trial, "attempt": 0}
         post = Post(**place, lease=0, amount=lease.amount * share // 100)
@@ -116,7 +116,7 @@ class Desk:
             assert self.books.apply(entry) is None
 
     def spend(self, amount, **how):
-        """Spend so much at once, where there is room; whether there was."""
+        """Spend an amount at once, if there is room; return whether there was."""
         done = self.hold(amount, **how) is not None
         if done:
             self.now += 60
@@ -125,7 +125,7 @@ class Desk:
         return done
 
     def room(self, of=0):
-        """What the tightest ceiling over a study has room for, all purses together."""
+        """Return the room of the tightest ceiling over a study, over all of its accounts together."""
         rooms = [
             sum(self.books.accounts[purse.account].room for purse in options)
             for options in purses(self.world, self.studies[of])
@@ -182,7 +182,7 @@ def test_a_budget_that_covers_a_study_later_covers_it_in_addition_and_for_good()
     assert Membership(study="s", budget="late").budget in d.books.covered["s"]
     d.studies = (study(),)
     d.declare()
-    assert d.room() == 50  # though no lease was ever paid by it
+    assert d.room() == 50  # though the budget never paid a lease
 
 
 def test_a_study_that_is_applied_again_is_another_study():
@@ -273,7 +273,7 @@ def test_a_credit_that_has_ended_and_is_prolonged_has_spent_what_it_had():
     assert d.room() == 100
 
 
-def test_a_further_credit_is_money_on_top_where_the_one_before_stays_listed():
+def test_another_credit_is_money_on_top_if_the_earlier_one_stays_listed():
     d = desk(budget(amount="0", credits=SPENT))
     d.spend(900)
     d.declare(budget(amount="0", credits=[*SPENT, credit("1000", JUNE)]))
@@ -398,7 +398,7 @@ def test_a_period_that_was_replaced_before_its_end_leaves_nothing():
     assert d.room() == 500
     d.now += DAY
     d.declare()
-    assert d.room() == 1000  # the day before was a whole one
+    assert d.room() == 1000  # the day before was complete
 
 
 def test_a_turn_of_the_period_declares_it_once():
@@ -434,18 +434,18 @@ def test_a_budget_in_another_currency_is_not_compared_with_what_it_was():
 # -- thresholds ----------------------------------------------------------------------------------------------
 
 
-def told(d):
+def threshold(d):
     return d.status()[1]["ThresholdReached"].reason
 
 
 def test_thresholds_are_of_all_that_the_period_offers():
     d = desk(budget(amount="100", thresholds=[50, 100], credits=[credit("100", JUNE)]))
     d.spend(99)
-    assert told(d) == "Below"
+    assert threshold(d) == "Below"
     d.spend(1)
-    assert told(d) == "At50Percent"
+    assert threshold(d) == "At50Percent"
     d.spend(100)
-    assert told(d) == "At100Percent"
+    assert threshold(d) == "At100Percent"
 
 
 def test_what_credits_paid_in_periods_before_is_not_of_this_one():
@@ -457,13 +457,13 @@ def test_what_credits_paid_in_periods_before_is_not_of_this_one():
     assert (status.spent, status.ceiling) == ("0.00", "101.00")
     assert conditions["ThresholdReached"].reason == "Below"
     d.spend(60)
-    assert told(d) == "At10Percent"
+    assert threshold(d) == "At10Percent"
 
 
 @pytest.mark.parametrize("credits_", [[], [credit("5", JUNE)]])
-def test_of_nothing_nothing_is_spent(credits_):
+def test_a_budget_of_zero_has_reached_no_threshold(credits_):
     d = desk(budget(amount="0", thresholds=[1, 100], credits=credits_))
-    assert told(d) == "Below"
+    assert threshold(d) == "Below"
 
 
 def test_a_rollover_is_offered():
@@ -471,7 +471,7 @@ def test_a_rollover_is_offered():
     d.now += DAY
     d.declare()
     d.spend(100)
-    assert told(d) == "Below"
+    assert threshold(d) == "Below"
     assert d.status()[0].ceiling == "200.00"
 
 
@@ -492,7 +492,7 @@ ZONES = [
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_a_time_zone_that_is_none_is_told_on_its_budget_and_stops_no_study_of_others(zone):
+def test_an_unknown_time_zone_is_reported_on_its_budget_and_stops_no_study_of_others(zone):
     d = desk(
         budget(timeZone=zone, selector=TEAM, rollover="Unspent", credits=SPENT), budget("fine"),
         studies=(study(), study("held", team="x")),
@@ -533,7 +533,7 @@ def test_a_budget_that_cannot_be_read_holds_those_that_it_may_cover():
     assert reason({"team": "y"}) == "BudgetRefused"
 
 
-# -- all of it at once ---------------------------------------------------------------------------------------
+# -- everything together -----------------------------------------------------------------------------------
 
 days = st.sampled_from(["2026-12-05", "2026-12-10", "2027-01-02", "2027-06-30"])
 specs = st.fixed_dictionaries(
@@ -561,11 +561,11 @@ steps = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(specs, steps)
 def test_each_lease_fits_what_is_declared_for_its_days_whatever_was_edited_before(first, history):
-    """Leases of a period are within its amount, and those of all credits within the largest sum of them.
+    """Check that leases of a period are within its amount, and those of all credits within their largest sum.
 
-    At the moment of each lease: the leases of the budget that ran within the declared period, whoever paid
-    them, and this one, are at most the amount with what was rolled over. And what all credits ever paid is at
-    most the largest sum that was declared for them at once.
+    At the moment of each lease: the leases of the budget that ran within the declared period, whichever
+    account paid them, and this lease, are at most the amount plus what was rolled over. And the payments of
+    all credits are at most the largest sum that was declared for them at once.
     """
     d = desk(budget(**first), studies=(study(team="x"),))
     leases, declared, spans = [], 0, {}

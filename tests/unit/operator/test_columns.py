@@ -1,4 +1,4 @@
-"""What `kubectl get` prints of an object is something that the operator writes."""
+"""Everything that `kubectl get` prints of an object is written by the operator."""
 
 import re
 
@@ -19,7 +19,7 @@ BUDGET = Budget.model_validate({"metadata": {"name": "b"}, "spec": {"amount": "1
 
 
 def written(kind):
-    """The types of the conditions that the operator writes of a kind whose conditions are printed."""
+    """Return the condition types that the operator writes, for a kind whose conditions are printed."""
     if kind == "Study":
         return conditions(STUDY, Verdict("Active", "Running", ""), T0)
     if kind == "Budget":

@@ -1,4 +1,4 @@
-"""How a study ends: Complete only where a trial succeeded, and a fault that all share is paid for once."""
+"""The end of a study: Complete only if a trial succeeded; a fault that all trials share is paid for once."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_a_ceiling_that_is_reached_before_any_result_fails_the_study_until_it_is
     assert world.conditions["Complete"].reason == "TrialsDone"
 
 
-def test_a_reason_that_study_and_trial_share_is_said_once():
+def test_a_reason_that_study_and_trial_share_is_printed_once():
     world = SmallWorld(study(ceiling="0.10"))
     world.end(137, "", seconds=75, deadline=True)
     assert world.conditions["Failed"].message.count("the ceiling of 0.10 USD") == 1

@@ -1,4 +1,4 @@
-"""What people do to Jobs and pods, and what the plan makes of it with no admission policy in its way."""
+"""Changes of Jobs and pods by people, and the plan's reaction without admission policies."""
 
 import pytest
 
@@ -20,10 +20,10 @@ def running(**how):
     return stage
 
 
-# -- what others may write is not believed -----------------------------------------------------------------
+# -- fields that others may write ---------------------------------------------------------------------------
 
 
-def test_a_deadline_and_a_grant_that_somebody_raised_are_lowered_to_what_the_books_grant():
+def test_a_raised_deadline_and_a_raised_grant_are_lowered_to_what_the_books_grant():
     stage = running()
     job, pod = stage.bodies
     job["spec"]["activeDeadlineSeconds"] = 21600
@@ -34,7 +34,7 @@ def test_a_deadline_and_a_grant_that_somebody_raised_are_lowered_to_what_the_boo
 
 
 @pytest.mark.parametrize("deadline", [None, 1, 20])
-def test_a_deadline_that_somebody_lowered_or_took_away_is_set_again(deadline):
+def test_a_lowered_or_removed_deadline_is_set_again(deadline):
     stage = running()
     stage.bodies[0]["spec"]["activeDeadlineSeconds"] = deadline
     assert of(todo.Extend, stage.at(30)) == [todo.Extend(NAME, LEASE, "j1")]
@@ -59,10 +59,13 @@ def test_an_attempt_that_outlives_its_lease_is_named_in_its_studys_condition():
     stage.bodies[0]["spec"]["activeDeadlineSeconds"] = 21600
     stage.bodies[1]["spec"] = stage.bodies[1]["spec"] | {"activeDeadlineSeconds": 7200}
     assert stage.conditions(10 + COVERED)["Reconciling"].reason == "Running"
-    told = stage.conditions(10 + COVERED + 1)["Reconciling"]
-    assert told.reason == "LeaseOverrun"
-    assert f"attempt {NAME} runs on after its lease, which was over at {stamp(10 + COVERED)}" in told.message
-    assert "its pod's own deadline is being lowered so that the kubelet ends it" in told.message
+    condition = stage.conditions(10 + COVERED + 1)["Reconciling"]
+    assert condition.reason == "LeaseOverrun"
+    assert (
+        f"attempt {NAME} runs on after its lease, which was over at {stamp(10 + COVERED)}"
+        in condition.message
+    )
+    assert "its pod's own deadline is being lowered so that the kubelet ends it" in condition.message
     stage.bodies[1]["spec"] = stage.bodies[1]["spec"] | {"activeDeadlineSeconds": 1}
     assert "own deadline was lowered" in stage.conditions(10 + COVERED + 60)["Reconciling"].message
     stage.study = stage.study.model_copy(
@@ -75,7 +78,7 @@ def test_an_attempt_that_outlives_its_lease_is_named_in_its_studys_condition():
     assert "its node does not report" in stage.conditions(10 + COVERED + 2)["Stalled"].message
 
 
-def test_a_stop_that_somebody_noted_is_put_in_force():
+def test_a_noted_stop_is_enforced():
     stage = running()
     job, _ = stage.bodies
     job["metadata"]["annotations"] = {"comptroller.dev/stop": "Suspended"}
@@ -129,7 +132,7 @@ def test_labels_taken_off_a_job_end_it():
     assert "labels" in stop.reason
 
 
-# -- whose an object is ------------------------------------------------------------------------------------
+# -- the owner of an object ---------------------------------------------------------------------------------
 
 
 def unowned(job):
@@ -164,7 +167,7 @@ def called_as_a_tombstone(job):
         called_as_a_tombstone,
     ],
 )
-def test_a_job_that_somebody_made_under_an_attempts_name_is_not_the_attempt(forge):
+def test_a_job_of_somebody_else_under_an_attempts_name_is_not_the_attempt(forge):
     stage = Stage()
     forge(stage.job())
     stage.pod(phase="Succeeded", ended=300, reported=301)
@@ -175,7 +178,7 @@ def test_a_job_that_somebody_made_under_an_attempts_name_is_not_the_attempt(forg
     assert of(todo.Release, actions) == []
 
 
-def test_a_job_made_in_the_place_of_one_that_ran_is_not_the_attempt_and_ours_is_never_launched_again():
+def test_a_job_that_replaces_one_that_ran_is_not_the_attempt_and_ours_is_never_launched_again():
     stage = running()
     stage.bodies.clear()
     stage.job()["metadata"]["uid"] = "j2"
@@ -195,7 +198,7 @@ def test_an_attempt_whose_job_and_pod_were_taken_away_is_never_launched_again(se
     assert stage.attempt.open
     stage.at(10 + COVERED + 200)
     assert (stage.spent, stage.attempt.end, stage.books.overruns) == (COVERED, "NodeLost", 0)
-    # It is billed from when its pod reached a node, however late somebody looks.
+    # The attempt is billed from when its pod reached a node, even if that is noticed late.
     (close,) = of(Close, stage.entries)
     assert (close.started, close.ended) == (T0 + 10, T0 + 10 + COVERED)
 
@@ -241,7 +244,7 @@ def test_a_suspended_job_whose_pod_was_taken_away_is_let_go_once_its_books_are_c
     assert of(todo.Release, stage.at(10 + COVERED + 62)) == [todo.Release(NAME, "j1")]
 
 
-# -- sidecars and what is not paid for ---------------------------------------------------------------------
+# -- sidecars and unpaid resources ---------------------------------------------------------------------------
 
 
 def test_a_sidecar_that_outlives_the_trainer_is_ended_and_its_time_is_billed():
@@ -334,7 +337,7 @@ def test_a_clock_that_is_off_and_does_not_step_changes_nothing():
     assert stage.spent == 300
 
 
-# -- nothing that is seen to run is given up ---------------------------------------------------------------
+# -- running pods are never given up ------------------------------------------------------------------------
 
 
 def test_time_alone_ends_nothing_whose_kubelet_still_reports():
@@ -346,7 +349,7 @@ def test_time_alone_ends_nothing_whose_kubelet_still_reports():
     assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
 
 
-def test_a_pod_that_was_preempted_and_that_nobody_saw_end_is_billed_to_the_end_of_its_lease():
+def test_a_preempted_pod_whose_end_nobody_saw_is_billed_to_the_end_of_its_lease():
     stage = running(renewal="Never")
     stage.bodies.pop()
     pod = stage.pod(phase="Failed", reported=40)
@@ -415,14 +418,14 @@ def test_what_is_found_after_an_attempt_was_closed_is_billed_before_it_may_go(be
     assert KEY in stage.books.adjustments
 
 
-# -- ends that nobody stamped --------------------------------------------------------------------------------
+# -- ends without a timestamp -------------------------------------------------------------------------------
 
 
 UNKNOWN = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
 
 
 def never_started(reported=50):
-    """A pod whose Secret is missing, after its Job's deadline has ended it."""
+    """Return a pod whose Secret is missing, after its Job's deadline has ended it."""
     stage = running(renewal="Never")
     stage.bodies.pop()
     pod = stage.pod(phase="Failed", reported=reported)
@@ -440,7 +443,7 @@ def test_an_end_that_is_estimated_is_billed_as_the_kubelet_reported_it_and_once(
     stage, pod = never_started()
     stage.at(50)
     assert (stage.spent, stage.attempt.open) == (40, False)
-    job_failed(stage, seen_later)  # the Job's controller learns of it a moment later
+    job_failed(stage, seen_later)  # the Job controller notices a moment later
     stage.at(seen_later)
     pod["metadata"]["managedFields"][0]["time"] = stamp(seen_later)  # and the kubelet writes again
     stage.at(seen_later + 1)

@@ -1,4 +1,4 @@
-"""What a pod left as it ended: its report's digest, and words that steer no terminal."""
+"""The results of an ended pod: its report's digest, and a message that steers no terminal."""
 
 import copy
 
@@ -71,7 +71,7 @@ def test_work_that_failed_vouches_for_nothing():
     assert ended(pod(digest_line(b"{}"), 1)).exit.report is None
 
 
-def test_nothing_is_known_of_an_end_that_nobody_saw():
+def test_an_end_that_nobody_saw_is_unknown():
     assert ended().exit.report is None
 
 
@@ -84,7 +84,7 @@ WAITING = {"name": "trainer", "state": {"waiting": {"reason": "PodInitializing"}
 
 
 def held_by(state, trainer=None):
-    """A pod with an init container in this state, for which its trainer waits unless it has another one."""
+    """Return a pod with an init container in this state; its trainer waits, unless in state `trainer`."""
     init = [{"name": "proxy-init", "state": state}]
     return pod(
         "",
@@ -96,7 +96,7 @@ def held_by(state, trainer=None):
 
 
 def refused(code=None, **why):
-    """A pod that its kubelet ended, with the exit code of its trainer if that had begun."""
+    """Return a pod that its kubelet ended, with the exit code of its trainer if the trainer had begun."""
     body = pod("", code or 0, phase="Failed")
     if code is None:
         body["status"]["containerStatuses"] = []
@@ -117,7 +117,7 @@ def refused(code=None, **why):
         ({"terminated": {"exitCode": 3, "reason": "Error"}}, "Error: init container proxy-init: exit 3"),
     ],
 )
-def test_an_init_container_that_keeps_the_trainer_waiting_is_told(state, says):
+def test_an_init_container_that_keeps_the_trainer_waiting_is_reported(state, says):
     assert ended(held_by(state)).exit.message == says
     begun = held_by(state, trainer={"running": {}})  # a native sidecar may fail while the trainer works
     assert ended(begun).exit.message == ""
@@ -126,7 +126,7 @@ def test_an_init_container_that_keeps_the_trainer_waiting_is_told(state, says):
 @pytest.mark.parametrize(
     "reason", ["ImageInspectError", "SignatureValidationFailed", "RunContainerError", "PostStartHookError"]
 )
-def test_whatever_keeps_a_container_from_beginning_is_told(reason):
+def test_every_obstacle_to_a_containers_start_is_reported(reason):
     waiting = {"name": "trainer", "state": {"waiting": {"reason": reason, "message": "why"}}}
     assert ended(pod("", 0, phase="Pending", containerStatuses=[waiting])).exit.message == f"{reason}: why"
 
@@ -144,7 +144,7 @@ def test_a_pod_that_used_more_disk_than_is_paid_for_failed_and_says_so():
 
 
 @given(st.text(st.characters(codec=None), max_size=600), st.sampled_from([1, 64, 75, 137]))
-def test_whatever_a_pod_leaves_can_be_shown(message, code):
+def test_every_message_of_a_pod_can_be_shown(message, code):
     waiting = {"name": "trainer", "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}
     unbound = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     lost = {"type": "DisruptionTarget", "status": "True", "reason": message or "x"}

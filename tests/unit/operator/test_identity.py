@@ -1,4 +1,4 @@
-"""Whose a Job or a pod without one is, of an attempt whose books know no Job."""
+"""The owner of a Job, or of a pod without one, for an attempt whose books know no Job."""
 
 import pytest
 

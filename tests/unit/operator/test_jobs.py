@@ -1,4 +1,4 @@
-"""Attempts as Jobs: what is built, and what is read back."""
+"""Attempts as Jobs: how they are built and read back."""
 
 from dataclasses import replace
 
@@ -97,7 +97,7 @@ def test_secrets_are_referred_to_and_never_copied():
     assert secret["valueFrom"] == {"secretKeyRef": {"name": "s3", "key": "AWS_SECRET_ACCESS_KEY"}}
 
 
-def test_where_runs_are_told_to_a_server_its_credentials_are_of_the_studys_secret_if_it_has_them():
+def test_credentials_of_the_mlflow_server_come_from_the_studys_secret_if_it_has_them():
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
     (container,) = jobs.job(LAUNCH, jobs.PodSettings({TRACKING_ENV: "http://mlflow"}))["spec"]["template"][
         "spec"
@@ -109,7 +109,7 @@ def test_where_runs_are_told_to_a_server_its_credentials_are_of_the_studys_secre
     assert not {e["name"] for e in container["env"]} & {*names, TRACKING_ENV}
 
 
-def test_the_trainer_is_told_its_image_for_the_report():
+def test_the_trainer_gets_its_image_for_the_report():
     (container,) = made()["spec"]["template"]["spec"]["containers"]
     assert {"name": IMAGE_ENV, "value": container["image"]} in container["env"]
 
@@ -143,7 +143,7 @@ def test_labels_that_somebody_takes_off_or_edits_do_not_hide_an_attempt(labels):
         ({"exitCode": 1}, {}, "Error"),
     ],
 )
-def test_how_a_container_ended_says_how_the_attempt_did(terminated, extra, end):
+def test_an_attempts_end_follows_from_its_containers_end(terminated, extra, end):
     finished = pod("Failed", terminated=terminated | {"finishedAt": "2026-01-01T00:01:00Z"}, **extra)
     run = runs.run(made(), finished)
     assert classify(run)[0] == end
@@ -160,7 +160,7 @@ def test_an_image_that_is_not_there_is_no_error_of_the_trainer_and_says_so():
 
 
 UNKNOWN = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": None, "finishedAt": None}
-"""As the kubelet says of a container that was never started, or that it cannot find any more."""
+"""The kubelet's report of a container that was never started, or that it cannot find any more."""
 
 
 def test_a_container_that_was_never_started_leaves_no_exit_code():
@@ -189,7 +189,7 @@ def test_a_pod_that_its_kubelet_refuses_has_not_started_and_says_why():
     assert classify(runs.run(made(), refused)) == ("Preempted", why)
 
 
-def test_a_pod_that_was_evicted_before_it_started_is_billed_until_its_kubelet_said_so():
+def test_a_pod_that_was_evicted_before_it_started_is_billed_until_its_kubelets_report():
     evicted = pod("Failed", terminated=UNKNOWN)
     lost = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
     evicted["status"]["conditions"].append(lost | {"lastTransitionTime": "2026-01-01T00:00:30Z"})
@@ -236,7 +236,7 @@ def test_a_pod_that_never_reached_a_node_costs_nothing():
     assert seconds(run) == []
 
 
-def test_a_pod_that_nobody_saw_go_is_billed_from_the_jobs_start():
+def test_a_pod_whose_end_nobody_saw_is_billed_from_the_jobs_start():
     body = made()
     failed = {
         "type": "Failed",
@@ -251,7 +251,7 @@ def test_a_pod_that_nobody_saw_go_is_billed_from_the_jobs_start():
     assert not runs.run(made()).unseen
 
 
-def test_a_buried_name_never_runs_and_is_over_at_once():
+def test_a_name_with_a_tombstone_never_runs_and_is_over_at_once():
     body = jobs.tombstone(Bury(("u1", 1, 0), "s-u1-0001-0", "suspended", TRIAL), "team")
     assert body["spec"]["suspend"] is True
     assert body["spec"]["parallelism"] == 0
@@ -353,14 +353,14 @@ def test_a_deadline_is_known_before_the_last_pod_of_its_job_is_gone():
 
 
 @pytest.mark.parametrize("text", ["soon", "-5", "1e9", "", "9" * 30])
-def test_what_somebody_wrote_over_a_grant_is_no_grant(text):
+def test_a_grant_that_somebody_overwrote_is_no_grant(text):
     running = pod("Running")
     running["metadata"]["annotations"][GRANT_ANNOTATION] = text
     assert runs.run(made(), running).granted == 0
 
 
 def test_a_pod_that_still_waits_for_a_node_is_not_over_with_its_job():
-    """Such as one that `kubectl delete job --cascade=orphan` left: it may get a node yet."""
+    """For example a pod that `kubectl delete job --cascade=orphan` left: it may still get a node."""
     body, waiting = made(), pod("Pending", bound=None)
     over = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
     body["status"] = {"conditions": [over | {"lastTransitionTime": "2026-01-01T00:01:05Z"}]}

@@ -1,4 +1,4 @@
-"""What the Kubernetes cluster makes of the objects that watches bring, and of its own writes."""
+"""The Kubernetes cluster's handling of the objects that watches bring, and of its own writes."""
 
 import copy
 
@@ -27,8 +27,8 @@ LABELS = {
 KEY, NAME = ("s1", 1, 0), "s-s1-0001-0"
 
 
-class Said:
-    """A pulse that gives back whom it was asked for."""
+class RecordingPulse:
+    """A pulse that returns the Job of each call."""
 
     def heartbeat(self, job):
         return job
@@ -44,7 +44,7 @@ class Said:
 
 
 class Server:
-    """The API server: what is there by path, and what it was asked to write."""
+    """The API server: the objects by path, and the writes."""
 
     def __init__(self):
         self.there, self.created, self.patches, self.meanwhile = {}, [], [], lambda _where: None
@@ -60,8 +60,8 @@ class Server:
             raise Missing(where)
         self.patches.append((where.rsplit("/", 1)[1], patch))
         meta = self.there[where]["metadata"]
-        asked = patch["metadata"].get("resourceVersion", meta["resourceVersion"])
-        if asked != meta["resourceVersion"]:
+        version = patch["metadata"].get("resourceVersion", meta["resourceVersion"])
+        if version != meta["resourceVersion"]:
             return None
         changed = {**meta, **patch["metadata"], "resourceVersion": str(int(meta["resourceVersion"]) + 1)}
         self.there[where] = {**self.there[where], "metadata": changed}
@@ -112,7 +112,7 @@ def cluster():
     picture, server = Picture(), Server()
     store = {"budgets": {"team": [seen("Budget", "b1")]}, "studies": {"team": [seen("Study", "s1")]}}
     picture.attach(store)
-    found = Kubernetes(server, picture, Said(), PodSettings({}))
+    found = Kubernetes(server, picture, RecordingPulse(), PodSettings({}))
     found.store, found.server, found.picture = store, server, picture
 
     def has(*bodies, watched=True):
@@ -135,7 +135,7 @@ async def run_of(cluster):
 # -- objects that do not parse -----------------------------------------------------------------------------
 
 
-async def test_an_object_that_does_not_parse_is_told_once_with_field_value_and_rule(cluster):
+async def test_an_object_that_does_not_parse_is_reported_once_with_field_value_and_rule(cluster):
     cluster.store["budgets"]["team"] = [seen("Budget", "b1", **{"spec.period": "Hourly"})]
     for _ in range(3):
         snapshot = await cluster.observe("team")
@@ -181,7 +181,7 @@ async def test_a_trial_of_a_newer_release_is_newer_and_not_gone(cluster, change,
 
 
 @pytest.mark.parametrize("spec", [{}, {"studyUid": 7, "number": "x"}, {"number": True}, None, []])
-async def test_whose_an_unreadable_trial_is_follows_from_its_label_and_name(cluster, spec):
+async def test_the_study_of_an_unreadable_trial_follows_from_its_label_and_name(cluster, spec):
     body = seen("Trial", "t1") | {"spec": spec}
     body["metadata"] |= {"name": "s-u1-0012", "labels": {"comptroller.dev/study-uid": "u1"}}
     cluster.store["trials"] = {"team": [body]}
@@ -213,7 +213,7 @@ async def test_a_run_knows_the_labels_of_the_nodes_that_are_there(cluster):
     assert (await cluster.observe("team")).runs[KEY].nodes == ()
 
 
-async def test_a_refused_price_list_is_told_of_where_events_of_no_namespace_go(cluster):
+async def test_a_refused_price_list_is_reported_where_events_without_a_namespace_go(cluster):
     body = seen("PriceList", "l1", **{"spec.currency": 7})
     del body["metadata"]["namespace"]
     cluster.store["pricelists"] = {"": [body]}
@@ -223,7 +223,7 @@ async def test_a_refused_price_list_is_told_of_where_events_of_no_namespace_go(c
     assert "namespace" not in event["involvedObject"]
 
 
-async def test_an_event_that_cannot_be_told_stops_nothing(cluster):
+async def test_an_event_that_cannot_be_written_stops_nothing(cluster):
     async def refuse(*_):
         raise OSError
 
@@ -277,7 +277,7 @@ async def test_what_went_unseen_is_hidden(cluster):
     assert [b.metadata.uid for b in (await cluster.observe("team")).budgets] == ["b2"]
 
 
-async def test_what_a_watch_tells_of_is_there(cluster):
+async def test_an_object_that_a_watch_reports_exists(cluster):
     cluster.picture.hide("budgets", ["b1"])
     cluster.picture.show("budgets", "b1")
     assert [b.metadata.uid for b in (await cluster.observe("team")).budgets] == ["b1"]
@@ -303,7 +303,7 @@ async def test_a_fresh_look_sees_what_watches_have_not_brought_and_lets_go_of_wh
     assert (list(snapshot.runs), snapshot.budgets, snapshot.now) == ([KEY], (), 1_000)
 
 
-async def test_what_comes_while_a_fresh_look_lists_is_not_gone(cluster):
+async def test_an_object_that_comes_during_a_fresh_list_is_not_gone(cluster):
     cluster.has(job(), seen("Study", "s1"))
 
     def brought(where):
@@ -379,8 +379,8 @@ async def test_a_status_that_is_refused_ends_a_trial_at_rest_with_the_reason(clu
     status = TrialStatus(state=state, outcome=outcome, rungs=[rung], spent="1.00")
     await cluster.act("team", RecordTrial(trial, status))
     why = "its status is refused by the API server: status.rungs: Too long"
-    told = [event["message"] for event in cluster.server.created if event["reason"] == "StatusRefused"]
-    assert told == [why]
+    messages = [event["message"] for event in cluster.server.created if event["reason"] == "StatusRefused"]
+    assert messages == [why]
     if ends is None:
         assert len(written) == 1  # it is written again when it has changed
     else:
@@ -398,7 +398,7 @@ async def test_a_budgets_status_that_is_refused_stops_no_other_action(cluster):
     assert [event["reason"] for event in cluster.server.created] == ["StatusRefused"]
 
 
-# -- whose a pod is ----------------------------------------------------------------------------------------
+# -- the owner of a pod --------------------------------------------------------------------------------------
 
 
 async def test_a_pod_that_only_carries_our_labels_is_not_the_attempts(cluster):
@@ -408,7 +408,7 @@ async def test_a_pod_that_only_carries_our_labels_is_not_the_attempts(cluster):
     assert cluster.server.patches == []
 
 
-async def test_what_an_attempt_says_is_asked_for_by_its_jobs_uid(cluster):
+async def test_heartbeats_are_looked_up_by_the_jobs_uid(cluster):
     cluster.has(job("j7"))
     assert (await run_of(cluster)).heartbeat == "j7"
 
@@ -465,7 +465,7 @@ async def test_nothing_is_doubtful_of_a_pod_whose_job_is_there_or_that_is_not_ke
     assert not (await cluster.observe("team")).doubtful
 
 
-async def test_somebodys_copy_of_a_pod_is_no_attempt(cluster):
+async def test_a_copy_of_a_pod_is_no_attempt(cluster):
     cluster.has(pod(of=None, name="mine"))
     assert (await cluster.observe("team")).runs == {}
 

@@ -1,4 +1,4 @@
-"""What is charged is the price of the node that a pod ran on."""
+"""A pod is charged the price of the node that it ran on."""
 
 from dataclasses import replace
 from typing import Any
@@ -68,7 +68,7 @@ def missing(seen: World) -> list[Place]:
 
 
 def billed(seen: World) -> int:
-    """Of the ten seconds, once the books know what is missing."""
+    """Return the price of the ten seconds, once the books have the missing entries."""
     for place in missing(seen):
         assert seen.books.apply(place) is None
     attempt = seen.books.open[KEY]
@@ -82,7 +82,7 @@ def billed(seen: World) -> int:
         (FIRM, "OnDemand", 10),
         (FIRM, "Spot", 10),  # a spot pod on an on-demand node
         (SPOT, "OnDemand", 3),
-        (SPOT | {"size": "large"}, "Spot", 100),  # as exact as the other, and dearer
+        (SPOT | {"size": "large"}, "Spot", 100),  # as exact as the other, and more expensive
         ({"zone": "a"}, "Spot", 20),  # of no class: the cap
     ],
 )
@@ -119,7 +119,7 @@ def test_pods_that_train_together_cost_what_the_dearest_of_their_nodes_does() ->
     assert (found.node_class, found.capacity, found.since) == ("small", "OnDemand", 0)
 
 
-def test_what_the_books_know_is_not_said_again_and_a_new_price_counts_from_now() -> None:
+def test_prices_in_the_books_are_not_written_again_and_a_new_price_counts_from_now() -> None:
     seen = world(FIRM, lists=prices(SMALL))
     (first,) = missing(seen)
     seen.books.apply(first)
@@ -156,7 +156,7 @@ def test_it_is_durable_before_anything_is_settled_and_an_overrun_is_posted_as_it
         ({"size": "large"}, True, "its node is OnDemand capacity of node class large, and is billed as that"),
     ],
 )
-def test_people_are_told_and_what_costs_more_than_is_held_is_known(
+def test_a_deviation_is_reported_and_a_cost_above_the_hold_is_known(
     labels: dict[str, str], dearer: bool, says: str
 ) -> None:
     seen = world(labels, lists=prices(SMALL, LARGE))

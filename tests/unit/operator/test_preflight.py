@@ -1,4 +1,4 @@
-"""What is checked before the first lease, at no cost."""
+"""The checks before the first lease, which cost nothing."""
 
 import boto3
 import pytest
@@ -80,7 +80,7 @@ def test_an_object_in_the_place_of_a_prefix_is_named():
     )
 
 
-def test_what_works_is_tried_once_and_what_does_not_again_after_a_while():
+def test_a_success_is_not_repeated_and_a_failure_is_retried_after_a_while():
     store, now = Store(bucket=NONE), [0]
     preflight = Preflight(store, lambda: now[0])
     preflight.check("team", [study()])
@@ -101,7 +101,7 @@ def test_what_was_wrong_before_a_study_began_holds_it_no_longer():
     preflight = Preflight(Store(bucket=NONE), lambda: 0)
     preflight.check("team", [study()])
     assert not preflight.due("team", [study()])
-    assert preflight.due("team", [])  # another operator, for which its storage was there, has begun it
+    assert preflight.due("team", [])  # another operator, which could reach its storage, has begun it
     preflight.check("team", [])
     assert not preflight.found("team")
     assert not preflight.due("team", [])

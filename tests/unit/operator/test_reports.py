@@ -1,4 +1,4 @@
-"""Reports: read up to a bound, taken where the pod vouches for them, and never more than an object holds."""
+"""Reports have a bounded size, count only with the pod's digest, and always fit into an object."""
 
 import hashlib
 import json
@@ -47,32 +47,32 @@ def read(data: bytes, digest: str | None = "its own", **how):
     return reports.read(Kept(uri=data), attempt(digest), "uri", **how)
 
 
-def said(**change) -> bytes:
+def report_bytes(**change) -> bytes:
     return json.dumps(PLAIN | change).encode()
 
 
 def test_a_report_whose_digest_the_pod_left_is_taken():
-    assert read(said()) == Report.model_validate(PLAIN)
+    assert read(report_bytes()) == Report.model_validate(PLAIN)
 
 
 def test_a_report_that_the_pod_did_not_write_is_forged():
     """Trial 3 holds the same key, and wrote trial 4's report."""
-    found = read(said(metrics={"accuracy": 1.0}), digest=hashlib.sha256(said()).hexdigest())
+    found = read(report_bytes(metrics={"accuracy": 1.0}), digest=hashlib.sha256(report_bytes()).hexdigest())
     assert isinstance(found, Unusable)
     assert found.why.startswith("ReportForged: ")
 
 
-def test_a_report_without_a_digest_is_taken_only_where_the_operator_is_told_so():
-    found = read(said(), digest="")
+def test_a_report_without_a_digest_counts_only_if_the_operator_is_configured_so():
+    found = read(report_bytes(), digest="")
     assert isinstance(found, Unusable)
     assert found.why.startswith("ReportUnverified: ")
-    assert isinstance(read(said(), digest="", unverified=True), Report)
-    # Of an attempt that an older release closed, or whose end nobody saw, nothing is known.
-    assert isinstance(read(said(), digest=None), Report)
+    assert isinstance(read(report_bytes(), digest="", unverified=True), Report)
+    # Nothing is known of an attempt that an older release closed, or whose end nobody saw.
+    assert isinstance(read(report_bytes(), digest=None), Report)
 
 
 def test_a_digest_does_not_make_a_report_of_another_attempt_ones_own():
-    assert isinstance(read(said(trial=3)), Unusable)
+    assert isinstance(read(report_bytes(trial=3)), Unusable)
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_a_digest_does_not_make_a_report_of_another_attempt_ones_own():
     ],
 )
 def test_what_is_beyond_its_bounds_is_refused_with_a_sentence(change):
-    found = read(said(**change))
+    found = read(report_bytes(**change))
     assert isinstance(found, Unusable)
     assert found.why.isprintable()
     assert len(found.why) <= 512
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"name":' * 20_000, b"9" * 200_000])
-def test_what_is_no_report_at_all_is_refused(data):
+def test_bytes_that_are_not_a_report_are_refused(data):
     assert isinstance(read(data), Unusable)
 
 
@@ -123,7 +123,7 @@ def test_a_report_of_63_mib_is_not_read(tmp_path):
 
 
 def test_the_status_of_the_worst_trial_fits_an_object():
-    """etcd takes 1.5 MiB; a status that does not fit would be written in vain, again and again."""
+    """A status that does not fit into etcd's 1.5 MiB would be written in vain, again and again."""
     rungs = {
         rung: RungResult(
             rung=rung,
@@ -144,7 +144,7 @@ def test_the_status_of_the_worst_trial_fits_an_object():
 
 
 @given(st.text(max_size=80), st.floats())
-def test_whatever_metric_is_taken_can_stand_in_a_status(name, value):
+def test_every_accepted_metric_fits_into_a_status(name, value):
     report = read(json.dumps(PLAIN | {"metrics": {name: value}}).encode())
     if isinstance(report, Report):
         RungResult(rung=0, epochs=report.epochs, metrics=report.metrics)

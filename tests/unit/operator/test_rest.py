@@ -70,7 +70,7 @@ def _adjust(world):
 
 
 @pytest.mark.parametrize(
-    ("change", "asked"),
+    ("change", "action_type"),
     [
         (_edit_trial, RecordTrial),
         (_edit_study, RecordStudy),
@@ -78,10 +78,10 @@ def _adjust(world):
         (_adjust, RecordTrial),
     ],
 )
-def test_whatever_changes_of_an_ended_study_is_seen(world, change, asked):
+def test_every_change_of_an_ended_study_is_seen(world, change, action_type):
     assert plan(world.world) == []
     change(world)
-    assert asked in [type(action) for action in plan(world.world)]
+    assert action_type in [type(action) for action in plan(world.world)]
 
 
 def test_an_ended_study_is_looked_at_while_an_object_cannot_be_read(world, passes):
@@ -91,7 +91,7 @@ def test_an_ended_study_is_looked_at_while_an_object_cannot_be_read(world, passe
     assert len(passes) == 1
 
 
-def test_an_ended_study_whose_ceiling_is_raised_goes_on():
+def test_an_ended_study_whose_ceiling_is_raised_continues():
     world = SmallWorld(study("0.08"))
     while world.open:
         world.end(metrics={"accuracy": 0.9}, seconds=40)

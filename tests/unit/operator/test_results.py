@@ -1,4 +1,4 @@
-"""What decides, and what is only kept: untrusted latencies, near misses, and a trial's conditions."""
+"""Results that count, and results that are only kept: untrusted latencies, near misses, and conditions."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_a_latency_that_is_not_to_be_trusted_is_measured_again_before_it_decides
 
 @pytest.mark.parametrize("milliseconds", [3.0, 300.0])
 @pytest.mark.parametrize("one", [LATENCY_CEILING, LATENCY_OBJECTIVE], ids=["ceiling", "objective"])
-def test_a_trial_whose_latency_is_never_to_be_trusted_could_not_be_judged(one, milliseconds):
+def test_a_trial_whose_latency_is_never_trusted_has_lost_its_metrics(one, milliseconds):
     world = SmallWorld(one)
     for _ in range(2):
         world.end(metrics=DISTURBED | {"latency_p95_ms": milliseconds})
@@ -71,7 +71,7 @@ def test_a_trainer_that_leaves_no_report_of_a_near_miss_is_infeasible_all_the_sa
     assert world.trials[0].status.near_miss is None
 
 
-def test_a_report_that_says_that_its_model_must_not_be_used_is_believed_whatever_the_exit_code():
+def test_a_report_with_missed_counts_as_missed_whatever_the_exit_code():
     world = SmallWorld()
     world.end(metrics=QUIET, missed="compress.must: 'smaller' is not met")
     assert world.outcomes()[0] == "Infeasible"
@@ -97,7 +97,7 @@ def test_a_trial_has_conditions(end, on):
     assert (condition.reason, condition.message) == (world.outcomes()[0], world.trials[0].status.reason)
 
 
-def test_what_an_ended_study_found_stays_whatever_its_spec_says_later():
+def test_the_results_of_an_ended_study_stay_whatever_its_spec_says_later():
     world = SmallWorld(study(objectives=[{"metric": "accuracy"}, {"metric": "latency_p95_ms"}]))
     accuracy = 0.5
     while world.open:

@@ -1,4 +1,4 @@
-"""What past costs say of the next one."""
+"""The bound that past costs give for the next one."""
 
 import random
 
@@ -12,7 +12,7 @@ COSTS = st.lists(st.integers(0, 10**9), max_size=60)
 
 
 def chance(costs, room):
-    """A probability that the next cost is within `room`, that is surely not too high."""
+    """Return a probability that the next cost is within `room`, which is not too high."""
     return sum(cost <= room for cost in costs) / (len(costs) + 1)
 
 
@@ -27,7 +27,7 @@ def test_too_few_say_nothing_of_a_rare_event():
 
 
 @given(COSTS, st.integers(1, 99))
-def test_what_is_likely_has_that_chance(costs, percent):
+def test_the_promised_probability_is_kept(costs, percent):
     bound = likely(costs, percent)
     if bound is not None:
         assert chance(costs, bound) >= percent / 100 - 1e-12

@@ -1,4 +1,4 @@
-"""How an attempt ended, from what the kubelet and the Job controller tell."""
+"""The end of an attempt, from the reports of the kubelet and the Job controller."""
 
 import pytest
 
@@ -43,5 +43,5 @@ def test_an_end_is_what_the_work_did_and_then_what_was_done_to_it(how, end):
 
 
 @pytest.mark.parametrize("how", [{"code": 75}, {"code": 137, "deadline": True}, {}])
-def test_an_end_that_was_asked_for_is_that_end(how):
+def test_a_requested_end_is_the_end(how):
     assert classify(run(stop="Suspended", **how))[0] == "Suspended"

@@ -1,4 +1,4 @@
-"""The shell: what a sweep lets go of, what is watched, and what the API's answers mean."""
+"""The shell: the objects that a sweep lets go, the watches, and the meaning of the API's answers."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ async def test_a_sweep_lets_go_of_what_is_gone_and_wakes_its_namespace(tmp_path)
     assert found._api.requests == [("/apis/batch/v1/jobs", "app=ours")]
 
 
-async def test_what_is_made_while_a_sweep_lists_is_not_let_go_of(tmp_path):
+async def test_an_object_made_during_a_sweep_is_not_let_go(tmp_path):
     found = operator(tmp_path)
     index = {"team": [body("a")]}
     found.picture.attach({"jobs": index})
@@ -170,7 +170,7 @@ async def test_a_loop_that_has_ended_is_a_reason_to_restart(listening):
 
 
 class Answers:
-    """A transport that gives prepared answers and remembers what it was requests."""
+    """A transport that gives prepared answers and records the requests."""
 
     def __init__(self, *answers):
         self.answers, self.requests = list(answers), []
@@ -180,13 +180,13 @@ class Answers:
         return ()
 
     async def call_api(self, *_, **__):
-        status, said = self.answers.pop(0)
+        status, answer = self.answers.pop(0)
 
         class Answer:
             reason = ""
 
             async def read(self):
-                return said.encode() if isinstance(said, str) else json.dumps(said).encode()
+                return answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
 
             def getheader(self, _name):
                 return DATE
@@ -219,11 +219,11 @@ NOT_SERVED = 404, "404 page not found\n"
 
 
 @pytest.mark.parametrize("verb", ["merge", "patch"])
-async def test_what_is_gone_and_what_has_changed_are_told_apart(verb):
+async def test_gone_and_changed_objects_are_distinguished(verb):
     change = {"merge": {}, "patch": []}[verb]
     with pytest.raises(Missing):
         await getattr(Api(Answers(NOT_FOUND)), verb)("/x", change)
-    with pytest.raises(ApiException):  # the kind is not served just now: nothing is known of the object
+    with pytest.raises(ApiException):  # the kind is not served now, so the object is unknown
         await getattr(Api(Answers(NOT_SERVED)), verb)("/x", change)
     assert await getattr(Api(Answers((409, {}))), verb)("/x", change) is None
 
@@ -232,7 +232,7 @@ def invalid(message, **details):
     return 422, {"reason": "Invalid", "message": message, "details": details}
 
 
-async def test_a_patch_whose_test_does_not_hold_is_none():
+async def test_a_patch_whose_test_fails_returns_none():
     cause = [
         {"reason": "UnexpectedServerResponse", "message": "testing path /metadata/resourceVersion failed"}
     ]
@@ -264,19 +264,19 @@ async def test_a_write_that_may_be_taken_later_is_an_error_like_any(answer):
 # -- metrics -----------------------------------------------------------------------------------------------
 
 
-def told(namespace):
+def states(namespace):
     families = {family.name: family for family in prometheus_client.REGISTRY.collect()}
     samples = families["comptroller_trials"].samples
     return {s.labels["state"]: s.value for s in samples if s.labels["namespace"] == namespace}
 
 
-def test_a_state_that_the_last_trial_has_left_is_told_of_no_more():
+def test_a_state_without_trials_is_reported_no_more():
     study = Study.model_construct(metadata=Study.model_fields["metadata"].annotation(name="s", uid="u"))
     pending = Trial.model_construct(status=None)
     world = World(now=0, namespace="metered", books=Books(), studies=(study,), trials={"u": (pending,)})
     metrics.observe("metered", world, [])
-    assert told("metered") == {"Pending": 1}
+    assert states("metered") == {"Pending": 1}
     metrics.observe("elsewhere", World(now=0, namespace="elsewhere", books=Books()), [])
-    assert told("metered") == {"Pending": 1}
+    assert states("metered") == {"Pending": 1}
     metrics.observe("metered", World(now=0, namespace="metered", books=Books()), [])
-    assert told("metered") == {}
+    assert states("metered") == {}

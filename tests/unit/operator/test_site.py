@@ -1,4 +1,4 @@
-"""What the platform team requires of every study, as the operator keeps it."""
+"""The platform team's requirements for every study, as the operator enforces them."""
 
 from copy import deepcopy
 

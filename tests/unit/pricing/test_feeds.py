@@ -1,4 +1,4 @@
-"""Asking AWS and OpenCost: with which words, how much at most, and what is kept when they fail."""
+"""Requests to AWS and OpenCost: their parameters, their bounds, and the price that stays after a failure."""
 
 import json
 import re
@@ -64,7 +64,7 @@ def from_opencost(url: str = "http://opencost:9003/") -> PriceList:
 
 
 class Aws:
-    """AWS, or its failure."""
+    """AWS's answers, or its failure."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
@@ -92,8 +92,8 @@ def test_a_list_of_aws_gets_both_prices_and_the_plan_can_quote_them() -> None:
     assert spot.spread[-1] == (100, 100)
 
 
-def test_static_lists_are_not_asked() -> None:
-    found = Feeds(lambda: NOW, Aws(AssertionError("asked")))
+def test_static_lists_are_not_requested() -> None:
+    found = Feeds(lambda: NOW, Aws(AssertionError("requested")))
     spec = {"currency": "USD", "asOf": "2026-11-01T00:00:00Z", "nodeClasses": [{"name": "a", "cap": CAP}]}
     found.refresh([PriceList.model_validate({"metadata": {"name": "static"}, "spec": spec})])
     assert found.feed == {}
@@ -133,13 +133,13 @@ def test_a_list_that_is_gone_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize(
     ("failure", "says"),
     [
-        (DENIED, "it cannot be asked: ClientError: An error occurred (AccessDeniedException)"),
+        (DENIED, "ClientError: An error occurred (AccessDeniedException)"),
         (FeedError("there is no offer in USD"), "there is no offer in USD"),
-        (httpx.ConnectError("refused"), "it cannot be asked: ConnectError: refused"),
-        (RuntimeError("anything\nat all"), "it cannot be asked: RuntimeError: anything"),
+        (httpx.ConnectError("refused"), "ConnectError: refused"),
+        (RuntimeError("anything\nat all"), "RuntimeError: anything"),
     ],
 )
-def test_why_nothing_is_known_is_told(failure: Exception, says: str) -> None:
+def test_the_reason_of_a_missing_price_is_reported(failure: Exception, says: str) -> None:
     found = Feeds(lambda: NOW, Aws(failure))
     found.refresh([from_aws()])
     answer = found.feed["aws", "p5"]
@@ -147,17 +147,17 @@ def test_why_nothing_is_known_is_told(failure: Exception, says: str) -> None:
     assert says in answer.why
 
 
-def test_opencost_is_asked_once_for_all_classes_of_a_list() -> None:
-    asked: list[tuple[str, Mapping[str, str]]] = []
+def test_opencost_is_read_once_for_all_classes_of_a_list() -> None:
+    requests: list[tuple[str, Mapping[str, str]]] = []
 
     def fetch(url: str, query: Mapping[str, str]) -> bytes:
-        asked.append((url, query))
+        requests.append((url, query))
         return ASSETS
 
     found = Feeds(lambda: NOW, Aws(), fetch)
     found.refresh([from_opencost()])
     window = "2026-11-23T12:00:00Z,2026-11-24T12:00:00Z"
-    assert asked == [("http://opencost:9003/assets", {"window": window, "filter": 'assetType:"node"'})]
+    assert requests == [("http://opencost:9003/assets", {"window": window, "filter": 'assetType:"node"'})]
     assert isinstance(found.feed["opencost", "a10g"], Fed)
     missing = found.feed["opencost", "t4"]
     assert isinstance(missing, Unfed)
@@ -167,7 +167,7 @@ def test_opencost_is_asked_once_for_all_classes_of_a_list() -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (lambda _: httpx.Response(503), "it cannot be asked: HTTPStatusError"),
+        (lambda _: httpx.Response(503), "HTTPStatusError"),
         (lambda _: httpx.Response(200, text="<html>"), "its answer is not JSON"),
         (lambda _: httpx.Response(200, content=b"\xff"), "its answer is not JSON"),
         (lambda _: httpx.Response(200, json={"code": 400, "message": "bad window"}), "it answers 400: bad"),
@@ -180,7 +180,7 @@ def test_opencost_is_asked_once_for_all_classes_of_a_list() -> None:
         ),
     ],
 )
-def test_an_answer_that_is_none_prices_nothing(
+def test_an_invalid_answer_prices_nothing(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response], says: str
 ) -> None:
     client = httpx.Client(transport=httpx.MockTransport(answer))
@@ -189,32 +189,32 @@ def test_an_answer_that_is_none_prices_nothing(
     found = Feeds(lambda: NOW)
     found.refresh([from_opencost()])
     for name in ("a10g", "t4"):
-        told = found.feed["opencost", name]
-        assert isinstance(told, Unfed)
-        assert says in told.why
+        found_feed = found.feed["opencost", name]
+        assert isinstance(found_feed, Unfed)
+        assert says in found_feed.why
 
 
 def test_what_a_source_writes_is_short_and_steers_no_terminal() -> None:
     answer = {"code": 500, "message": "\x1b[31mred\x1b]0;title\x07\u202e " * 10_000}
     found = Feeds(lambda: NOW, fetch=lambda _url, _query: json.dumps(answer).encode())
     found.refresh([from_opencost()])
-    told = found.feed["opencost", "a10g"]
-    assert isinstance(told, Unfed)
-    assert told.why.startswith("it answers 500: red red red")
-    assert told.why.isprintable()
-    assert len(told.why) <= 512
+    found_feed = found.feed["opencost", "a10g"]
+    assert isinstance(found_feed, Unfed)
+    assert found_feed.why.startswith("it answers 500: red red red")
+    assert found_feed.why.isprintable()
+    assert len(found_feed.why) <= 512
 
 
 @pytest.mark.parametrize("url", ["http://opencost..svc:9003", "http://:9003", "http://", "http://[", "x://y"])
-def test_a_url_that_is_none_is_told_and_stops_nothing(url: str) -> None:
+def test_an_invalid_url_is_reported_and_stops_nothing(url: str) -> None:
     broken = from_opencost()
     terms = broken.spec.open_cost.model_copy(update={"url": url})  # type: ignore[union-attr]
     broken = broken.model_copy(update={"spec": broken.spec.model_copy(update={"open_cost": terms})})
     found = Feeds(lambda: NOW, Aws())
     found.refresh([broken, from_aws()])
-    told = found.feed["opencost", "a10g"]
-    assert isinstance(told, Unfed)
-    assert "it cannot be asked" in told.why
+    found_feed = found.feed["opencost", "a10g"]
+    assert isinstance(found_feed, Unfed)
+    assert re.match(r"it cannot be \w+: \w+", found_feed.why)
     assert isinstance(found.feed["aws", "p5"], Fed)
 
 
@@ -222,13 +222,13 @@ def test_a_url_that_is_none_is_told_and_stops_nothing(url: str) -> None:
     "name", ["gpuCost", "GPUHours", "cpuCost", "cpuCoreHours", "ramCost", "ramByteHours"]
 )
 @pytest.mark.parametrize("value", ['"NaN"', '"Infinity"', "-1", "1e400", '"x"', "null", "[]", "true"])
-def test_a_number_that_is_none_is_no_price(name: str, value: str) -> None:
+def test_an_invalid_number_is_no_price(name: str, value: str) -> None:
     answer = re.sub(rb'("%s"): [^,}]+' % name.encode(), rb"\1: " + value.encode(), ASSETS)
     found = Feeds(lambda: NOW, Aws(), lambda *_: answer)
     found.refresh([from_opencost()])
-    told = found.feed["opencost", "a10g"]
-    assert isinstance(told, Unfed)
-    assert name in told.why or "not of the known form" in told.why
+    found_feed = found.feed["opencost", "a10g"]
+    assert isinstance(found_feed, Unfed)
+    assert name in found_feed.why or "not of the known form" in found_feed.why
 
 
 def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_spot_prices_come_from_ec2() -> None:
 
 @pytest.fixture
 def pricing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
-    """The Price List API, which must be asked for exactly what is expected, in its one region."""
+    """The Price List API, which must get exactly the expected requests, in its one region."""
     client = boto3.client("pricing", region_name="us-east-1")  # type: ignore[call-overload]
     regions: list[str] = []
     monkeypatch.setattr(

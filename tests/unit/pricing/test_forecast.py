@@ -1,4 +1,4 @@
-"""Forecasts: what they add up to, what they never promise, and what moves them."""
+"""Forecasts: their sums, the limits that they respect, and the inputs that change them."""
 
 import random
 from typing import Any
@@ -17,11 +17,11 @@ from comptroller.search.problem import Observation, Problem, RungValues
 from comptroller_api.study import Study
 
 SECOND = 3_600_000
-"""Micro-units an hour of a core, at which a second of one costs 1,000."""
+"""The micro-units for an hour of a core, at which a second costs 1,000."""
 
 
 def study(**changes: Any) -> Study:
-    """Ten trials of 1, 3 and 9 epochs on one core, under leases of a minute."""
+    """Return a study of ten trials of 1, 3 and 9 epochs on one core, under leases of a minute."""
     base = {
         "spec.search": {"trials": 10, "parallel": 2, "rungs": {"epochs": [1, 3, 9]}},
         "spec.runtime": {
@@ -48,7 +48,7 @@ def foretold(
 
 
 TEN = Durations(10_000, 10_000)
-"""Ten seconds an epoch."""
+"""The durations of ten seconds for an epoch."""
 
 
 def test_stages_add_up_to_the_expected_cost() -> None:
@@ -69,7 +69,7 @@ def test_the_worst_case_prunes_nothing_and_pays_the_cap_and_every_retry() -> Non
     assert foretold(tried_again, durations=TEN).worst == 10 * (90 + 2 * 60) * 2_000
 
 
-def test_without_durations_only_what_leases_bound_is_said() -> None:
+def test_without_durations_only_the_bound_of_leases_is_printed() -> None:
     found = foretold(study())
     assert found.worst == 10 * 3 * 3600 * 2_000
     assert (found.expected, found.fit_expected, found.chance, found.seconds) == (None, None, None, None)
@@ -96,7 +96,7 @@ def test_what_runs_at_once_holds_whole_leases_at_the_cap() -> None:
 
 
 def test_a_limit_under_the_shortest_lease_lets_nothing_run() -> None:
-    # The shortest lease is a quarter of the usual one, and what enforces it.
+    # The shortest lease is a quarter of the usual one, plus the grace period and the slack.
     least = (15 + 10) * 2_000
     assert foretold(study(), limit=least, durations=TEN).refusal == ""
     found = foretold(study(), limit=least - 1, durations=TEN)
@@ -124,7 +124,7 @@ def test_more_money_never_pays_for_fewer_trials(one: int, other: int) -> None:
 
 
 def gone_on(results: int, eta: int, rng: random.Random) -> int:
-    """How many the search itself lets go on, as results come in one by one."""
+    """Return how many trials the search promotes, as results come in one by one."""
     spec = study(
         **{"spec.search.trials": results + 1, "spec.search.rungs": {"epochs": [1, 2], "eta": eta}}
     ).spec
@@ -147,12 +147,12 @@ def gone_on(results: int, eta: int, rng: random.Random) -> int:
 
 
 @pytest.mark.parametrize(("results", "eta"), [(2, 3), (5, 3), (12, 3), (12, 2), (30, 4)])
-def test_as_many_go_on_as_the_search_lets_go_on(results: int, eta: int) -> None:
+def test_the_forecast_promotes_as_many_as_the_search(results: int, eta: int) -> None:
     drawn = [gone_on(results, eta, random.Random(seed)) for seed in range(40)]
     assert promoted(results, eta) == pytest.approx(sum(drawn) / len(drawn), abs=1, rel=0.1)
 
 
-def test_at_least_one_in_eta_goes_on_and_at_most_all() -> None:
+def test_at_least_one_in_eta_is_promoted_and_at_most_all() -> None:
     for results in (0, 1, 2, 3, 7, 50, 300, 10_000):
         for eta in (2, 3, 10):
             assert results // eta <= promoted(results, eta) <= results
@@ -227,6 +227,6 @@ def test_a_scenario_changes_what_it_names() -> None:
 @pytest.mark.parametrize(
     "text", ["", "gpu", "gpu30%", "gpu+30", "tpu+30%", "gpu-100%", "gpu+1000%", "gpu+3%,"]
 )
-def test_a_scenario_that_is_none_is_refused(text: str) -> None:
+def test_an_unknown_scenario_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a scenario such as"):
         Scenario.parse(text)

@@ -1,4 +1,4 @@
-"""What a price list's condition says, and that one list's trouble stays its own."""
+"""A price list's condition, and the isolation of one list's problem from other lists."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +33,7 @@ OPENCOST = {
 }
 
 
-def told(
+def condition(
     *bodies: dict[str, Any], feed: Mapping[tuple[str, str], Fed | Unfed] | None = None
 ) -> tuple[str, ...]:
     lists = [PriceList.model_validate(one) for one in bodies]
@@ -44,39 +44,39 @@ def told(
 
 
 def test_a_list_whose_classes_all_have_a_price_is_ready() -> None:
-    assert told(body()) == ("True", "Priced", "1 node class has a price")
+    assert condition(body()) == ("True", "Priced", "1 node class has a price")
 
 
 def test_a_stale_list_says_since_when() -> None:
-    status, reason, message = told(body(maxAge="1h"))
+    status, reason, message = condition(body(maxAge="1h"))
     assert (status, reason) == ("False", "StalePrice")
     assert "is of 2026-11-01T00:00:00Z, over its maxAge 1h" in message
 
 
 def test_lists_that_price_one_class_both_say_so() -> None:
-    status, reason, message = told(body(), body("other"))
+    status, reason, message = condition(body(), body("other"))
     assert (status, reason) == ("False", "AmbiguousPrice")
     assert "list, other" in message
 
 
 def test_a_list_under_another_is_ready_by_itself() -> None:
-    assert told(body(), body("other", priority=1, maxAge="1s"))[0] == "True"
+    assert condition(body(), body("other", priority=1, maxAge="1s"))[0] == "True"
 
 
 def test_spot_nodes_that_nothing_tells_apart_are_named() -> None:
     one = {"name": "small", "onDemand": RATES, "spot": RATES, "cap": RATES}
-    assert told(body(classes=[one]))[:2] == ("False", "AmbiguousNodes")
+    assert condition(body(classes=[one]))[:2] == ("False", "AmbiguousNodes")
 
 
-def test_a_silent_source_is_told_at_once_and_its_last_prices_as_what_they_are() -> None:
-    assert told(body(**OPENCOST), feed={("list", "small"): Unfed("it is away")}) == (
+def test_a_silent_source_is_reported_at_once_and_its_last_prices_with_their_age() -> None:
+    assert condition(body(**OPENCOST), feed={("list", "small"): Unfed("it is away")}) == (
         "False",
         "NoPrice",
         "node class 'small' has no price: OpenCost has no price for PriceList 'list': it is away",
     )
     fresh = Fresh(HourlyRates(None, 1_000_000, 100_000), NOW)
     known = Fed(NOW - 60, fresh, None, "it is away")
-    assert told(body(**OPENCOST), feed={("list", "small"): known}) == (
+    assert condition(body(**OPENCOST), feed={("list", "small"): known}) == (
         "True",
         "LastPrices",
         "the last prices are used: OpenCost has none for node class 'small': it is away",
@@ -85,14 +85,14 @@ def test_a_silent_source_is_told_at_once_and_its_last_prices_as_what_they_are() 
 
 def test_a_condition_steers_no_terminal() -> None:
     feed = {("list", "small"): Unfed("\x1b[31mred\u202e\x07")}
-    _, _, message = told(body(**OPENCOST), feed=feed)
+    _, _, message = condition(body(**OPENCOST), feed=feed)
     assert message.endswith("OpenCost has no price for PriceList 'list': red")
 
 
 @pytest.mark.parametrize("cpu", [0, 1_000])
-def test_an_implausible_answer_is_told(cpu: int) -> None:
+def test_an_implausible_answer_is_reported(cpu: int) -> None:
     known = Fed(NOW, Fresh(HourlyRates(None, cpu, 100_000), NOW), None)
-    assert told(body(**OPENCOST), feed={("list", "small"): known})[:2] == ("False", "ImplausiblePrice")
+    assert condition(body(**OPENCOST), feed={("list", "small"): known})[:2] == ("False", "ImplausiblePrice")
 
 
 def test_a_condition_keeps_its_time_until_it_turns() -> None:
@@ -133,7 +133,7 @@ def reasons(server: Server) -> dict[str, str]:
     return {name: status["conditions"][0]["reason"] for name, status in server.written.items()}
 
 
-async def test_each_list_gets_its_own_condition_whatever_the_others_are() -> None:
+async def test_each_list_gets_its_own_condition() -> None:
     server = Server()
     bad_url = {**OPENCOST, "openCost": {"url": "http://opencost..svc:9003"}}
     lists = [
@@ -165,11 +165,11 @@ async def test_what_is_written_already_is_not_written_again() -> None:
     assert server.written == {}
 
 
-async def test_a_list_that_changes_is_asked_for_at_once() -> None:
-    asked: list[str] = []
+async def test_a_changed_list_is_read_at_once() -> None:
+    urls: list[str] = []
 
     def fetch(url: str, _: Any) -> bytes:
-        asked.append(url)
+        urls.append(url)
         return b"{}"
 
     one = keeper(Server(), fetch)
@@ -178,4 +178,4 @@ async def test_a_list_that_changes_is_asked_for_at_once() -> None:
     changed = body(**OPENCOST)
     changed["metadata"]["generation"] = 4
     await one.round([changed])
-    assert len(asked) == 2
+    assert len(urls) == 2

@@ -1,4 +1,4 @@
-"""What AWS and OpenCost answer, in the shapes of their references, and the prices that are read from it."""
+"""AWS's and OpenCost's answers, in the forms of their references, and the prices parsed from them."""
 
 import json
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_a_machine_without_gpus_says_nothing_of_them() -> None:
         ),
     ],
 )
-def test_an_offer_that_is_none_is_refused_with_why(products: list[str], says: str) -> None:
+def test_an_invalid_offer_is_refused_with_the_reason(products: list[str], says: str) -> None:
     with pytest.raises(FeedError) as refused:
         aws.offer(products, "USD")
     assert says in str(refused.value)
@@ -108,7 +108,7 @@ def test_prices_of_the_future_and_of_nowhere_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("broken", [{}, {"SpotPrice": "free"}, {"SpotPrice": "0"}, {"Timestamp": "now"}])
-def test_a_spot_price_that_is_none_is_refused(broken: dict[str, Any]) -> None:
+def test_an_invalid_spot_price_is_refused(broken: dict[str, Any]) -> None:
     item = {**change("a", 1, "30"), **broken} if broken else {}
     with pytest.raises(FeedError):
         aws.spot([item], [], NOW - HOUR, NOW)
@@ -126,7 +126,7 @@ def test_the_rates_of_a_machine_add_up_to_its_price(price: int, shape: Shape, ca
     rates = split(price, shape, cap)
     whole = Resources(gpu=min(shape.gpus, 16), cpu=str(shape.cores), memory=f"{shape.memory_mib}Mi")
     assert price <= rates.cost(whole, HOUR) <= price + shape.gpus + shape.cores + shape.memory_mib // 1024 + 1
-    # They pass the cap where, and only where, the machine costs more than the cap says of it.
+    # They exceed the cap exactly if the machine costs more than the cap.
     most = cap.gpu * shape.gpus + cap.cpu * shape.cores + cap.memory_gib * shape.memory_mib // 1024
     if price <= most:
         assert rates.over(cap) == []
@@ -214,7 +214,7 @@ def test_gpus_that_cost_nothing_because_there_are_none_are_not_free() -> None:
         ({"code": Decimal(200), "data": {"a": None}}, "not of the known form: AttributeError"),
     ],
 )
-def test_an_answer_that_is_none_is_refused_with_why(reply: Any, says: str) -> None:
+def test_an_invalid_answer_is_refused_with_the_reason(reply: Any, says: str) -> None:
     with pytest.raises(FeedError) as refused:
         opencost.nodes(reply)
     assert says in str(refused.value)

@@ -1,4 +1,4 @@
-"""The front, the best trial, violations, and results carried on to the last rung."""
+"""The front, the best trial, violations, and results that are carried to the last rung."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which trials go on: worked examples."""
+"""The trials that are promoted: worked examples."""
 
 import pytest
 
@@ -31,12 +31,12 @@ def verdicts(given: Problem, *seen: Observation) -> dict[int, str]:
     return {n: d.verdict for n, d in decide(given, seen).items()}
 
 
-def test_the_baseline_goes_on_however_bad_it_is() -> None:
+def test_the_baseline_is_promoted_however_bad_it_is() -> None:
     seen = [trial(0, 0.01), *(trial(n, 0.5 + n / 100) for n in range(1, 10))]
     assert decide(problem(10), seen)[0] == Decision("Promote", 0, "rung 0: the baseline always goes on")
 
 
-def test_the_baseline_takes_nobodys_place() -> None:
+def test_the_baseline_takes_no_other_trials_place() -> None:
     assert verdicts(problem(4), trial(0, 0.99), trial(1, 0.5), trial(2, 0.6), trial(3, 0.7)) == {
         0: "Promote", 1: "Prune", 2: "Prune", 3: "Promote",
     }  # fmt: skip
@@ -46,14 +46,14 @@ def test_a_single_rung_leaves_nothing_to_decide() -> None:
     assert decide(problem(3, 1), [trial(0, 0.5), trial(1, 0.6)]) == {}
 
 
-def test_fewer_results_than_eta_wait_while_more_may_come_and_all_go_on_if_none_does() -> None:
+def test_fewer_results_than_eta_wait_while_more_may_come_and_all_are_promoted_if_none_does() -> None:
     two = [trial(0, 0.5), trial(1, 0.1), trial(2, 0.2)]
     assert verdicts(problem(4), *two) == {0: "Promote", 1: "Wait", 2: "Wait"}
     assert verdicts(problem(3), *two) == {0: "Promote", 1: "Promote", 2: "Promote"}
 
 
 def test_a_study_of_twelve_prunes_as_results_come_in() -> None:
-    """Eleven beside the baseline, eta 3: three of them go on in the end."""
+    """With eleven trials in addition to the baseline and eta 3, three are promoted in the end."""
     given = problem(12)
     three = [trial(1, 0.5), trial(2, 0.4), trial(3, 0.6)]
     assert verdicts(given, trial(0, 0.1, 0.2), *three) == {1: "Wait", 2: "Wait", 3: "Promote"}
@@ -71,8 +71,8 @@ def test_a_study_of_twelve_prunes_as_results_come_in() -> None:
     assert "Wait" not in verdicts(given, trial(0, 0.1), *eleven).values()
 
 
-def test_what_can_no_longer_come_into_the_best_is_pruned_before_the_last_result() -> None:
-    """Of five results at most one goes on; the second of four cannot be it."""
+def test_a_trial_that_cannot_be_among_the_best_is_pruned_before_the_last_result() -> None:
+    """At most one of five results is promoted; the second of four cannot be it."""
     decision = decide(problem(6), [trial(0, 0.1), *(trial(n, n / 10) for n in range(1, 5))])[3]
     assert decision == Decision("Prune", 0, "rung 0: place 2 of 4; it can no longer come into the best 1/3")
 
@@ -121,13 +121,13 @@ def test_ties_go_to_the_lower_number() -> None:
     }  # fmt: skip
 
 
-def test_a_result_without_its_objective_goes_no_further() -> None:
+def test_a_result_without_its_objective_is_not_promoted() -> None:
     blank = Observation(1, {"recipe.level": "1"}, (RungValues(0, {"latency_p95_ms": 1.0}),))
     assert decide(problem(12), [blank])[1] == Decision("Prune", 0, "rung 0: accuracy was not measured")
 
 
 @pytest.mark.parametrize("eta", [2, 3, 4])
-def test_one_in_eta_goes_on_in_the_end(eta: int) -> None:
+def test_one_in_eta_is_promoted_in_the_end(eta: int) -> None:
     seen = [trial(n, (n * 37 % 101) / 101) for n in range(1, 25)]
     promoted = [n for n, v in verdicts(problem(25, 2, eta), trial(0, 0.0), *seen).items() if v == "Promote"]
     assert len(promoted) == 1 + 24 // eta

@@ -84,7 +84,7 @@ def test_a_random_trial_is_a_function_of_the_seed_and_its_number() -> None:
     assert propose(given, others, 1, 0) == propose(given, [], 4, 0)[3:]
 
 
-def test_none_wanted_is_none_proposed() -> None:
+def test_no_proposals_are_made_if_none_are_wanted() -> None:
     assert propose(problem(), [], 0, 0) == []
     assert propose(problem(), [], -2, 0) == []
 
@@ -125,7 +125,7 @@ def test_a_short_study_uses_the_model_too() -> None:
 
 
 def test_tpe_keeps_away_from_what_breaks_a_ceiling() -> None:
-    """Low loss lies at high `keep`, where the latency ceiling is broken."""
+    """The loss is low at high `keep`, where the latency ceiling is broken."""
     given = problem("TPE", KEEP, constraints=(Constraint("latency_p95_ms", 5.0),))
     seen = []
     for number in range(30):
@@ -137,7 +137,7 @@ def test_tpe_keeps_away_from_what_breaks_a_ceiling() -> None:
 
 
 def test_tpe_keeps_away_from_what_fails() -> None:
-    """Nothing is measured of a trial that ran out of memory, and still its place is learned."""
+    """A trial that ran out of memory has no measurements, but the search still learns its position."""
     given = problem("TPE", KIND, KEEP)
 
     def history(outcome: str) -> list[Observation]:

@@ -99,7 +99,7 @@ def keys(problem: Problem, seen: list[Observation]) -> list[object]:
 
 
 def dominates(problem: Problem, one: dict[str, float], other: dict[str, float]) -> bool:
-    """The definition, spelled out, against which the vectorised one is held."""
+    """Return the result by the definition, to compare with the vectorised one."""
     pairs = list(zip(losses(problem, one), losses(problem, other), strict=True))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
 
@@ -177,7 +177,7 @@ def test_a_finite_space_is_proposed_whole_and_then_nothing(problem: Problem, see
     everything = set()
     for values in product(*(p.values or [] for p in problem.parameters)):
         chosen = dict(zip(names, values, strict=True))
-        # A condition may hang on a parameter that does not exist itself, so it is read until nothing changes.
+        # A condition may depend on a parameter that is absent itself, so the loop runs until nothing changes.
         while (
             kept := {p.name: chosen[p.name] for p in active(problem.parameters, chosen) if p.name in chosen}
         ) != chosen:
@@ -206,7 +206,7 @@ def test_every_trial_between_rungs_gets_a_decision_and_no_other_does(
 def test_a_study_ends_with_each_trial_done_or_pruned(
     problem: Problem, parallel: int, data: st.DataObject
 ) -> None:
-    """Nothing waits for ever, also where the space has fewer configurations than trials are planned."""
+    """No trial waits forever, even if the space has fewer configurations than planned trials."""
     problem = replace(problem, engine="Random")
     metrics = st.lists(METRICS, min_size=1, max_size=8)
     measured = data.draw(metrics)
@@ -262,7 +262,7 @@ def test_a_worse_result_never_takes_a_promotion_back(
 
 @LONGER
 @given(searches())
-def test_what_is_pruned_is_never_better_than_what_goes_on(
+def test_a_pruned_trial_is_never_better_than_a_promoted_one(
     search: tuple[Problem, list[Observation]],
 ) -> None:
     problem, seen = search

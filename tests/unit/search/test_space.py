@@ -123,7 +123,7 @@ def test_a_range_too_long_to_list_is_walked_from_where_it_starts() -> None:
     endless = space(ranged("Integer", "0", "1000000000000"))
 
     class AllDrawn:
-        """Holds the first hundred keys that it is queries for, as a crowded space would."""
+        """A set that contains the first hundred keys in queries, like a crowded space."""
 
         queries = 0
 
