@@ -2,9 +2,9 @@
 #   docker build --target operator -t comptroller-operator .
 #   docker build --target trainer  -t comptroller-trainer  .
 #
-# What is installed follows uv.lock, with hashes. Dependencies are a layer of their
-# own that changes only when the list of what is installed does (not with every
-# edit of a pyproject.toml), so that the trainer's several GB move once.
+# The installed packages follow uv.lock, with hashes. Dependencies are a separate
+# layer that changes only with the list of packages (not with every edit of a
+# pyproject.toml), so that the trainer's several GB are copied once.
 ARG BASE_IMAGE=python:3.11-slim
 
 FROM ${BASE_IMAGE} AS base
@@ -18,7 +18,7 @@ ARG UV_VERSION=0.13.9
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir uv==${UV_VERSION}
 ENV PATH=/opt/uv/bin:$PATH UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy
 
-# The lists of what is installed. Their times are fixed, so that equal lists are equal files.
+# The lists of installed packages. Their times are fixed, so that equal lists are equal files.
 FROM uv AS requirements
 WORKDIR /src
 COPY uv.lock pyproject.toml ./
@@ -29,7 +29,7 @@ RUN uv export --frozen --no-dev --no-emit-workspace --no-header --package comptr
     && uv export --frozen --no-dev --no-emit-workspace --no-header --package comptroller-trainer -o /trainer.txt -q \
     && touch -d @0 /operator.txt /trainer.txt
 
-# The project's own code, built and installed for one image or the other, without dependencies.
+# The project's own code, built and installed without dependencies for each image.
 FROM uv AS wheels
 WORKDIR /src
 COPY uv.lock pyproject.toml ./
@@ -58,7 +58,7 @@ RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
 
 FROM operator-dependencies AS operator
 COPY --from=operator-project /opt/comptroller /opt/comptroller
-# A user without an entry in /etc/passwd: libraries that ask for its name look here first.
+# The user has no entry in /etc/passwd. Libraries that need the user's name look here first.
 ENV LOGNAME=comptroller
 USER 65532:65532
 WORKDIR /tmp
@@ -74,7 +74,7 @@ RUN --mount=type=bind,from=uv,source=/opt/uv,target=/opt/uv \
 
 FROM trainer-dependencies AS trainer
 COPY --from=trainer-project /opt/comptroller /opt/comptroller
-# A user without an entry in /etc/passwd: libraries that ask for its name look here first.
+# The user has no entry in /etc/passwd. Libraries that need the user's name look here first.
 ENV LOGNAME=comptroller
 USER 65532:65532
 WORKDIR /tmp

@@ -148,9 +148,7 @@ class Phase:
     def _feed_until(self, end: float) -> None:
         while time.monotonic() < end:
             for namespace in self.studies:
-                with contextlib.suppress(
-                    AssertionError, subprocess.TimeoutExpired
-                ):  # nobody answers at this moment
+                with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):  # nobody answers now
                     self._feed(namespace)
             time.sleep(2)
 
