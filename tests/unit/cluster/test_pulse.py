@@ -66,7 +66,7 @@ async def test_a_pod_that_no_job_made_is_not_heard(answers: dict[str, bytes]) ->
 
 
 async def test_one_broken_pod_silences_no_other(answers: dict[str, bytes]) -> None:
-    answers["10.0.0.2"] = says(50)  # the first one's failure is not caught specially
+    answers["10.0.0.2"] = says(50)  # the first address has no answer, which raises an unexpected error
     heard = PodPulse()
     await heard.round([pod("j1", "10.0.0.1"), pod("j2", "10.0.0.2")])
     assert heard.heartbeat("j1") is None
