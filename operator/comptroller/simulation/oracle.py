@@ -42,6 +42,8 @@ from comptroller_api.study import Resources, Study
 
 _STAMPS = 2
 """Seconds of each pod that stamps of whole seconds leave open, of its beginning and of its end."""
+_STOOD = 20
+"""Seconds after which an operator that is not standing still looks again before it acts."""
 _SILENT = 60
 """Seconds without a heartbeat for which a pod may still be given another lease."""
 
@@ -337,11 +339,18 @@ class Oracle:
     def _running(self) -> Iterable[SimulatedJob]:
         return [job for job in self.launched.values() if job.running]
 
-    def on_launch(self, job: SimulatedJob) -> None:
-        """A Job is created."""
+    def on_launch(self, job: SimulatedJob, age: int) -> None:
+        """Check a Job that is created `age` seconds after its operator looked.
+
+        Nothing holds back the request of a process that stands still between its decision and its call. Where
+        the attempt has ended meanwhile and somebody deleted its Job, it runs until the next pass stops it.
+        """
         if job.key is None:
             return
         attempt, deadline = self.fold.attempts.get(job.key), job.body["spec"]["activeDeadlineSeconds"]
+        if age > _STOOD and attempt is not None and attempt.closed is not None and job.key in self.launched:
+            job.tampered = self.launched[job.key].tampered = True
+            return
         if job.key in self.launched:
             self.violated("P4", f"{job.name} runs twice")
         if attempt is None or attempt.first.name != job.name:

@@ -109,7 +109,7 @@ class Process(Store):
         )
         self._pass: Coroutine[Any, Any, bool] | None = None
         self._due = -1
-        self._again = self._busy = self._acting = self._effect = False
+        self._again = self._busy = self.acting = self._effect = False
         self._doing = ""
         """The action under way."""
         self._pause = 1
@@ -142,7 +142,7 @@ class Process(Store):
     def wake(self) -> None:
         """Something has changed: pass soon, or once more."""
         self.idle = False
-        if self._acting:
+        if self.acting:
             return  # it was its own doing
         if self._pass is None:
             self._pass_in(_SOON)
@@ -342,11 +342,11 @@ class Process(Store):
         if lost is False:
             self._run.say(self.name, f"{place} is lost")
             raise Lost(place)
-        self._acting = True
+        self.acting = True
         try:
             found = call()
         finally:
-            self._acting = False
+            self.acting = False
         self._effect |= writes and found is not None
         self._point("after", place)
         if lost is not None:

@@ -287,7 +287,8 @@ class Run(Witness):
             job.faults.append("hostile")
         if self.next_jobs:
             job.faults.append(self.next_jobs.pop(0))
-        self.oracle.on_launch(job)
+        acting = next((process for process in self.processes.values() if process.acting), None)
+        self.oracle.on_launch(job, self.cluster.now - acting.saw.at if acting is not None else 0)
 
     def ended(self, pod: Pod) -> None:
         """`Witness`."""

@@ -1,11 +1,14 @@
 """The owner of a Job, or of a pod without one, for an attempt whose books know no Job."""
 
+from dataclasses import replace
+
 import pytest
 
 from comptroller.ledger.books import Books
 from comptroller.ledger.testing import STUDY, ceiling, close, post, price, reserve
 from comptroller.plan.identity import identified
 from comptroller.world import Run, World
+from worlds import SmallWorld
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,16 @@ def test_a_job_that_was_created_after_its_attempt_had_ended_is_not_ours(created:
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
     assert ("after its attempt had ended" in world.taken.get(key, "")) is not ours
+
+
+def test_a_job_of_our_trial_that_was_created_late_is_ours_to_stop():
+    ended = SmallWorld()
+    while ended.open:
+        ended.end(metrics={"accuracy": 0.9})
+    ended.settle()
+    first = ended.world.books.closed[0]
+    key = (first.study, first.trial, first.number)
+    trial = next(one for one in ended.trials if one.spec.number == first.trial)
+    late = Run(key, first.name, 60, 60, created=first.ended + 100, uid="j9", trial=trial.metadata.uid)
+    world = identified(replace(ended.world, runs={key: late}))
+    assert world.runs == {key: late}
