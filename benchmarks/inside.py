@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.fit import Fit
+from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.models.base import Classifier
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.recipe import Recipe
-from comptroller_trainer.stages import Context
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.recipe.parse import Recipe
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import open_store
 
 Clock = Callable[[], float]

@@ -23,12 +23,13 @@ import torch
 from trials import tell
 
 from comptroller_api.study import Latency
-from comptroller_trainer import export, recipe
 from comptroller_trainer.data.samples import Samples
+from comptroller_trainer.export.onnx import export
 from comptroller_trainer.measure.artifact import served
 from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.models.base import Classifier
-from comptroller_trainer.stages import Context
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.stages.base import Context
 
 _WATCHED = 30.0
 SHAPE, CLASSES = (1, 28, 28), 10
@@ -64,8 +65,8 @@ def figures(repeats: int, fastest: Fastest) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as directory:
             context = Context(0, 1, CLASSES, SHAPE, torch.device("cpu"), Path(directory))
             torch.manual_seed(0)
-            body = recipe.parse(parameters).family.build(SHAPE, CLASSES)
-            graph, _ = export.export(Classifier(body, torch.zeros(1), torch.ones(1), SHAPE), context)
+            body = parse(parameters).family.build(SHAPE, CLASSES)
+            graph, _ = export(Classifier(body, torch.zeros(1), torch.ones(1), SHAPE), context)
             for load in (0, max(1, (os.cpu_count() or 1) - 1)):
                 with busy(load):
                     sample = Samples(inputs, torch.zeros(1))

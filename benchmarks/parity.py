@@ -26,13 +26,15 @@ from torch import Tensor, nn
 
 from comptroller_api.contract import Assignment
 from comptroller_api.trainer import KINDS, Kind, Picked, Task, contradictions, reference, split
-from comptroller_trainer import export, recipe
-from comptroller_trainer.line import Line
+from comptroller_trainer import trial
+from comptroller_trainer.export.onnx import INPUT
 from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.meter import Meter
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stage_timer import Line
+from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.store import open_store
 from comptroller_trainer.testing.models import left
 from comptroller_trainer.trial import Trial
@@ -117,24 +119,24 @@ def differences(case: Case, data: dict[str, str], directory: Path) -> tuple[floa
         }
     )  # fmt: skip
     seen: list[tuple[Path, np.ndarray, np.ndarray]] = []
-    own = export.check_parity
+    own = trial.check_parity
 
     def recorded(model: nn.Module, graph: Path, samples: Tensor) -> None:
         own(model, graph, samples)
         with torch.no_grad():
             seen.append((graph, samples.float().numpy(), model(samples.float()).numpy()))
 
-    export.check_parity = recorded
+    trial.check_parity = recorded
     meter = Meter(1.0)
     try:
         progress = Progress(assignment.name, 0.0, assignment.lease_seconds, meter)
         (directory / "scratch").mkdir(parents=True)
         store = open_store(assignment.artifacts)
         report = Trial(
-            assignment, recipe.parse(parameters), store, Line(progress, Stop()), 1, directory / "scratch"
+            assignment, parse(parameters), store, Line(progress, Stop()), 1, directory / "scratch"
         ).run()
     finally:
-        export.check_parity = own
+        trial.check_parity = own
         meter.close()
     ((graph, inputs, expected),) = seen
     exported = _outputs(graph, inputs)
@@ -145,7 +147,7 @@ def differences(case: Case, data: dict[str, str], directory: Path) -> tuple[floa
 
 
 def _outputs(graph: Path, inputs: np.ndarray) -> np.ndarray:
-    (found,) = open_session(graph, "CPU", 1).run(None, {export.INPUT: inputs})
+    (found,) = open_session(graph, "CPU", 1).run(None, {INPUT: inputs})
     return np.asarray(found)
 
 

@@ -25,12 +25,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from comptroller_api.contract import Assignment, Report
-from comptroller_trainer import recipe
 from comptroller_trainer.errors import Suspended
-from comptroller_trainer.line import Line
 from comptroller_trainer.meter import Meter
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stage_timer import Line
+from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.store import open_store
 from comptroller_trainer.trial import Trial
 
@@ -89,7 +89,7 @@ def attempt(
     try:
         with tempfile.TemporaryDirectory() as directory:
             report = Trial(
-                assignment, recipe.parse(assignment.parameters), open_store(assignment.artifacts),
+                assignment, parse(assignment.parameters), open_store(assignment.artifacts),
                 Line(progress, stop), 1, Path(directory),
             ).run()  # fmt: skip
     finally:

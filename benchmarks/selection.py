@@ -40,7 +40,7 @@ from comptroller_api.data import Data
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import DivergedError
-from comptroller_trainer.recipe import parse
+from comptroller_trainer.recipe.parse import parse
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 """The directory of Debian's dataset-fashion-mnist."""

@@ -31,11 +31,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from comptroller_api.data import Data
-from comptroller_trainer import precision, recipe, schedule
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
+from comptroller_trainer.learning import precision, schedule
 from comptroller_trainer.models.base import Classifier
-from comptroller_trainer.stages import Context
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.stages.base import Context
 
 CLASSES, SHAPE = 10, (1, 28, 28)
 _SHARDS = 32
@@ -106,7 +107,7 @@ def ours(
     model: Classifier, dataset: Dataset, parameters: dict[str, str], context: Context, clock: Clock
 ) -> float:
     """Return the seconds of an epoch of the trainer's loop, with a small validation and the checkpoint."""
-    parsed = recipe.parse(parameters)
+    parsed = parse(parameters)
     parsed.selector.fit(dataset.train, context)
     with fit_of(model, dataset, parsed, context) as fit:
         wait(context.device)
@@ -129,7 +130,7 @@ def rounds(
     clock = CLOCKS[options.clock]
     parameters = {"model.family": family, "recipe.batch_size": str(options.batch)}
     context = context_of(memory, 0, 1, Path(tempfile.gettempdir()))
-    model = model_of(recipe.parse({"model.family": family}), memory, context)
+    model = model_of(parse({"model.family": family}), memory, context)
     same = memory.train.take(torch.arange(len(data.train)))
     run = {
         "bare": partial(bare, model, same, options.batch, device, clock),

@@ -46,11 +46,11 @@ def _check(given: argparse.Namespace, scratch: Path) -> int:
     # Imported here: torch takes seconds, and a wrong argument is known at once.
     import torch  # noqa: PLC0415
 
-    from comptroller_trainer.assignment import explain  # noqa: PLC0415
     from comptroller_trainer.data.read import read_inputs  # noqa: PLC0415
     from comptroller_trainer.data.source import DataError  # noqa: PLC0415
     from comptroller_trainer.measure.artifact import opened  # noqa: PLC0415
     from comptroller_trainer.measure.drift import differences  # noqa: PLC0415
+    from comptroller_trainer.runtime.assignment import explain  # noqa: PLC0415
 
     was, model = _read(given.artifacts, scratch)
     changes = {"uri": given.data} | ({"format": given.format} if given.format else {})

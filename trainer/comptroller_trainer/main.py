@@ -16,16 +16,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         # Imported here, like all else in this package: what is not needed yet is not waited for.
-        from comptroller_trainer.guard import main as guard  # noqa: PLC0415
+        from comptroller_trainer.runtime.guard import main as guard  # noqa: PLC0415
 
         return guard()
     if arguments == ["parameters"]:
-        from comptroller_trainer.parameters import page  # noqa: PLC0415
+        from comptroller_trainer.recipe.reference import page  # noqa: PLC0415
 
         sys.stdout.write(page())
         return 0
     if arguments == ["parameters", "--json"]:
-        from comptroller_trainer.described import description  # noqa: PLC0415
+        from comptroller_trainer.recipe.description import description  # noqa: PLC0415
 
         sys.stdout.write(description().model_dump_json(exclude_defaults=True, indent=1) + "\n")
         return 0

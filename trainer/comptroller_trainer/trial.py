@@ -21,22 +21,23 @@ from numpy.typing import NDArray
 from torch import nn
 
 from comptroller_api.contract import Artifact, Assignment, Report
-from comptroller_trainer import card, chosen, environment, export, seeds
-from comptroller_trainer.checkpoint import Checkpoints
+from comptroller_trainer import seeds
 from comptroller_trainer.compression.none import Uncompressed
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
-from comptroller_trainer.described import agree, suits
-from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, NoGainError
-from comptroller_trainer.exporters.several import exported
+from comptroller_trainer.export.onnx import check_parity, export
+from comptroller_trainer.export.several import exported
+from comptroller_trainer.export.weights import save_weights
 from comptroller_trainer.fit import Fit
 from comptroller_trainer.fit.feed import resident
 from comptroller_trainer.fit.further import Further
 from comptroller_trainer.fit.place import Place
 from comptroller_trainer.fit.pretrain import pretrain
 from comptroller_trainer.fit.whole import train_whole
-from comptroller_trainer.line import Line
+from comptroller_trainer.learning.checkpoint import Checkpoints
+from comptroller_trainer.learning.distributed import Peers
+from comptroller_trainer.learning.trial_cache import Remembered
 from comptroller_trainer.measure.artifact import Infer, measure, opened, servable, served
 from comptroller_trainer.measure.beside import beside, same_graph
 from comptroller_trainer.measure.calibration import calibrate, divisible
@@ -48,11 +49,13 @@ from comptroller_trainer.measure.thresholds import decidable, thresholds
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.base import Classifier, WholeFamily
 from comptroller_trainer.models.profile import profile
-from comptroller_trainer.recipe import Recipe
-from comptroller_trainer.remembered import Remembered
-from comptroller_trainer.stages import Context
+from comptroller_trainer.models.rescale import Rescale
+from comptroller_trainer.recipe.description import agree, suits
+from comptroller_trainer.recipe.parse import Recipe
+from comptroller_trainer.report import card, environment, selection_record
+from comptroller_trainer.runtime.stage_timer import Line
+from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import Store
-from comptroller_trainer.target import Rescale
 
 _log = structlog.get_logger("trial")
 _COMPARED = 64
@@ -143,8 +146,8 @@ class Trial:
             with stage("calibrate"):
                 calibrate(divisible(model, calibration), calibration, dataset.validation)
         with stage("finalize"):
-            graph, exporter = export.export(model, context)
-            export.check_parity(model, graph, dataset.validation.inputs[:_COMPARED])
+            graph, exporter = export(model, context)
+            check_parity(model, graph, dataset.validation.inputs[:_COMPARED])
             graph = recipe.compressor.finish(graph, context)
         with stage("measure"), self._keeping_a_near_miss(fitted, exporter, others):
             metrics, told = self._judged(model, graph, parent, dataset, context)
@@ -175,7 +178,7 @@ class Trial:
         if method != "none":  # as what is shipped will be
             before = copy.deepcopy(model)
             calibrate(divisible(before, method), method, dataset.validation)
-        parent, _ = export.export(before, context, "parent.onnx")
+        parent, _ = export(before, context, "parent.onnx")
         decides = fingerprint(a, compression=True)
         further = Further(self._recipe, context, self._store, decides, (a.rung, a.attempt), self._line)
         compressor.fit(model, dataset, dataclasses.replace(context, further=further))
@@ -289,10 +292,10 @@ class Trial:
         recipe = self._recipe
         files = {"model.onnx": graph}
         parameters = recipe.family.shipped().model_dump()
-        for path in export.save_weights(model, recipe.names["model"], parameters, context):
+        for path in save_weights(model, recipe.names["model"], parameters, context):
             files[path.name] = path
         files |= {path.relative_to(context.directory).as_posix(): path for path in forms}
-        files["selection.npz"] = chosen.write(
+        files["selection.npz"] = selection_record.write(
             self._directory, place.epoch, self._recipe.selector, dataset.train_index, self._remembered
         )
         trained = {

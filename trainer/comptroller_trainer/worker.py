@@ -16,8 +16,6 @@ from pathlib import Path
 import structlog
 
 from comptroller_api.contract import MAX_REPORT, Assignment, Report, digest_line, report_key
-from comptroller_trainer import assignment as assignments
-from comptroller_trainer import cpus, protocol
 from comptroller_trainer.errors import (
     AssignmentError,
     DivergedError,
@@ -28,14 +26,16 @@ from comptroller_trainer.errors import (
     UnavailableError,
     out_of_memory,
 )
-from comptroller_trainer.heartbeat import HeartbeatServer
-from comptroller_trainer.line import Line
 from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.meter import Meter
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.report.mlflow_tracking import track
+from comptroller_trainer.runtime import assignment as assignments
+from comptroller_trainer.runtime import cpus, protocol
+from comptroller_trainer.runtime.heartbeat import HeartbeatServer
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stage_timer import Line
+from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.store import Store, open_store
-from comptroller_trainer.tracking import track
 
 _log = structlog.get_logger("worker")
 
@@ -116,12 +116,13 @@ def _run(assignment: Assignment, store: Store, line: Line, directory: Path) -> R
     # has neighbours (six times the seconds, measured on two busy cores), and makes idleness look like work.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from comptroller_trainer import recipe  # noqa: PLC0415
 
-    parsed = recipe.parse(assignment.parameters)
+    from comptroller_trainer.recipe.parse import parse  # noqa: PLC0415
+
+    parsed = parse(assignment.parameters)
     import torch  # noqa: PLC0415  # three seconds
 
-    from comptroller_trainer import distributed  # noqa: PLC0415
+    from comptroller_trainer.learning import distributed  # noqa: PLC0415
     from comptroller_trainer.trial import Trial, agreed_on  # noqa: PLC0415
 
     torch.set_num_threads(threads)

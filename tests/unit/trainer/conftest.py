@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from comptroller_api.contract import Assignment, Report
-from comptroller_trainer import recipe, trial
-from comptroller_trainer.line import Line
+from comptroller_trainer import trial
 from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.latency import Launch, told
 from comptroller_trainer.meter import Meter
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stage_timer import Line
+from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.store import open_store
 from comptroller_trainer.trial import Trial
 
@@ -134,7 +135,7 @@ def attempt(
         meter = Meter(1.0)
         progress = Progress(assignment.name, 0.0, assignment.lease_seconds, meter)
         stop = Stop() if stop_after is None else StopAfter(progress, stop_after, stop_in)
-        parsed = recipe.parse(assignment.parameters)
+        parsed = parse(assignment.parameters)
         store = open_store(assignment.artifacts)
         directory = tmp_path_factory.mktemp("scratch")
         try:

@@ -2,14 +2,14 @@
 
 import torch
 
-from comptroller_trainer import registry
 from comptroller_trainer.augment.automatic import RandAugment, Trivial
 from comptroller_trainer.augment.colour import Colour, Scale
 from comptroller_trainer.augment.compose import Compose, ComposeParameters
 from comptroller_trainer.augment.geometric import Affine, Crop, CropParameters, Flip, FlipCrop, Identity
 from comptroller_trainer.augment.mixing import Cutmix, Mixup
 from comptroller_trainer.augment.noise import Erasing, ErasingParameters, Noise
-from comptroller_trainer.shapes import IMAGE, SEQUENCE
+from comptroller_trainer.stages import registry
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE
 from comptroller_trainer.testing.augmentations import AugmentationConformance
 
 

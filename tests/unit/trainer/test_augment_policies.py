@@ -27,7 +27,7 @@ from comptroller_trainer.augment.mixing import Cutmix, CutmixParameters, MixingP
 from comptroller_trainer.augment.noise import Erasing, ErasingParameters, Noise, NoiseParameters
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 
 def seeded(seed: int = 0) -> torch.Generator:

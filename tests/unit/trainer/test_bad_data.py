@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from comptroller_trainer import protocol
+from comptroller_trainer.runtime import protocol
 
 Environment = Callable[..., dict[str, str]]
 TRAINER = [sys.executable, "-m", "comptroller_trainer"]

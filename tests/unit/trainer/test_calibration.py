@@ -16,14 +16,14 @@ from torch import nn
 from comptroller_api.contract import Report
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.export import export
+from comptroller_trainer.export.onnx import export
 from comptroller_trainer.measure.artifact import opened
 from comptroller_trainer.measure.calibration import calibrate, isotonic, platt, temperature
 from comptroller_trainer.measure.quality import quality
 from comptroller_trainer.models.base import CALIBRATION, Classifier
 from comptroller_trainer.models.rebuild import rebuilt
-from comptroller_trainer.recipe import parse
-from comptroller_trainer.stages import Context
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.stages.base import Context
 
 from . import conftest
 

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from comptroller_api.contract import Report
-from comptroller_trainer import card
+from comptroller_trainer.report import card
 
 from .conftest import path
 

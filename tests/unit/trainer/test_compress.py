@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from comptroller_api.contract import Report
-from comptroller_trainer import recipe
 from comptroller_trainer.errors import AssignmentError, NoGainError, Suspended
-from comptroller_trainer.export import export
-from comptroller_trainer.loss import Soft, last_input
+from comptroller_trainer.export.onnx import export
 from comptroller_trainer.measure.beside import beside
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.models.rebuild import rebuilt
-from comptroller_trainer.stages import Context
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.soft_targets import Soft, last_input
 
 from .conftest import path
 
@@ -37,7 +37,7 @@ PRUNED = SMALL | {"compress.ratio": "0.5"}
 def test_channels_are_gone_from_what_is_shipped(attempt: Attempt, importance: str, scope: str) -> None:
     chosen = {"compress.method": "prune", "compress.importance": importance, "compress.scope": scope}
     found = attempt(PRUNED | chosen, epochs=1)
-    whole = recipe.parse({"model.family": "cnn"} | SMALL).family.build((1, 12, 12), 4)
+    whole = parse({"model.family": "cnn"} | SMALL).family.build((1, 12, 12), 4)
     parameters = sum(p.numel() for p in whole.parameters())
     assert found.metrics["parameters"] < 0.5 * parameters
     shipped = [t for t in onnx.load(path(found, "model.onnx")).graph.initializer if len(t.dims) > 1]
@@ -84,12 +84,12 @@ def test_training_further_stops_and_goes_on_exactly(
 )
 def test_an_order_that_makes_no_sense_is_refused(method: str, said: str) -> None:
     with pytest.raises(AssignmentError, match=said):
-        recipe.parse({"compress.method": method})
+        parse({"compress.method": method})
 
 
 def test_a_parameter_of_none_of_them_is_refused() -> None:
     with pytest.raises(AssignmentError, match=r"with compress.method 'prune\+int8_static'"):
-        recipe.parse({"compress.method": "prune+int8_static", "compress.tune_epochs": "1"})
+        parse({"compress.method": "prune+int8_static", "compress.tune_epochs": "1"})
 
 
 @pytest.mark.parametrize("family", ["gru", "transformer"])
@@ -233,7 +233,7 @@ def test_a_neighbour_that_was_in_the_way_of_the_parent_is_no_reason_to_accept() 
 
 def test_a_line_has_to_be_what_its_strictest_step_asks() -> None:
     must = [
-        recipe.parse({"compress.method": method} | given).compressor.must
+        parse({"compress.method": method} | given).compressor.must
         for method, given in [
             ("kd+int8_dynamic", {}), ("tune", {}), ("prune+kd", {}),
             ("kd+int8_dynamic", {"compress.must": "smaller"}),

@@ -12,12 +12,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from comptroller_api.contract import Report
-from comptroller_trainer import recipe
 from comptroller_trainer.compression.aware import Rounded
 from comptroller_trainer.compression.low_rank import LowRank, LowRankParameters
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.errors import AssignmentError, NoGainError, Suspended
-from comptroller_trainer.export import export
+from comptroller_trainer.export.onnx import export
 from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.measure.zeros import zero_share
@@ -27,7 +26,8 @@ from comptroller_trainer.models.factored import Factored, layers
 from comptroller_trainer.models.linear import Linear
 from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.models.recurrent import Gru, GruParameters
-from comptroller_trainer.stages import Context
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.stages.base import Context
 
 from .conftest import latency, path
 
@@ -56,7 +56,7 @@ def agrees(found: Report) -> nn.Module:
 @pytest.mark.parametrize("family", ["mlp", "cnn", "dscnn", "resnet", "transformer"])
 def test_a_factored_model_is_smaller_and_rebuilt_from_its_files(attempt: Attempt, family: str) -> None:
     found = attempt(THIN | {"model.family": family}, epochs=1)
-    whole = recipe.parse(SMALL | {"model.family": family}).family.build((1, 12, 12), 4)
+    whole = parse(SMALL | {"model.family": family}).family.build((1, 12, 12), 4)
     assert found.metrics["parameters"] < 0.8 * sum(p.numel() for p in whole.parameters())
     assert found.metrics["artifact_bytes"] < found.metrics["parent_artifact_bytes"]
     assert any(isinstance(layer, Factored) for layer in agrees(found).modules())
@@ -134,7 +134,7 @@ def test_a_rank_that_gains_nothing_is_refused_before_training(
 def test_a_family_with_no_layer_for_it_is_refused(method: str, body: nn.Module, tmp_path: Path) -> None:
     model = Classifier(body, torch.zeros(1), torch.ones(1), (1, 40))
     context = Context(0, 1, 4, (1, 40), torch.device("cpu"), tmp_path)
-    compressor = recipe.parse({"compress.method": method}).compressor
+    compressor = parse({"compress.method": method}).compressor
     with pytest.raises(AssignmentError, match=f"compress.method: '{method}' finds no layer"):
         compressor.check(model, context)
 
@@ -220,7 +220,7 @@ def test_another_graph_may_be_faster(attempt: Attempt, monkeypatch: pytest.Monke
 
 def test_another_share_than_the_patterns_is_refused() -> None:
     with pytest.raises(AssignmentError, match=r"compress.sparsity: '0.6' must be 0.5 with compress.pattern"):
-        recipe.parse({"compress.method": "sparse", "compress.pattern": "2:4", "compress.sparsity": "0.6"})
+        parse({"compress.method": "sparse", "compress.pattern": "2:4", "compress.sparsity": "0.6"})
 
 
 @pytest.mark.parametrize("method", ["int8_dynamic", "int8_static"])
@@ -231,7 +231,7 @@ def test_the_zeros_of_a_quantized_graph_are_counted(tmp_path: Path, method: str)
         layer.weight[:, 1::2] = 0
     context = Context(0, 1, 32, (64,), torch.device("cpu"), tmp_path)
     model = nn.Sequential(nn.Identity(), layer)
-    compressor = recipe.parse({"compress.method": method}).compressor
+    compressor = parse({"compress.method": method}).compressor
     samples = Samples(torch.randn(64, 64), torch.zeros(64, dtype=torch.long))
     dataset = Dataset(samples, samples, 32, torch.arange(64))
     graph, _ = export(compressor.fit(model, dataset, context).model_, context)
@@ -288,7 +288,7 @@ def test_only_training_is_rounded(tmp_path: Path) -> None:
 
     plain = model(samples)
     context = Context(0, 1, 3, (1,), torch.device("cpu"), tmp_path, further=further)
-    tuned = recipe.parse({"compress.method": "qat+int8_static"}).compressor
+    tuned = parse({"compress.method": "qat+int8_static"}).compressor
     dataset = Dataset(Samples(samples, torch.zeros(1000)), EMPTY, 3, torch.arange(1000))
     after = tuned.fit(model, dataset, context).model_
     assert len(seen[0].unique(dim=0)) <= 256 < len(plain.unique(dim=0))

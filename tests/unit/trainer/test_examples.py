@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from comptroller.admission import admit
 from comptroller.cli import app
 from comptroller_api.study import Study
-from comptroller_trainer import recipe
+from comptroller_trainer.recipe.parse import parse
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 PRICES = next(path for path in EXAMPLES if path.stem == "prices")
@@ -32,7 +32,7 @@ def test_an_example_is_admitted_and_understood(path: Path) -> None:
         if isinstance(verdict.object, Study):
             studies += 1
             for parameters in corners(verdict.object):
-                assert recipe.parse(parameters)
+                assert parse(parameters)
     assert studies == (path.stem != "prices")
 
 

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from comptroller_api.contract import Report
-from comptroller_trainer import export, recipe
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.exporters.base import Exporter
-from comptroller_trainer.exporters.mlflow_model import MlflowModel
-from comptroller_trainer.exporters.several import exported
-from comptroller_trainer.exporters.torch_export import TorchExport
-from comptroller_trainer.exporters.torchscript import TorchScript
+from comptroller_trainer.export.base import Exporter
+from comptroller_trainer.export.mlflow_model import MlflowModel
+from comptroller_trainer.export.onnx import computed, export
+from comptroller_trainer.export.several import exported
+from comptroller_trainer.export.torch_export import TorchExport
+from comptroller_trainer.export.torchscript import TorchScript
 from comptroller_trainer.models.base import Classifier, WholeFamily
-from comptroller_trainer.stages import Context
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.stages.base import Context
 from comptroller_trainer.testing.models import SHAPES, samples
 
 Attempt = Callable[..., Report]
@@ -40,7 +41,7 @@ def made(family: str, directory: Path) -> tuple[nn.Module, Path, Context]:
     """A model, its graph, and its trial."""
     dimensions, parameters = FAMILIES[family]
     shape = SHAPES[dimensions]
-    stage = recipe.parse({"model.family": family} | parameters).family
+    stage = parse({"model.family": family} | parameters).family
     context = Context(0, 1, 3, shape, torch.device("cpu"), directory)
     torch.manual_seed(0)
     model = (
@@ -48,7 +49,7 @@ def made(family: str, directory: Path) -> tuple[nn.Module, Path, Context]:
         if isinstance(stage, WholeFamily)
         else Classifier(stage.build(shape, 3), torch.full(shape[:1], 0.5), torch.ones(shape[0]), shape)
     )
-    graph, _ = export.export(model, context)
+    graph, _ = export(model, context)
     return model.eval(), graph, context
 
 
@@ -150,7 +151,7 @@ def test_what_cannot_be_exported_is_refused_before_data_are_read(
     parameters: dict[str, str], said: str
 ) -> None:
     with pytest.raises(AssignmentError) as told:
-        recipe.parse(parameters)
+        parse(parameters)
     assert told.value.field == "recipe.exports"
     assert said in str(told.value)
 
@@ -160,7 +161,7 @@ def test_an_image_without_mlflow_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(
         AssignmentError, match=r"recipe.exports: 'mlflow' needs comptroller-trainer\[mlflow\]"
     ):
-        recipe.parse({"recipe.exports": "mlflow"})
+        parse({"recipe.exports": "mlflow"})
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_a_trial_ships_the_forms_it_was_asked_for(attempt: Attempt, parameters: 
     assert [stage.name for stage in report.stages][-3:] == ["measure", "export", "report"]
     files: dict[str, Path] = {a.name: Path(a.uri.removeprefix("file://")) for a in report.artifacts}
     inputs = torch.randint(0, 256, (5, 1, 12, 12)).float()
-    expected: Any = export.computed(files["model.onnx"], inputs)
+    expected: Any = computed(files["model.onnx"], inputs)
     assert torch.equal(MlflowModel().read(files["mlflow/MLmodel"].parent)(inputs), expected)
     if "torchscript" in parameters["recipe.exports"]:
         found = TorchScript().read(files["model.torchscript.pt"])(inputs)

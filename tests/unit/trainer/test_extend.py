@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from comptroller_api.contract import Report
-from comptroller_trainer import parameters, registry
 from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.recipe import reference
+from comptroller_trainer.stages import registry
 
 PAGE = Path(__file__).parents[3] / "docs/how-to/extend.md"
 MINE = {"data.selector": "brightest", "model.family": "maxout", "augment.policy": "blackout"}
@@ -70,7 +71,7 @@ def test_a_trial_finds_the_pages_stages_by_name(attempt: Callable[..., Report]) 
     report = attempt(MINE | ORT | {"data.keep": "0.5", "model.width": "16", "augment.schedule": "ramp"})
     assert report.metrics["accuracy"] > 0.25
     assert "model.ort" in {artifact.name for artifact in report.artifacts}
-    rows = {row.name for row in parameters.rows() if row.where in MINE.values()}
+    rows = {row.name for row in reference.rows() if row.where in MINE.values()}
     assert {"data.jitter", "model.pieces", "augment.probability"} <= rows
 
 

@@ -11,27 +11,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from comptroller_trainer import recipe as recipes
-from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.data.samples import Dataset, Samples
-from comptroller_trainer.described import suits
-from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, Suspended
 from comptroller_trainer.fit import Fit, feed, growth
 from comptroller_trainer.fit.recompute import kept, recomputed
 from comptroller_trainer.fit.step import Step
-from comptroller_trainer.loss import criterion
+from comptroller_trainer.learning.checkpoint import Checkpoints
+from comptroller_trainer.learning.distributed import Peers
+from comptroller_trainer.learning.loss import criterion
+from comptroller_trainer.learning.training import Training
+from comptroller_trainer.learning.trial_cache import Remembered
 from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.layers import Residual
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.remembered import Remembered
+from comptroller_trainer.models.rescale import Rescale
+from comptroller_trainer.recipe.description import suits
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters
-from comptroller_trainer.stages import Context
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import open_store
-from comptroller_trainer.target import Rescale
-from comptroller_trainer.training import Training
 
 from .conftest import StopAfter
 
@@ -99,7 +99,7 @@ class Trained:
             self.directory,
             Remembered(store, "f" * 16, Peers(), Stop()),
         )
-        recipe = recipes.parse(SIZE | (parameters or {}))
+        recipe = parse(SIZE | (parameters or {}))
         if selector is not None:
             recipe = dataclasses.replace(recipe, selector=selector)
         recipe.selector.fit(dataset.train, context)
@@ -291,9 +291,9 @@ def test_a_regression_learns_in_the_targets_units(trained: Trained) -> None:
 def test_what_does_not_fit_the_task_is_refused(
     tmp_path: Path, parameters: dict[str, str], classes: int, said: str
 ) -> None:
-    suits(recipes.parse({}), context := Context(0, 1, classes, (4,), torch.device("cpu"), tmp_path))
+    suits(parse({}), context := Context(0, 1, classes, (4,), torch.device("cpu"), tmp_path))
     with pytest.raises(AssignmentError) as caught:
-        suits(recipes.parse(parameters), context)
+        suits(parse(parameters), context)
     assert said in str(caught.value)
 
 
@@ -342,7 +342,7 @@ def test_the_subset_and_the_batch_grow(trained: Trained) -> None:
 
 
 def test_blocks_join_from_the_front_and_a_rung_ships_those_that_have() -> None:
-    body = recipes.parse({"model.family": "transformer", "model.depth": "5"}).family.build((1, 8, 8), 3)
+    body = parse({"model.family": "transformer", "model.depth": "5"}).family.build((1, 8, 8), 3)
     shown = []
     for epoch in range(4):
         growth.deepen(body, 0.2, epoch, 4)

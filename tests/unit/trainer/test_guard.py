@@ -12,12 +12,12 @@ import pytest
 
 from awaiting import eventually
 from comptroller_api import contract
-from comptroller_trainer import guard, protocol
+from comptroller_trainer.runtime import guard, protocol
 
 RUN = """
 import sys
 from pathlib import Path
-from comptroller_trainer.guard import Guard
+from comptroller_trainer.runtime.guard import Guard
 worker, lease, grace, grants = sys.argv[1:]
 sys.exit(Guard([sys.executable, "-c", worker], int(lease), int(grace), Path(grants)).run())
 """
@@ -181,7 +181,7 @@ def test_orphans_are_reaped(start: Start) -> None:
 
 
 def test_the_guard_waits_for_nothing_but_the_standard_library() -> None:
-    code = "import sys, comptroller_trainer.guard; print(*{m.partition('.')[0] for m in sys.modules})"
+    code = "import sys, comptroller_trainer.runtime.guard; print(*{m.partition('.')[0] for m in sys.modules})"
     found = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path = {sys.path!r}; {code}"],
         capture_output=True, text=True, check=True,

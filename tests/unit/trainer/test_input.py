@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from comptroller_api.data import Data
-from comptroller_trainer import assignment, parameters, protocol, recipe, worker
+from comptroller_trainer import worker
 from comptroller_trainer.data.load import load
 from comptroller_trainer.errors import (
     AssignmentError,
@@ -20,8 +20,11 @@ from comptroller_trainer.errors import (
     NoGainError,
     UnavailableError,
 )
-from comptroller_trainer.stop import Stop
-from comptroller_trainer.training import Training
+from comptroller_trainer.learning.training import Training
+from comptroller_trainer.recipe import reference
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.runtime import assignment, protocol
+from comptroller_trainer.runtime.stop import Stop
 
 Described = Callable[..., dict[str, Any]]
 
@@ -75,7 +78,7 @@ def test_what_is_no_assignment_is_refused(text: str) -> None:
 )
 def test_a_wrong_parameter_is_named(name: str, value: str, said: str) -> None:
     with pytest.raises(AssignmentError) as caught:
-        recipe.parse({name: value})
+        parse({name: value})
     assert str(caught.value).startswith(f"{name}: {value!r}")
     assert said in str(caught.value)
 
@@ -83,11 +86,11 @@ def test_a_wrong_parameter_is_named(name: str, value: str, said: str) -> None:
 def test_a_fraction_out_of_range_is_named() -> None:
     for value in ("0", "1.5", "-1"):
         with pytest.raises(AssignmentError, match=r"data\.keep"):
-            recipe.parse({"data.selector": "random", "data.keep": value})
+            parse({"data.selector": "random", "data.keep": value})
 
 
 def test_every_parameter_is_in_the_table() -> None:
-    found = {row.name for row in parameters.rows()}
+    found = {row.name for row in reference.rows()}
     for name in Training.model_fields:
         assert f"recipe.{name}" in found
     assert {
@@ -98,8 +101,8 @@ def test_every_parameter_is_in_the_table() -> None:
         "augment.policy",
         "compress.method",
     } <= found
-    assert all(row.meaning and row.values for row in parameters.rows())
-    assert "| `recipe.lr` |" in parameters.page()
+    assert all(row.meaning and row.values for row in reference.rows())
+    assert "| `recipe.lr` |" in reference.page()
 
 
 def truncate(path: Path) -> None:

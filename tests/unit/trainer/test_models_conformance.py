@@ -6,7 +6,6 @@ import pytest
 from safetensors.torch import save_file
 from torch import nn
 
-from comptroller_trainer import registry
 from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.convolutional import Cnn, ConvolutionalParameters, DepthwiseSeparableCnn
 from comptroller_trainer.models.ensemble import Ensemble, EnsembleParameters
@@ -16,8 +15,9 @@ from comptroller_trainer.models.recurrent import Gru, GruParameters
 from comptroller_trainer.models.resnet import Resnet, ResnetParameters
 from comptroller_trainer.models.transformer import Transformer, TransformerParameters
 from comptroller_trainer.models.trees import Trees, TreesParameters
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages import registry
+from comptroller_trainer.stages.base import Parameters
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 from comptroller_trainer.testing.models import FamilyConformance, left
 
 

@@ -21,7 +21,7 @@ from comptroller_trainer.models.recurrent import Gru, GruParameters
 from comptroller_trainer.models.resnet import BasicBlock, Resnet, ResnetParameters
 from comptroller_trainer.models.transformer import Transformer, TransformerParameters, sinusoidal
 from comptroller_trainer.models.trees import Trees, TreesParameters
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 CPU = torch.device("cpu")
 

@@ -10,10 +10,10 @@ from torch import nn
 from comptroller_trainer import seeds
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.data.split import stratified
+from comptroller_trainer.learning.optimizers import NamedOptimizer
+from comptroller_trainer.learning.schedule import rate
+from comptroller_trainer.learning.training import Training
 from comptroller_trainer.measure.quality import quality
-from comptroller_trainer.optimizers import NamedOptimizer
-from comptroller_trainer.schedule import rate
-from comptroller_trainer.training import Training
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(20, 200))

@@ -18,12 +18,13 @@ import manifests
 from comptroller.admission import admit, findings
 from comptroller_api.study import Study
 from comptroller_api.trainer import KINDS, Kind, Picked, Task, contradictions, reference, split
-from comptroller_trainer import export, recipe
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.described import agree, description
 from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.export.onnx import check_parity, export
 from comptroller_trainer.models.base import Classifier, WholeFamily
-from comptroller_trainer.stages import Context
+from comptroller_trainer.recipe.description import agree, description
+from comptroller_trainer.recipe.parse import parse
+from comptroller_trainer.stages.base import Context
 from comptroller_trainer.testing.models import SHAPES, left, samples
 
 UNTRAINED = [name for name, one in reference().compress.items() if one.place != "training"]
@@ -96,7 +97,7 @@ def test_what_is_allowed_is_compressed_and_exported(pair: Pair, tmp_path: Path) 
     given = {"model.family": pair[0], "compress.method": pair[1]}
     if pair[0] == "ensemble":
         given |= left(tmp_path / "members", context.shape, context.classes)
-    parsed = recipe.parse(SMALL[pair[0]] | given)
+    parsed = parse(SMALL[pair[0]] | given)
     data = samples(context.shape, context.classes)
     if isinstance(parsed.family, WholeFamily):
         model: nn.Module = parsed.family.train(data, None, 1.0, context)
@@ -107,8 +108,8 @@ def test_what_is_allowed_is_compressed_and_exported(pair: Pair, tmp_path: Path) 
         parsed.compressor.check(model, context)
     dataset = cast("Dataset", SimpleNamespace(train=data))
     model = parsed.compressor.fit(model.eval(), dataset, context).model_
-    graph, _ = export.export(model, context)
-    export.check_parity(model, graph, data.inputs[:7])
+    graph, _ = export(model, context)
+    check_parity(model, graph, data.inputs[:7])
     assert parsed.compressor.finish(graph, context).stat().st_size
 
 

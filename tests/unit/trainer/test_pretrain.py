@@ -12,7 +12,7 @@ from comptroller_api.contract import Report
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError, Suspended
 from comptroller_trainer.fit.pretrain import contrast, pretrain
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 Attempt = Callable[..., Report]
 Weights = Callable[[Report], dict[str, torch.Tensor]]

@@ -16,11 +16,12 @@ import torch
 
 from awaiting import eventually
 from comptroller_api.contract import Assignment, Heartbeat, Report, report_digest, without_digest
-from comptroller_trainer import heartbeat, protocol, worker
+from comptroller_trainer import worker
 from comptroller_trainer.errors import NoGainError, StoreError
 from comptroller_trainer.meter import meter
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.runtime import heartbeat, protocol
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.store import open_store
 
 Environment = Callable[..., dict[str, str]]

@@ -10,7 +10,7 @@ from torch import Tensor
 from comptroller_api.contract import Report
 from comptroller_trainer.data.samples import moments
 from comptroller_trainer.measure.robustness import CORRUPTIONS, Usual
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]

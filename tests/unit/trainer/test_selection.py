@@ -9,22 +9,18 @@ from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.recipe import parse
+from comptroller_trainer.learning.class_weights import class_weights
+from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.selection import noise, proxy, scored, strata
 from comptroller_trainer.selection.active import Active
 from comptroller_trainer.selection.curriculum import Curriculum
 from comptroller_trainer.selection.denoise import Denoise
 from comptroller_trainer.selection.geometry import Dedup, Herding, KCenter, near_duplicates
-from comptroller_trainer.selection.imbalance import Balanced, class_weights, oversample
+from comptroller_trainer.selection.imbalance import Balanced, oversample
 from comptroller_trainer.selection.rho import RhoLoss
 from comptroller_trainer.selection.signals import forgetting_events, signals
-from comptroller_trainer.selection.watching import (
-    Importance,
-    InfoBatch,
-    Reweight,
-    inclusion_probabilities,
-)
-from comptroller_trainer.stages import Context
+from comptroller_trainer.selection.watching import Importance, InfoBatch, Reweight, inclusion_probabilities
+from comptroller_trainer.stages.base import Context
 
 CLASSES, FEATURES, COUNT = 3, 8, 600
 

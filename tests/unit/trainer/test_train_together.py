@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from comptroller_api.contract import Report, digest_line
-from comptroller_trainer import distributed, protocol
-from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, Suspended
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.learning import distributed
+from comptroller_trainer.learning.distributed import Peers
+from comptroller_trainer.runtime import protocol
+from comptroller_trainer.runtime.stop import Stop
 
 WORKER = [sys.executable, "-m", "comptroller_trainer.worker"]
 Environment = Callable[..., dict[str, str]]

@@ -12,8 +12,8 @@ from comptroller_trainer.augment.base import Scheduled, ScheduledParameters
 from comptroller_trainer.augment.draws import drawn_from
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.shapes import IMAGE
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.modality import IMAGE
 
 _CHANNELS = frozenset({1, 3})
 

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
-from comptroller_trainer.shapes import require
-from comptroller_trainer.stages import Context, P, Parameters, Stage
+from comptroller_trainer.stages.base import Context, P, Parameters, Stage
+from comptroller_trainer.stages.modality import require
 
 
 @dataclass(frozen=True, slots=True)

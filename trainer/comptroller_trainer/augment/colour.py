@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor
 
 from comptroller_trainer.augment.base import Scheduled, ScheduledParameters, stored_like, uniform
-from comptroller_trainer.shapes import IMAGE
+from comptroller_trainer.stages.modality import IMAGE
 
 _LUMA = (0.299, 0.587, 0.114)
 """Of red, green and blue (ITU-R BT.601)."""

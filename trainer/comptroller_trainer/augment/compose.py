@@ -13,7 +13,7 @@ from comptroller_trainer.augment.mixing import Cutmix, Mixup
 from comptroller_trainer.augment.noise import Erasing, Noise
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 
 class ComposeParameters(ScheduledParameters):

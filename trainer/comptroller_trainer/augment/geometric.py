@@ -15,8 +15,8 @@ from comptroller_trainer.augment.base import (
     ScheduledParameters,
     stored_like,
 )
-from comptroller_trainer.shapes import IMAGE, SEQUENCE
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE
 
 
 class Identity(Augmentation[Parameters]):

@@ -11,8 +11,8 @@ from torch.nn import functional
 from comptroller_trainer.augment.base import Batch, Scheduled, ScheduledParameters, stored_like, uniform
 from comptroller_trainer.augment.draws import beta
 from comptroller_trainer.data.samples import Samples
-from comptroller_trainer.shapes import IMAGE, SEQUENCE
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE
 
 
 class MixingParameters(ScheduledParameters):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from comptroller_trainer.augment.base import Scheduled, ScheduledParameters, stored_like, uniform
 from comptroller_trainer.data.samples import Samples
-from comptroller_trainer.shapes import IMAGE, SEQUENCE
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE
 
 _ENOUGH = 10_000
 """Samples that deviations are estimated from."""

@@ -12,7 +12,7 @@ from comptroller_trainer.compression.train import TuneParameters
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.factored import layers
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 _WEIGHTS, _ACTIVATIONS = (-64, 64), (0, 255)
 """The numbers that `int8_static` has for them: ONNX Runtime's reduced range, and 8 bits."""

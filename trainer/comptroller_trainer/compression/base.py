@@ -9,7 +9,7 @@ from torch import nn
 from comptroller_api.trainer import Place
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.measure.beside import Must
-from comptroller_trainer.stages import Context, P, Parameters, Stage
+from comptroller_trainer.stages.base import Context, P, Parameters, Stage
 
 MUST = "What the artifact has to be beside its parent, or the trial is Infeasible. gain: either."
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from comptroller_trainer.compression.base import Compressor, CompressorParameters
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.export import INPUT
-from comptroller_trainer.stages import Context
+from comptroller_trainer.export.onnx import INPUT
+from comptroller_trainer.stages.base import Context
 
 _LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 

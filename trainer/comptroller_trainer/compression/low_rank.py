@@ -16,7 +16,7 @@ from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.base import parameter_count
 from comptroller_trainer.models.factored import Factored, Layer, inner, replace
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 _log = structlog.get_logger("low_rank")
 

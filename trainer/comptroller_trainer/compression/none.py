@@ -1,7 +1,7 @@
 """No compression."""
 
 from comptroller_trainer.compression.base import Compressor
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
 
 
 class Uncompressed(Compressor[Parameters]):

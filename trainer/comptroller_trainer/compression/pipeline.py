@@ -13,7 +13,7 @@ from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.beside import Must
 from comptroller_trainer.models.adapters import merge
-from comptroller_trainer.stages import Context, Parameters
+from comptroller_trainer.stages.base import Context, Parameters
 
 FIELD = "compress.method"
 

@@ -17,7 +17,7 @@ from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.base import parameter_count
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 _PART = 64
 """Samples of a backward pass."""

@@ -15,7 +15,7 @@ from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.zeros import zero_share
 from comptroller_trainer.models.factored import Layer, inner
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 _FOUR, _TWO = 4, 2
 _log = structlog.get_logger("sparse")

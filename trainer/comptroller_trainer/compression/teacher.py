@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from comptroller_trainer.errors import AssignmentError, MissingError
 from comptroller_trainer.models.stored import stored
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import open_store
 
 ONNX = ".onnx"

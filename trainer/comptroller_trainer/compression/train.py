@@ -10,9 +10,9 @@ from comptroller_trainer.compression.base import MUST, Compressor
 from comptroller_trainer.compression.teacher import ONNX, fetched
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.loss import Soft
 from comptroller_trainer.measure.beside import Must
-from comptroller_trainer.stages import Context, Parameters
+from comptroller_trainer.stages.base import Context, Parameters
+from comptroller_trainer.stages.soft_targets import Soft
 
 
 class TuneParameters(Parameters):

@@ -5,15 +5,15 @@ from dataclasses import replace
 from torch import nn
 
 from comptroller_trainer import seeds
-from comptroller_trainer.checkpoint import Checkpoints
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.fit.feed import resident
 from comptroller_trainer.fit.loop import Fit
-from comptroller_trainer.line import Line
-from comptroller_trainer.loss import Soft
-from comptroller_trainer.recipe import Recipe
+from comptroller_trainer.learning.checkpoint import Checkpoints
+from comptroller_trainer.recipe.parse import Recipe
+from comptroller_trainer.runtime.stage_timer import Line
 from comptroller_trainer.selection.uniform import FreshUniform
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.soft_targets import Soft
 from comptroller_trainer.store import Store
 
 _ONCE = {
@@ -24,7 +24,7 @@ _ONCE = {
 
 
 class Further:
-    """`stages.Tune` for one attempt at a rung.
+    """`stages.base.Tune` for one attempt at a rung.
 
     Args:
         recipe: the trial's. A selector that goes along with training has done so: subsets are drawn afresh.

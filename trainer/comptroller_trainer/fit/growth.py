@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.fit.recompute import flat
+from comptroller_trainer.learning.training import Training
 from comptroller_trainer.models.layers import Residual
-from comptroller_trainer.stages import Context
-from comptroller_trainer.training import Training
+from comptroller_trainer.stages.base import Context
 
 _WHOLE_FROM = 0.75
 """Of training: from here on, images have the size that validation sees."""

@@ -1,8 +1,8 @@
 """What follows from a validation: which weights are kept, a lower rate, an early end."""
 
 from comptroller_trainer.fit.place import Place
+from comptroller_trainer.learning.training import Training
 from comptroller_trainer.measure.quality import MAXIMISED
-from comptroller_trainer.training import Training
 
 
 class Judge:

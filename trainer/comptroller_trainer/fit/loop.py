@@ -14,13 +14,10 @@ import structlog
 import torch
 from torch import Tensor, nn
 
-from comptroller_trainer import schedule, seeds
+from comptroller_trainer import seeds
 from comptroller_trainer.augment.base import Batch
-from comptroller_trainer.checkpoint import Checkpoint, Checkpoints
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError, DivergedError, StoreError, Suspended
-from comptroller_trainer.evaluate import validated
 from comptroller_trainer.fit import growth
 from comptroller_trainer.fit.average import Average
 from comptroller_trainer.fit.feed import Feed
@@ -28,13 +25,18 @@ from comptroller_trainer.fit.judge import Judge
 from comptroller_trainer.fit.place import COSTS, Place
 from comptroller_trainer.fit.recompute import kept, recomputed
 from comptroller_trainer.fit.step import Step
-from comptroller_trainer.loss import Soft, criterion
-from comptroller_trainer.optimizers import NamedOptimizer
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.recipe import Recipe
+from comptroller_trainer.fit.validate import validated
+from comptroller_trainer.learning import schedule
+from comptroller_trainer.learning.checkpoint import Checkpoint, Checkpoints
+from comptroller_trainer.learning.distributed import Peers
+from comptroller_trainer.learning.loss import criterion
+from comptroller_trainer.learning.optimizers import NamedOptimizer
+from comptroller_trainer.recipe.parse import Recipe
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.selection.base import Selection
-from comptroller_trainer.stages import Context
-from comptroller_trainer.stop import Stop
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.soft_targets import Soft
 
 _SAVE_EVERY = 120.0
 """Seconds of work that the loss of a node can cost."""

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comptroller_trainer import schedule, seeds
+from comptroller_trainer import seeds
 from comptroller_trainer.augment.base import Batch
 from comptroller_trainer.augment.compose import Compose, ComposeParameters
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.shapes import IMAGE, SEQUENCE
-from comptroller_trainer.stages import Context
+from comptroller_trainer.learning import schedule
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE
 
 FIELD = "recipe.pretrain_epochs"
 _BATCH = 256

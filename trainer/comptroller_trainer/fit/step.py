@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from comptroller_trainer import precision, seeds
-from comptroller_trainer.distributed import Peers
+from comptroller_trainer import seeds
 from comptroller_trainer.errors import AssignmentError, out_of_memory
-from comptroller_trainer.loss import Criterion, Soft, last_input
-from comptroller_trainer.stages import Context
-from comptroller_trainer.training import Training
+from comptroller_trainer.learning import precision
+from comptroller_trainer.learning.distributed import Peers
+from comptroller_trainer.learning.loss import Criterion
+from comptroller_trainer.learning.training import Training
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.soft_targets import Soft, last_input
 
 _log = structlog.get_logger("fit")
 

@@ -6,15 +6,15 @@ from typing import Any
 from torch import nn
 
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.distributed import Peers
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.evaluate import validated
 from comptroller_trainer.fit.place import Place
-from comptroller_trainer.loss import class_weights_of
+from comptroller_trainer.fit.validate import validated
+from comptroller_trainer.learning.class_weights import class_weights_of
+from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.models.base import WholeFamily
-from comptroller_trainer.progress import Progress
-from comptroller_trainer.recipe import Recipe
-from comptroller_trainer.stages import Context
+from comptroller_trainer.recipe.parse import Recipe
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.stages.base import Context
 
 
 def train_whole(

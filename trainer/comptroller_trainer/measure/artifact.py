@@ -20,7 +20,7 @@ from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.measure.pace import fastest as fastest_of
 from comptroller_trainer.measure.quality import quality
 from comptroller_trainer.measure.session import open_session, provider_of
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 Infer = Callable[[Tensor], NDArray[np.float32]]
 _BATCH = 256

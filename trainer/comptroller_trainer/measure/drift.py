@@ -16,7 +16,7 @@ from comptroller_api.data import Data
 from comptroller_trainer.data.load import feature_names
 from comptroller_trainer.data.manifest import Record, Step
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.shapes import TABLE
+from comptroller_trainer.stages.modality import TABLE
 
 _BINS = 10
 _SAMPLES, _POSITIONS = 10_000, 100

@@ -15,8 +15,8 @@ from comptroller_trainer.augment.base import stored_like
 from comptroller_trainer.data.samples import Samples, moments
 from comptroller_trainer.measure.artifact import Infer
 from comptroller_trainer.measure.quality import MAXIMISED, quality
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 _BATCH = 256
 

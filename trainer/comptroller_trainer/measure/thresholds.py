@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.quality import f1_macro
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 MOST = 100
 """Classes; more take long, as every one is tuned beside every other."""

@@ -12,8 +12,8 @@ from torch.nn import functional
 from comptroller_trainer.errors import AssignmentError, MissingError
 from comptroller_trainer.models.adapters import adapt
 from comptroller_trainer.models.base import Family
-from comptroller_trainer.shapes import IMAGE, require
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
+from comptroller_trainer.stages.modality import IMAGE, require
 from comptroller_trainer.store import open_store
 
 _WEIGHTS = r"^((s3://|file:///)[A-Za-z0-9._/=+-]+\.safetensors)?$"

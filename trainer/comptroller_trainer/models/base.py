@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from comptroller_trainer.data.samples import Samples
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
-from comptroller_trainer.stages import Context, P, Stage
+from comptroller_trainer.stages.base import Context, P, Stage
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 
 class Family(Stage[P]):

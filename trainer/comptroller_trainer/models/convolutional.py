@@ -7,8 +7,8 @@ from torch import nn
 
 from comptroller_trainer.models.base import Family, initialise
 from comptroller_trainer.models.layers import Mean, Pool, conv, norm
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, require
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, require
 
 _SMALLEST = 7
 """Positions along an axis below which it is not halved any more."""

@@ -12,8 +12,8 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.base import WholeFamily
 from comptroller_trainer.models.stored import stored
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
-from comptroller_trainer.stages import Context, Parameters
+from comptroller_trainer.stages.base import Context, Parameters
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 MOST = 16
 """Members."""

@@ -5,7 +5,7 @@ import math
 from torch import nn
 
 from comptroller_trainer.models.base import Family
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
 
 
 class Linear(Family[Parameters]):

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from comptroller_trainer.models.base import Family, initialise
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
 
 
 class MlpParameters(Parameters):

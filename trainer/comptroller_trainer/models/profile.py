@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from comptroller_trainer.compiler import spare
+from comptroller_trainer.learning.compiler import spare
 from comptroller_trainer.models.base import parameter_count
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from comptroller_trainer import registry
 from comptroller_trainer.models.base import CALIBRATION, Classifier
 from comptroller_trainer.models.factored import Factored, inner, replace
-from comptroller_trainer.recipe import CHOICES
-from comptroller_trainer.target import Rescale
+from comptroller_trainer.models.rescale import Rescale
+from comptroller_trainer.stages import registry
+from comptroller_trainer.stages.registry import CHOICES
 
 
 def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Classifier:
@@ -20,7 +20,7 @@ def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> C
     Those that were factored are two where the weights are those of two.
 
     Args:
-        architecture: what `export.save_weights` wrote.
+        architecture: what `export.weights.save_weights` wrote.
         tensors: by the names of the module's state.
 
     Raises:

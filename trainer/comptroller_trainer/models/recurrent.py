@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from comptroller_trainer.models.base import Family
 from comptroller_trainer.models.layers import Mean
-from comptroller_trainer.shapes import SEQUENCE, require
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
+from comptroller_trainer.stages.modality import SEQUENCE, require
 
 
 class GruParameters(Parameters):

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from comptroller_trainer.models.base import Family, initialise
 from comptroller_trainer.models.layers import Mean, Residual, conv, norm
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, require
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, require
 
 
 class ResnetParameters(Parameters):

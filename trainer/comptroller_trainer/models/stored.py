@@ -6,7 +6,7 @@ import json
 from comptroller_trainer.errors import AssignmentError, MissingError
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.rebuild import rebuilt
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import open_store
 
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.base import Family
 from comptroller_trainer.models.layers import Mean, Residual
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, require
-from comptroller_trainer.stages import Parameters
+from comptroller_trainer.stages.base import Parameters
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, require
 
 
 class TransformerParameters(Parameters):

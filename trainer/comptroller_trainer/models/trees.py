@@ -13,8 +13,8 @@ from torch.nn import functional
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.models.base import WholeFamily
-from comptroller_trainer.shapes import TABLE, require
-from comptroller_trainer.stages import Context, Parameters
+from comptroller_trainer.stages.base import Context, Parameters
+from comptroller_trainer.stages.modality import TABLE, require
 
 
 class TreesParameters(Parameters):

@@ -11,7 +11,7 @@ from comptroller_trainer.selection import proxy
 from comptroller_trainer.selection.base import best, drawn
 from comptroller_trainer.selection.signals import uncertainty
 from comptroller_trainer.selection.static import CLEAN, StaticParameters, StaticSelector
-from comptroller_trainer.stages import Context, only
+from comptroller_trainer.stages.base import Context, only
 
 
 class ActiveParameters(StaticParameters):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.stages import Context, Parameters, Stage
+from comptroller_trainer.stages.base import Context, Parameters, Stage
 
 KEEP = "Fraction of the training samples in an epoch, 0 to 1."
 

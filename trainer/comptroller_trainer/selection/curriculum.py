@@ -9,7 +9,7 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection import proxy
 from comptroller_trainer.selection.base import Selection, Selector, drawn, remembered
 from comptroller_trainer.selection.signals import ProxyParameters, signals
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 
 class CurriculumParameters(ProxyParameters):

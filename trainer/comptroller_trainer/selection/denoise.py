@@ -8,7 +8,7 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection import noise, proxy
 from comptroller_trainer.selection.base import Selection, Selector, drawn, remembered
 from comptroller_trainer.selection.signals import ProxyParameters
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 
 class Denoise(Selector[ProxyParameters]):

@@ -11,7 +11,7 @@ from torch import Tensor
 from comptroller_trainer.selection.base import drawn
 from comptroller_trainer.selection.static import StaticParameters, StaticSelector
 from comptroller_trainer.selection.strata import proportional
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 _BLOCK = 2048
 _COMPONENTS, _DIRECTIONS, _WINDOW = 32, 4, 64

@@ -1,6 +1,6 @@
-"""Classes of unequal size: `balanced` resampling, class weights, and synthetic samples for tables."""
+"""Classes of unequal size: `balanced` resampling, and synthetic samples for tables."""
 
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from pydantic import Field
@@ -11,11 +11,10 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters
 from comptroller_trainer.selection.strata import proportional
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 _NEIGHBOURS = 5
 """Of SMOTE, as published."""
-_EFFECTIVE_BETA = 0.999
 
 
 class BalancedParameters(SelectorParameters):
@@ -53,31 +52,6 @@ class Balanced(Selector[BalancedParameters]):
             quota = int(quotas[label])
             found.append(members.repeat(-(-quota // len(members)))[:quota])
         return Selection(torch.cat(found).sort().values)
-
-
-def class_weights(
-    labels: Tensor,
-    classes: int,
-    method: Literal["none", "balanced", "effective"],
-    beta: float = _EFFECTIVE_BETA,
-) -> Tensor:
-    """Weights of the loss by class, (classes,) float32, 1 on average over the samples.
-
-    Args:
-        labels: (n,) int64, of the training split.
-        classes: of the task; one without a sample has weight 0.
-        method: `balanced`: inverse frequency; `effective`: inverse effective number of samples, where each
-            next one adds `beta` of what the one before did (Cui et al., 2019).
-        beta: 0 to 1, exclusive.
-    """
-    sizes = labels.cpu().bincount(minlength=classes).double()
-    numbers = {
-        "none": torch.ones(classes, dtype=torch.float64),
-        "balanced": sizes,
-        "effective": (1 - beta**sizes) / (1 - beta),
-    }[method]
-    weights = torch.where(sizes > 0, 1 / numbers, 0.0)
-    return (weights * sizes.sum() / (weights * sizes).sum()).float()
 
 
 class Oversampled(NamedTuple):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.selection.signals import out_of_fold
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 
 def check(name: str, context: Context) -> None:

@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from comptroller_trainer import seeds
 from comptroller_trainer.data.samples import Samples
-from comptroller_trainer.optimizers import NamedOptimizer
-from comptroller_trainer.stages import Context
-from comptroller_trainer.training import Training
+from comptroller_trainer.learning.optimizers import NamedOptimizer
+from comptroller_trainer.learning.training import Training
+from comptroller_trainer.stages.base import Context
 
 EMBEDDING = 64
 """Units before the last layer."""

@@ -10,7 +10,7 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection import proxy
 from comptroller_trainer.selection.base import Selection, Selector, remembered
 from comptroller_trainer.selection.signals import ProxyParameters, out_of_fold
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 _FEWEST, _MOST = 2, 64
 """Candidates for each sample trained on."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from comptroller_trainer.selection.base import best
 from comptroller_trainer.selection.static import StaticParameters, StaticSelector
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 
 class ScoredParameters(StaticParameters):

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from comptroller_trainer.selection import proxy
 from comptroller_trainer.selection.base import SelectorParameters
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 FOLDS = 3
 

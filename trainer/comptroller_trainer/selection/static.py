@@ -11,7 +11,7 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection import noise, proxy
 from comptroller_trainer.selection.base import Selection, Selector, Taught, remembered
 from comptroller_trainer.selection.signals import ProxyParameters, signals
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 CLEAN = "Leave out first what `denoise` would (true, false)."
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters, best
 from comptroller_trainer.selection.static import StaticParameters, StaticSelector
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 _QUANTILES = 10
 """Strata of a regression's targets."""

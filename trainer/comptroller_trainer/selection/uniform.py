@@ -4,7 +4,7 @@ from typing import Self
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters, drawn
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 
 class Uniform(Selector[SelectorParameters]):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters, drawn
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
 
 P = TypeVar("P", bound=SelectorParameters)
 

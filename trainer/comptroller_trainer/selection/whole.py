@@ -7,7 +7,7 @@ from pydantic import Field
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection.base import KEEP, Selection, Selector, SelectorParameters
-from comptroller_trainer.stages import Context, only
+from comptroller_trainer.stages.base import Context, only
 
 
 class WholeParameters(SelectorParameters):

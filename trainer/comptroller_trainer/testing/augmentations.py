@@ -11,8 +11,8 @@ from torch import Tensor
 from comptroller_trainer.augment.base import Augmentation, Batch
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
-from comptroller_trainer.stages import Context, Parameters
+from comptroller_trainer.stages.base import Context, Parameters
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 SHAPES = {IMAGE: (3, 12, 10), SEQUENCE: (2, 20), TABLE: (6,)}
 """Of the samples that policies are tried with."""

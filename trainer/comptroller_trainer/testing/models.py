@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from comptroller_trainer import export
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.export.onnx import check_parity, export
+from comptroller_trainer.export.weights import save_weights
 from comptroller_trainer.models.base import Classifier, Family, WholeFamily
 from comptroller_trainer.models.linear import Linear
 from comptroller_trainer.models.profile import profile
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
-from comptroller_trainer.stages import Context, Parameters
-from comptroller_trainer.target import Rescale
+from comptroller_trainer.models.rescale import Rescale
+from comptroller_trainer.stages.base import Context, Parameters
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 SHAPES = {IMAGE: (2, 12, 12), SEQUENCE: (2, 20), TABLE: (6,)}
 """Of the samples that families are tried with."""
@@ -100,9 +101,9 @@ class FamilyConformance:
         for shape, classes in self.cases():
             model = self.build(shape, classes, tmp_path)
             context = Context(0, 1, classes, shape, torch.device("cpu"), tmp_path)
-            graph, _ = export.export(model, context)
+            graph, _ = export(model, context)
             for size in (1, 7):
-                export.check_parity(model, graph, samples(shape, classes).inputs[:size])
+                check_parity(model, graph, samples(shape, classes).inputs[:size])
 
     def test_its_size_is_known_before_training_and_grows(self, tmp_path: Path) -> None:
         if not self.larger or issubclass(self.family, WholeFamily):
@@ -125,7 +126,7 @@ def left(directory: Path, shape: tuple[int, ...], classes: int) -> dict[str, str
         body = Linear(Linear.Parameters()).build(shape, context.outputs)
         body = body if classes else nn.Sequential(body, Rescale(torch.arange(2.0)))
         model = Classifier(body, torch.full(shape[:1], 0.5), torch.ones(shape[0]), shape)
-        export.save_weights(model, "linear", {}, context)
+        save_weights(model, "linear", {}, context)
     return {"model.source": directory.as_uri(), "model.members": "+".join(names)}
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters
-from comptroller_trainer.shapes import IMAGE, SEQUENCE, TABLE
-from comptroller_trainer.stages import Context
+from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 SHAPES = {IMAGE: (1, 8, 8), SEQUENCE: (1, 12), TABLE: (6,)}
 """Of the samples that selectors are tried with."""

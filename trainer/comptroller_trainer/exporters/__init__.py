@@ -1,1 +1,0 @@
-"""The model in more forms than ONNX: entry points `comptroller.exporters`."""

@@ -1,0 +1,1 @@
+"""The parts of gradient training: losses, optimizers, learning rates, processes, checkpoints."""

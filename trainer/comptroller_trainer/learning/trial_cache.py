@@ -1,0 +1,77 @@
+"""What was computed once in a trial, kept for its later attempts: safetensors in the trial's store."""
+
+import re
+from typing import Self
+
+import structlog
+from torch import Tensor
+
+from comptroller_trainer.errors import MissingError
+from comptroller_trainer.learning.distributed import Peers
+from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.stages.base import Make
+from comptroller_trainer.store import Store
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_log = structlog.get_logger("trial")
+
+
+class Remembered:
+    """`stages.base.Keep` over a store.
+
+    Args:
+        store: the trial's prefix.
+        fingerprint: of all that decides the numbers; what another one left is not read.
+        peers: only their first makes and writes, so that all go on from the same bits.
+        stop: ends the waiting for it.
+    """
+
+    def __init__(self, store: Store, fingerprint: str, peers: Peers, stop: Stop) -> None:
+        self._store = store
+        self._fingerprint = fingerprint
+        self._peers = peers
+        self._stop = stop
+
+    def __call__(self, name: str, make: Make) -> dict[str, Tensor]:
+        """What is kept under `name`, else what `make` gives, kept.
+
+        Raises:
+            ValueError: a name that is no key.
+            Suspended: told to stop while the first of the peers makes it.
+            StoreError: the store refuses or does not answer.
+        """
+        from safetensors.torch import save  # noqa: PLC0415
+
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a name of letters, digits, - and _")
+        found = self.read(name) if self._peers.first else None
+        if found is None and self._peers.first:
+            found = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in make().items()}
+            self._store.put(self._key(name), save(found))
+        self._peers.wait(self._stop)
+        if found is None:
+            found = self.read(name)
+        if found is None:
+            raise MissingError(f"{self._store.uri_of(self._key(name))}: rank 0 has not left it")
+        return found
+
+    def alone(self) -> Self:
+        """The same for a process whose peers have left."""
+        return type(self)(self._store, self._fingerprint, Peers(), self._stop)
+
+    def read(self, name: str) -> dict[str, Tensor] | None:
+        """What is kept under `name`; None where there is nothing whole."""
+        from safetensors import SafetensorError  # noqa: PLC0415
+        from safetensors.torch import load  # noqa: PLC0415
+
+        try:
+            found: dict[str, Tensor] = load(self._store.get(self._key(name)))
+        except MissingError:
+            return None
+        except (SafetensorError, ValueError) as error:
+            _log.warning("remembered tensors passed over", name=name, reason=str(error))
+            return None
+        return found
+
+    def _key(self, name: str) -> str:
+        return f"remembered/{self._fingerprint[:16]}/{name}.safetensors"

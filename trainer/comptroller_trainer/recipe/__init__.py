@@ -1,0 +1,1 @@
+"""A trial's parameters: read from the assignment into stages, described for `lint`, listed for people."""

@@ -1,0 +1,51 @@
+"""`selection.npz`: the samples that each epoch was trained on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from comptroller_trainer.errors import MissingError
+from comptroller_trainer.learning.trial_cache import Remembered
+from comptroller_trainer.selection.base import Selector
+
+
+def write(
+    directory: Path, epochs: int, selector: Selector[Any], index: Tensor, remembered: Remembered
+) -> Path:
+    """For each epoch that differs, places in the source's file, -1 if made up; and their weights.
+
+    `taught`: those of them whose labels are not their own.
+
+    Args:
+        directory: where the file is made.
+        epochs: that were trained.
+        selector: fitted.
+        index: (n,), of each training sample its place in the source's file.
+        remembered: where the loop has left what cannot be asked for again.
+
+    Raises:
+        MissingError: that is gone.
+    """
+    arrays: dict[str, Any] = {}
+    for epoch in range(epochs if selector.varies or selector.candidates > 1 else 1):
+        indices, weights = _trained_on(epoch, selector, remembered)
+        arrays[f"epoch_{epoch:05d}"] = index[indices].numpy().astype(np.int32)
+        if weights is not None:
+            arrays[f"weights_{epoch:05d}"] = weights.numpy()
+    if selector.taught_ is not None:
+        arrays["taught"] = index[selector.taught_.indices].numpy().astype(np.int32)
+    path = directory / "selection.npz"
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+def _trained_on(epoch: int, selector: Selector[Any], remembered: Remembered) -> tuple[Tensor, Tensor | None]:
+    if selector.watches or selector.candidates > 1:
+        kept = remembered.read(f"trained-{epoch:05d}")
+        if kept is None:
+            raise MissingError(f"the record of the samples of epoch {epoch + 1} is gone from the store")
+        return kept["indices"], kept.get("weights")
+    selection = selector.select(epoch)
+    return selection.indices, selection.weights

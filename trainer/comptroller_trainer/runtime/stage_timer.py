@@ -1,0 +1,43 @@
+"""The line of stages, each timed and metered."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from comptroller_api.contract import Stage
+from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.stop import Stop
+
+_log = structlog.get_logger("trial")
+
+
+class Line:
+    """Runs stages one after the other and keeps what each took."""
+
+    def __init__(self, progress: Progress, stop: Stop) -> None:
+        self.progress = progress
+        self.stop = stop
+        self.stages: list[Stage] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """What happens within is the stage `name`.
+
+        Raises:
+            Suspended: the attempt was told to stop before it began.
+        """
+        self.stop.check()
+        self.progress.phase = name
+        began, energy = time.monotonic(), self.progress.meter.joules()
+        yield
+        used = self.progress.meter.joules()
+        self.stages.append(
+            Stage(
+                name=name,
+                seconds=time.monotonic() - began,
+                energy_joules=None if used is None or energy is None else max(0.0, used - energy),
+            )
+        )
+        _log.info("stage", name=name, seconds=round(self.stages[-1].seconds, 3))
