@@ -1,20 +1,17 @@
-"""A tiny data set, assignments over it, and attempts that run in this process."""
+"""Assignments over a tiny data set, and attempts that run in this process."""
 
 import gzip
 import json
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from comptroller_api.contract import Assignment, Report
 from comptroller_trainer import trial
 from comptroller_trainer.measure import artifact
-from comptroller_trainer.measure.latency import Launch, told
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.runtime.progress import Progress
@@ -22,42 +19,8 @@ from comptroller_trainer.runtime.stage_timer import Line
 from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.store import open_store
 from comptroller_trainer.trial import Trial
-
-CLASSES, SIDE, SAMPLES = 4, 12, 480
-SMALL = {"model.width": "4", "model.depth": "2", "recipe.batch_size": "32"}
-
-
-def idx(array: np.ndarray) -> bytes:
-    """`array` as an IDX file."""
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-def pictures() -> tuple[np.ndarray, np.ndarray]:
-    """Noise with one bright corner; the label is which corner."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(SAMPLES, dtype=np.uint8) % CLASSES
-    images = rng.integers(0, 120, (SAMPLES, SIDE, SIDE)).astype(np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        row, column = divmod(int(label), 2)
-        image[row * 6 : row * 6 + 6, column * 6 : column * 6 + 6] += 60
-    return images, labels
-
-
-class StopAfter(Stop):
-    """SIGTERM that comes during the step after which `step` are behind, of one stage if it is named."""
-
-    def __init__(self, progress: Progress, step: int, stage: str | None = None) -> None:
-        self._progress, self._step, self._stage = progress, step, stage
-        super().__init__()
-
-    @property
-    def requested(self) -> bool:
-        here = self._stage is None or self._progress.phase == self._stage
-        return here and self._progress.step >= self._step
-
-    @requested.setter
-    def requested(self, value: bool) -> None:
-        del value
+from support import trials
+from support.trials import StopAfter, idx, latency, pictures
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,19 +33,6 @@ def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latency takes four to nine seconds, and is not what most promises are about."""
     for module in (artifact, trial):
         monkeypatch.setattr(module, "served", lambda *_: latency(1.0))
-
-
-def latency(milliseconds: float) -> dict[str, float]:
-    """What is told of an artifact whose calls all take as long."""
-    calls = np.full(20, milliseconds / 1000)
-    launch = Launch(calls, np.zeros(20, np.int64), np.ones(2), np.zeros(1), 1.0, 1.0)
-    return told([launch] * 3, 1.0)
-
-
-def path(report: Report, name: str) -> Path:
-    """Where the artifact of that name is."""
-    (uri,) = [one.uri for one in report.artifacts if one.name == name]
-    return Path(uri.removeprefix("file://"))
 
 
 @pytest.fixture
@@ -104,7 +54,7 @@ def described(tmp_path: Path, idx_directory: Path) -> Callable[..., dict[str, An
     def make(parameters: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
         return {
             "study": "study", "namespace": "team", "trial": 3, "attempt": 0, "name": "study-3-0", "seed": 11,
-            "parameters": SMALL | (parameters or {}),
+            "parameters": trials.SMALL | (parameters or {}),
             "rung": 0, "epochs": 2, "totalEpochs": 2,
             "data": {"uri": f"file://{idx_directory}", "format": "IDX", "validation": "0.2"},
             "artifacts": f"file://{tmp_path}/artifacts",

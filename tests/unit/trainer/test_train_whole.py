@@ -12,6 +12,7 @@ import torch
 
 from comptroller_api.contract import Report
 from comptroller_trainer.errors import AssignmentError, Suspended
+from support import trials
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
@@ -28,9 +29,7 @@ KNOBS = {"linear": {"recipe.batch_size": "32"}, "gru": {"recipe.batch_size": "25
 @pytest.fixture
 def bare(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> Attempt:
     """Attempts without the parameters that other families do not have."""
-    from . import conftest  # noqa: PLC0415
-
-    monkeypatch.setattr(conftest, "SMALL", {})
+    monkeypatch.setattr(trials, "SMALL", {})
     return attempt
 
 

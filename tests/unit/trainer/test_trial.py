@@ -13,6 +13,10 @@ import pytest
 from comptroller_api.contract import IMAGE_ENV, Assignment, Report
 from comptroller_api.study import OF_NUMBERS, Metric
 from comptroller_api.trainer import ON_REQUEST
+from comptroller_trainer.errors import (
+    AssignmentError,
+)
+from support.trials import npz
 
 Attempt = Callable[..., Report]
 
@@ -152,3 +156,17 @@ def test_history_has_one_validation_an_epoch(report: Report) -> None:
     assert [entry["epoch"] for entry in entries] == [1, 2]
     assert 0 < entries[0]["seconds"] < entries[1]["seconds"]  # spent so far
     assert entries[0]["memory_bytes"] > 1e6
+
+
+def test_training_that_diverges_says_so(attempt: Callable[..., object]) -> None:
+    explosive = {"recipe.lr": "100", "recipe.weight_decay": "1", "recipe.schedule": "constant"}
+    with pytest.raises(AssignmentError, match=r"recipe\.lr: '100' made training diverge"):
+        attempt(explosive)
+
+
+def test_stages_that_need_pictures_refuse_tables(tmp_path: Path, attempt: Callable[..., object]) -> None:
+    data = npz(tmp_path / "npz").to_json()
+    with pytest.raises(AssignmentError, match=r"model\.family: 'cnn' needs images"):
+        attempt(data=data)
+    with pytest.raises(AssignmentError, match=r"augment\.policy: 'flip' needs images"):
+        attempt({"model.family": "mlp", "augment.policy": "flip"}, data=data)

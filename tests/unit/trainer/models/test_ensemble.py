@@ -11,9 +11,8 @@ import torch
 
 from comptroller_api.contract import Report
 from comptroller_trainer.errors import AssignmentError
-
-from . import conftest
-from .conftest import path
+from support import trials
+from support.trials import path
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
@@ -22,7 +21,7 @@ Attempt = Callable[..., Report]
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     """No parameters that a family does not have."""
-    monkeypatch.setattr(conftest, "SMALL", {"recipe.batch_size": "32"})
+    monkeypatch.setattr(trials, "SMALL", {"recipe.batch_size": "32"})
 
 
 def digest(report: Report) -> str:

@@ -1,12 +1,11 @@
 """The loop: what a recipe asks for is what happens, and ends exactly where it would have without a stop."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,22 +17,19 @@ from comptroller_trainer.fit.recompute import kept, recomputed
 from comptroller_trainer.fit.step import Step
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.learning.distributed import Peers
-from comptroller_trainer.learning.loss import criterion
 from comptroller_trainer.learning.training import Training
 from comptroller_trainer.learning.trial_cache import Remembered
 from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.models.rescale import Rescale
-from comptroller_trainer.recipe.description import suits
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.runtime.progress import Progress
 from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import open_store
-
-from .conftest import StopAfter
+from support.trials import StopAfter
 
 COUNT, SHAPE = 96, (1, 8, 8)
 SIZE = {"model.width": "4", "model.depth": "2", "recipe.batch_size": "16"}
@@ -130,7 +126,6 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-TREES = {"model.family": "trees"}
 RESUMED: dict[str, dict[str, str]] = {
     "muon, ema, plateau": {
         "recipe.optimizer": "muon", "recipe.ema": "0.9", "recipe.schedule": "plateau",
@@ -273,30 +268,6 @@ def test_a_regression_learns_in_the_targets_units(trained: Trained) -> None:
         assert model(held.inputs).mean().item() == pytest.approx(1050, abs=30)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "classes", "said"),
-    [
-        ({"recipe.loss": "mse"}, 3, "recipe.loss: 'mse' needs numbers to predict"),
-        ({"recipe.loss": "focal"}, 0, "recipe.loss: 'focal' needs classes"),
-        ({"recipe.class_weights": "balanced"}, 0, "recipe.class_weights: 'balanced' needs classes"),
-        ({"recipe.label_smoothing": "0.1"}, 0, "recipe.label_smoothing: 0.1 needs classes"),
-        ({"recipe.monitor": "rmse"}, 3, "recipe.monitor: 'rmse' needs numbers to predict"),
-        ({"recipe.calibration": "platt"}, 0, "recipe.calibration: 'platt' needs classes"),
-        ({"recipe.oversample": "smote"}, 0, "recipe.oversample: 'smote' needs classes"),
-        ({"recipe.thresholds": "f1_macro"}, 0, "recipe.thresholds: 'f1_macro' needs classes"),
-        (TREES | {"recipe.calibration": "platt"}, 3, "recipe.calibration: 'platt' needs a network"),
-        (TREES | {"recipe.pretrain_epochs": "2"}, 3, "recipe.pretrain_epochs: 2 needs a network"),
-    ],
-)
-def test_what_does_not_fit_the_task_is_refused(
-    tmp_path: Path, parameters: dict[str, str], classes: int, said: str
-) -> None:
-    suits(parse({}), context := Context(0, 1, classes, (4,), torch.device("cpu"), tmp_path))
-    with pytest.raises(AssignmentError) as caught:
-        suits(parse(parameters), context)
-    assert said in str(caught.value)
-
-
 def test_a_resolution_needs_a_model_that_takes_any(trained: Trained) -> None:
     with pytest.raises(AssignmentError, match=r"'0.5' needs a model that takes images of any size"):
         trained({"recipe.resolution_start": "0.5", "model.family": "mlp"})
@@ -390,51 +361,3 @@ def test_a_compiler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -
     context = Context(0, 1, 2, (4,), torch.device("cpu"), Path())
     with pytest.raises(AssignmentError, match=r"recipe.compile: 'true' needs a C\+\+ compiler"):
         Step(nn.Linear(4, 2), lambda a, _: a.sum(1), Training(compile=True), context, Peers())
-
-
-def test_what_is_remembered_is_made_once(tmp_path: Path) -> None:
-    made: list[int] = []
-
-    def make() -> dict[str, Tensor]:
-        made.append(1)
-        return {"a": torch.arange(3)}
-
-    keep = Remembered(open_store(f"file://{tmp_path}"), "f" * 16, Peers(), Stop())
-    assert torch.equal(keep("signals", make)["a"], keep("signals", make)["a"])
-    assert len(made) == 1
-    (path,) = tmp_path.rglob("signals.safetensors")
-    path.write_bytes(path.read_bytes()[:-3])
-    keep("signals", make)
-    assert len(made) == 2
-    Remembered(open_store(f"file://{tmp_path}"), "e" * 16, Peers(), Stop())("signals", make)
-    assert len(made) == 3
-    with pytest.raises(ValueError, match="not a name"):
-        keep("../x", make)
-
-
-def test_class_weights_make_the_rare_class_count() -> None:
-    labels = torch.tensor([0] * 90 + [1] * 10)
-    context = Context(0, 1, 2, (4,), torch.device("cpu"), Path())
-    loss = criterion(Training(class_weights="balanced"), labels, context)
-    per_sample = loss(torch.zeros(2, 2), torch.tensor([0, 1]))
-    assert per_sample[1] / per_sample[0] == pytest.approx(9, rel=1e-3)
-    assert loss(torch.zeros(100, 2), labels).mean().item() == pytest.approx(np.log(2), rel=1e-4)
-
-
-def test_the_focal_loss_without_focus_is_the_cross_entropy() -> None:
-    context = Context(0, 1, 3, (4,), torch.device("cpu"), Path())
-    logits, labels = torch.randn(20, 3), torch.arange(20) % 3
-
-    def of(**recipe: Any) -> Callable[[Tensor, Tensor], Tensor]:
-        return criterion(Training(**recipe), labels, context)
-
-    for smoothing in (0.0, 0.2):
-        plain, focal = (
-            of(label_smoothing=smoothing),
-            of(loss="focal", focal_gamma=0, label_smoothing=smoothing),
-        )
-        assert torch.allclose(plain(logits, labels), focal(logits, labels), atol=1e-6)
-        mixed = nn.functional.one_hot(labels, 3).float()
-        assert torch.allclose(plain(logits, mixed), plain(logits, labels), atol=1e-6)
-    sure = torch.tensor([[8.0, 0, 0]])
-    assert of(loss="focal")(sure, labels[:1]) < 0.01 * of()(sure, labels[:1])

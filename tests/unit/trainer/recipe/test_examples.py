@@ -12,7 +12,7 @@ from comptroller.cli import app
 from comptroller_api.study import Study
 from comptroller_trainer.recipe.parse import parse
 
-EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))
 PRICES = next(path for path in EXAMPLES if path.stem == "prices")
 
 

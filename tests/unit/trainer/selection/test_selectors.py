@@ -9,7 +9,6 @@ from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.learning.class_weights import class_weights
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.selection import noise, proxy, scored, strata
 from comptroller_trainer.selection.active import Active
@@ -304,19 +303,6 @@ def test_balanced_draws_each_class_as_often() -> None:
     as_is = fitted(Balanced, split, context(4), balance=0.0).select(0).indices
     assert sorted(as_is.tolist()) == list(range(100))
     assert not torch.equal(chosen, selector.select(1).indices)
-
-
-def test_class_weights_are_one_on_average_and_higher_for_the_rare() -> None:
-    labels = torch.tensor([0] * 900 + [1] * 100)
-    for method in ("balanced", "effective"):
-        weights = class_weights(labels, 3, method)  # type: ignore[arg-type]
-        assert weights[labels].mean() == pytest.approx(1.0)
-        assert weights[1] > weights[0] > 0
-        assert weights[2] == 0
-    assert class_weights(labels, 2, "balanced").tolist() == pytest.approx([5 / 9, 5.0])
-    effective = class_weights(labels, 2, "effective")
-    assert effective[1] / effective[0] == pytest.approx((1 - 0.999**900) / (1 - 0.999**100), rel=1e-5)
-    assert class_weights(labels, 2, "none").tolist() == [1.0, 1.0]
 
 
 def test_smote_fills_up_small_classes_and_says_what_is_synthetic() -> None:

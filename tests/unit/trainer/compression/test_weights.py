@@ -28,8 +28,7 @@ from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.models.recurrent import Gru, GruParameters
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.stages.base import Context
-
-from .conftest import latency, path
+from support.trials import latency, path
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]

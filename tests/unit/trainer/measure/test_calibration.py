@@ -24,8 +24,7 @@ from comptroller_trainer.models.base import CALIBRATION, Classifier
 from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.stages.base import Context
-
-from . import conftest
+from support import trials
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
@@ -154,7 +153,7 @@ def test_a_number_for_each_class_needs_every_class_in_validation(method: str) ->
 def test_every_family_is_shipped_with_its_temperature(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
-    monkeypatch.setattr(conftest, "SMALL", {"recipe.batch_size": "32"})
+    monkeypatch.setattr(trials, "SMALL", {"recipe.batch_size": "32"})
     chosen = {"model.family": family, "recipe.optimizer": "adamw", "recipe.lr": "0.003"}
     plain, scaled = (
         attempt(chosen | {"recipe.calibration": name}, attempt=number)

@@ -22,8 +22,7 @@ from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.stages.soft_targets import Soft, last_input
-
-from .conftest import path
+from support.trials import path
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]

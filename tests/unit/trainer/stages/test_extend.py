@@ -14,7 +14,7 @@ from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.recipe import reference
 from comptroller_trainer.stages import registry
 
-PAGE = Path(__file__).parents[3] / "docs/how-to/extend.md"
+PAGE = Path(__file__).parents[4] / "docs/how-to/extend.md"
 MINE = {"data.selector": "brightest", "model.family": "maxout", "augment.policy": "blackout"}
 ORT = {"recipe.exports": "ort"}
 LONGEST = 36

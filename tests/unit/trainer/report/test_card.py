@@ -11,8 +11,7 @@ from markdown_it.token import Token
 
 from comptroller_api.contract import Report
 from comptroller_trainer.report import card
-
-from .conftest import path
+from support.trials import path
 
 Attempt = Callable[..., Report]
 NASTY = "a | b\n| c |\n# d `e` <script>f</script> [g](h) \\| *i*"

@@ -1,0 +1,55 @@
+"""An error of an attempt leads to its exit code, and its reason to the termination message."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from comptroller_trainer import worker
+from comptroller_trainer.errors import (
+    AssignmentError,
+    DivergedError,
+    MissingError,
+    NoGainError,
+    UnavailableError,
+)
+from comptroller_trainer.runtime import protocol
+from comptroller_trainer.runtime.stop import Stop
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (AssignmentError("a", 1, "is wrong"), 64),
+        (DivergedError("recipe.lr", "100", "made training diverge"), 65),
+        (NoGainError("compress.method", "int8_static", "made it slower"), 66),
+        (UnavailableError("s3://bucket/x: could not connect"), 69),
+        (MissingError("s3://bucket/x: no such bucket"), 69),
+        (torch.OutOfMemoryError("CUDA out of memory"), 71),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"),
+            71,
+        ),
+        (MemoryError(), 71),
+        (RuntimeError("something else"), 1),
+    ],
+)
+def test_an_error_gives_its_exit_code_and_its_reason(
+    error: Exception,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    described: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "_attempt", fail)
+    monkeypatch.setattr(Stop, "listen", lambda _: None)
+    monkeypatch.setenv("COMPTROLLER_ASSIGNMENT", json.dumps(described()))
+    monkeypatch.setenv(protocol.TERMINATION_LOG_ENV, str(tmp_path / "why"))
+    assert worker.main([]) == code
+    assert str(error) in (tmp_path / "why").read_text()
