@@ -2,18 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from kubernetes.aio.client.exceptions import ApiException
 
 from comptroller.cluster.api import Api, Missing
 from comptroller.cluster.jobs import MANAGED
 from comptroller.cluster.simulated.bodies import Body
+from comptroller.cluster.simulated.machines import Machines
 from comptroller.cluster.simulated.server import RESOURCES, Change
 from comptroller_api.contract import Heartbeat
-
-if TYPE_CHECKING:
-    from comptroller.cluster.simulated.cluster import Simulated
 
 Kind: TypeAlias = str
 KINDS: tuple[Kind, ...] = RESOURCES
@@ -30,7 +28,7 @@ class Lost(Exception):  # noqa: N818 - says what happened
 class Watches:
     """`Watched`: what an operator's watches brought. Those of some kinds may stand still."""
 
-    def __init__(self, cluster: "Simulated") -> None:
+    def __init__(self, cluster: Machines) -> None:
         """Watch a cluster."""
         self._objects = cluster.server.objects
         self._old: dict[str, dict[str, Body]] = {}
@@ -98,7 +96,7 @@ def _is_selected(body: Body) -> bool:
 class Heartbeats:
     """`Pulse`: what an operator hears of the pods that run."""
 
-    def __init__(self, cluster: "Simulated") -> None:
+    def __init__(self, cluster: Machines) -> None:
         """Nothing has been heard."""
         self._cluster = cluster
         self.asked: dict[str, int] = {}
@@ -153,7 +151,7 @@ async def _at_once(what: str, call: Callable[[], Any]) -> Any:
 class Connection(Api):
     """`Api` without a network: every call passes through `enter`, which may let the world go on, or fail."""
 
-    def __init__(self, cluster: "Simulated", user: str, enter: Enter = _at_once) -> None:
+    def __init__(self, cluster: Machines, user: str, enter: Enter = _at_once) -> None:
         """Connect as `user`."""
         self._cluster, self._server = cluster, cluster.server
         self._user, self._enter = user, enter

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from kubernetes.aio.client.exceptions import ApiException
-
 from comptroller.actions import Action
 from comptroller.cluster import ownership
 from comptroller.cluster.base import Snapshot
@@ -68,8 +66,6 @@ class Simulated(Machines):
         )
         self.controller = JobController(self, seed)
         self.collectors = Collectors(self)
-        self.all_jobs: dict[str, SimulatedJob] = {}
-        """Every Job there ever was, by uid."""
         self.launches: list[str] = []
         self.watches: list[Watches] = []
         self.server.watchers.append(self._saw)
@@ -233,14 +229,6 @@ class Simulated(Machines):
             self.collectors.look_at_all()
         for pod in list(self.live.values()):
             self.touch(pod)
-
-    def make_pod(self, body: Body) -> bool:
-        """Create a pod for a Job; `False` where a quota or a policy refuses it."""
-        try:
-            return self.server.create("pods", body, "job-controller") is not None
-        except ApiException as error:
-            self.witness.say("jobs", f"{body['metadata']['name']} is refused: {error.reason}")
-            return False
 
     def evict(self, node: Node) -> None:
         """Delete the pods of a node that nobody hears of."""

@@ -1,13 +1,9 @@
 """What deletes objects by itself: the garbage collector, the pod garbage collector, and taint eviction."""
 
-from typing import TYPE_CHECKING
-
 from comptroller.cluster.simulated.bodies import Body, is_over, with_condition, with_meta
+from comptroller.cluster.simulated.machines import Machines
 from comptroller.cluster.simulated.pods import Node
 from comptroller.cluster.simulated.server import FOREGROUND, ORPHAN, RESOURCES, Change
-
-if TYPE_CHECKING:
-    from comptroller.cluster.simulated.cluster import Simulated
 
 _USER = "garbage-collector"
 _AFTER = 2
@@ -17,7 +13,7 @@ _AFTER = 2
 class Collectors:
     """They look a moment after a change, and at everything after having been away."""
 
-    def __init__(self, cluster: "Simulated") -> None:
+    def __init__(self, cluster: Machines) -> None:
         """Collect the garbage of a cluster."""
         self._cluster, self._server = cluster, cluster.server
         self._due: set[str] = set()

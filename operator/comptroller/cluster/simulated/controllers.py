@@ -6,7 +6,8 @@ is resumed begins to count its deadline anew. A pod whose tracking finalizer was
 """
 
 import random
-from typing import TYPE_CHECKING
+
+from kubernetes.aio.client.exceptions import ApiException
 
 from comptroller.cluster.pods import unix
 from comptroller.cluster.simulated.bodies import (
@@ -18,9 +19,7 @@ from comptroller.cluster.simulated.bodies import (
     with_condition,
     with_meta,
 )
-
-if TYPE_CHECKING:
-    from comptroller.cluster.simulated.cluster import Simulated
+from comptroller.cluster.simulated.machines import Machines
 
 _USER = "job-controller"
 _TRACKING = "batch.kubernetes.io/job-tracking"
@@ -35,7 +34,7 @@ _KEPT = 57
 class JobController:
     """Level-based: `sync` brings one Job to where its body says it should be."""
 
-    def __init__(self, cluster: "Simulated", seed: int) -> None:
+    def __init__(self, cluster: Machines, seed: int) -> None:
         """Control the Jobs of a cluster."""
         self._cluster, self._server = cluster, cluster.server
         self._rng = random.Random(seed)
@@ -172,8 +171,16 @@ class JobController:
                 "spec": template["spec"],
                 "status": {"phase": "Pending", "conditions": []},
             }
-            if not self._cluster.make_pod(pod):
+            if not self._create(pod):
                 self.soon(uid, _AGAIN)
+
+    def _create(self, pod: Body) -> bool:
+        """Create a pod; `False` where a quota or a policy refuses it."""
+        try:
+            return self._server.create("pods", pod, _USER) is not None
+        except ApiException as error:
+            self._cluster.witness.say("jobs", f"{pod['metadata']['name']} is refused: {error.reason}")
+            return False
 
     def _delete(self, pods: list[Body]) -> None:
         for pod in pods:

@@ -79,6 +79,8 @@ class Machines:
         self.timeline = Timeline(now)
         self.server = Server(lambda: self.timeline.now)
         self.witness = Witness()
+        self.all_jobs: dict[str, SimulatedJob] = {}
+        """Every Job there ever was, by uid."""
         self.pods: dict[str, Pod] = {}
         """Every pod there ever was, by uid."""
         self.live: dict[str, Pod] = {}
