@@ -11,8 +11,8 @@ from functools import partial
 import boto3
 from botocore.exceptions import BotoCoreError
 
-from awaiting import eventually
-from realcluster import PROGRAM, RealCluster
+from support.awaiting import eventually
+from support.realcluster import PROGRAM, RealCluster
 
 SYSTEM, RELEASE = "chaos-system", "chaos"
 """The release's namespace and name."""

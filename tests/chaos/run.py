@@ -28,12 +28,12 @@ from botocore.exceptions import ClientError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import realcluster
-from awaiting import eventually
 from chaos.faults import RELEASE, SYSTEM, Faults
 from chaos.judge import Verdict, judge
 from chaos.tenant import INTRUDER, MANAGED, USER, Tenant
 from chaos.witness import Witness
+from support import realcluster
+from support.awaiting import eventually
 
 BUCKET = "chaos"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from realcluster import RealCluster
+from support.realcluster import RealCluster
 
 USER = "chaos-tenant"
 INTRUDER = "intruder"

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import apiserver
-import chart
-import policies
-import realcluster
+from support import apiserver, chart, policies, realcluster
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 import pytest
 
-import manifests
-from apiserver import ApiServer, sentences
+from support import manifests
+from support.apiserver import ApiServer, sentences
 
 
 def answer(api_server: ApiServer, case: manifests.Case) -> tuple[str, ...]:

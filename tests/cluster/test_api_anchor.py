@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from kubernetes.aio.client import ApiClient, Configuration
 
-from apiserver import ApiServer
 from comptroller.cluster.anchors import ACCEPT, KubernetesAnchor
 from comptroller.cluster.api import Api
 from comptroller.ledger.anchor import Published, UnreadableAnchor, published_heads
 from comptroller.ledger.encoding import Head
+from support.apiserver import ApiServer
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 HEAD = Head(41, "ab" * 32)

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-import manifests
-from apiserver import ApiServer
-from awaiting import eventually
-from chart import LEDGER, applied, bound, removed, rendered
 from comptroller_api.meta import APPROVED, APPROVED_BY
+from support import manifests
+from support.apiserver import ApiServer
+from support.awaiting import eventually
+from support.chart import LEDGER, applied, bound, removed, rendered
 
 STUDIES = "/apis/comptroller.dev/v1alpha1/namespaces/team-a/studies"
 

@@ -17,10 +17,10 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-import manifests
-from apiserver import ApiServer, free_ports
-from chart import CHART, LEDGER, NAMESPACE, OPERATOR, applied, bound, helm, removed, rendered
 from comptroller.settings import Settings
+from support import manifests
+from support.apiserver import ApiServer, free_ports
+from support.chart import CHART, LEDGER, NAMESPACE, OPERATOR, applied, bound, helm, removed, rendered
 
 EVERYTHING = ("--values", str(CHART / "ci" / "all-values.yaml"))
 POLICY = "ValidatingAdmissionPolicy"

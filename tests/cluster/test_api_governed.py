@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from apiserver import ApiServer
-from policies import (
+from support.apiserver import ApiServer
+from support.policies import (
     ADMIN,
     CONTROLLERS,
     CORE,

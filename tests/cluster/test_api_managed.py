@@ -2,12 +2,12 @@
 
 import pytest
 
-import manifests
-from apiserver import ApiServer
 from comptroller.cluster import jobs
 from comptroller_api.contract import GRANT_ANNOTATION
 from comptroller_api.meta import FINALIZER
-from policies import (
+from support import manifests
+from support.apiserver import ApiServer
+from support.policies import (
     ADMIN,
     AGENT,
     BATCH,

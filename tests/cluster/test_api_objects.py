@@ -2,10 +2,10 @@
 
 import pytest
 
-import manifests
-from apiserver import API, ApiServer
 from comptroller.admission import admit
 from comptroller_api.study import Study
+from support import manifests
+from support.apiserver import API, ApiServer
 
 
 @pytest.mark.parametrize("kind", ["Study", "Trial", "Budget", "PriceList"])

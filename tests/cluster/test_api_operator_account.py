@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-import manifests
-from apiserver import ApiServer
-from chart import OPERATOR
 from comptroller.actions import Bury
 from comptroller.cluster import jobs
 from comptroller_api.contract import GRANT_ANNOTATION
-from policies import (
+from support import manifests
+from support.apiserver import ApiServer
+from support.chart import OPERATOR
+from support.policies import (
     BATCH,
     CORE,
     JOB,

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-import manifests
-from apiserver import ApiServer
-from awaiting import eventually
-from chart import CHART, LEDGER, applied, helm, removed, rendered
-from policies import (
+from support import manifests
+from support.apiserver import ApiServer
+from support.awaiting import eventually
+from support.chart import CHART, LEDGER, applied, helm, removed, rendered
+from support.policies import (
     ALLOWED,
     CONTROLLERS,
     CORE,

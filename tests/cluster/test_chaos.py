@@ -5,7 +5,7 @@ import random
 import pytest
 
 from chaos.run import chaos
-from realcluster import ROOT, RealCluster
+from support.realcluster import ROOT, RealCluster
 
 MINUTES = 5
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from awaiting import eventually
-from realcluster import PROGRAM, outcomes, phases, running_pods, study
+from support.awaiting import eventually
+from support.realcluster import PROGRAM, outcomes, phases, running_pods, study
 
 STEP_S = 4
 

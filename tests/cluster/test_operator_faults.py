@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from awaiting import eventually
 from comptroller.ledger.balance import named_study
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.store import StoreError
-from realcluster import (
+from support.awaiting import eventually
+from support.realcluster import (
     PROGRAM,
     OperatorProcess,
     RealCluster,

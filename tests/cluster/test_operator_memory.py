@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from awaiting import eventually
 from comptroller.cluster.jobs import ATTEMPT, MANAGED, STUDY, STUDY_UID, TRIAL
-from realcluster import PROGRAM, OperatorProcess, RealCluster, started_pods, study
+from support.awaiting import eventually
+from support.realcluster import PROGRAM, OperatorProcess, RealCluster, started_pods, study
 
 MOST = 300
 """The limit in MiB."""

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from awaiting import eventually
-from chart import LEDGER, rendered
 from comptroller_api.contract import GRANT_ANNOTATION
-from policies import policies
-from realcluster import RUN, OperatorProcess, RealCluster, running_pods, started_pods, study
+from support.awaiting import eventually
+from support.chart import LEDGER, rendered
+from support.policies import policies
+from support.realcluster import RUN, OperatorProcess, RealCluster, running_pods, started_pods, study
 
 TENANT = "tenant"
 

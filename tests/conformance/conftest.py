@@ -12,9 +12,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-import apiserver
 from comptroller.ledger.store import Store
 from comptroller.ledger.stores import DirectoryStore, MemoryStore, S3Store
+from support import apiserver
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import manifests
 from comptroller.admission import Manifest, ManifestError, admit, parse
 from comptroller_api.budget import Budget
 from comptroller_api.study import Study
+from support import manifests
 
 
 @pytest.mark.parametrize("case", manifests.cases("accepted"), ids=str)

@@ -8,10 +8,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import manifests
 from comptroller.admission import manifests as manifest_files
 from comptroller.cli.lint import lint
 from comptroller_api.trainer import reference
+from support import manifests
 
 app = typer.Typer()
 app.command()(lint)

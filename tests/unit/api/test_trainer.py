@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import manifests
 from comptroller.admission import admit, findings, read
 from comptroller.admission.reach import Reach
 from comptroller_api.space import Parameter, active
 from comptroller_api.study import Study
 from comptroller_api.trainer import Trainer, reference
+from support import manifests
 
 ROOT = Path(__file__).parents[3]
 

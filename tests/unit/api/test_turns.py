@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from awaiting import eventually
-from turns import Turns
+from support.awaiting import eventually
+from support.turns import Turns
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-import manifests
+from support import manifests
 
 Call = Callable[..., Result]
 KNOWN = ("--seconds-per-epoch", "10", "--seconds-per-attempt", "5")

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from awaiting import eventually
 from comptroller.cli import again
 from comptroller.cli.reproduced import Left, compare, differing, digest, is_timed
 from comptroller.cluster.local import TRAINER, ObjectFiles
 from comptroller_api.contract import ASSIGNMENT_ENV, Assignment, Report
 from comptroller_api.meta import Metadata
 from comptroller_api.trial import Proposal, RungResult, Trial, TrialSpec, TrialStatus
+from support.awaiting import eventually
 
 Call = Callable[..., Result]
 Process = Callable[..., "subprocess.Popen[str]"]

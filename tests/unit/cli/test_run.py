@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from awaiting import eventually
 from comptroller.cluster.local import ObjectFiles
 from comptroller.ledger import audit
 from comptroller.ledger.stores import open_store
+from support.awaiting import eventually
 
 from .conftest import TRAINER
 

@@ -6,7 +6,6 @@ import tracemalloc
 
 import pytest
 
-import manifests
 from comptroller.cluster import runs
 from comptroller.cluster.bounded import bounded
 from comptroller.cluster.jobs import PodSettings
@@ -14,6 +13,7 @@ from comptroller.cluster.kubernetes import Kubernetes
 from comptroller.cluster.pulse import PodPulse
 from comptroller.handlers import Picture
 from comptroller_api.meta import FINALIZER
+from support import manifests
 
 LABELS = {
     "app.kubernetes.io/managed-by": "comptroller",

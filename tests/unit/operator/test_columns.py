@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from attempts import STUDY
 from comptroller.ledger.books import Books
 from comptroller.plan.budgets import record_budgets
 from comptroller.plan.listed import price_list_status
@@ -13,7 +12,8 @@ from comptroller.status import conditions
 from comptroller.world import World
 from comptroller_api.budget import Budget
 from comptroller_api.crd import KINDS, definition
-from stage import PRICES, T0
+from support.attempts import STUDY
+from support.stage import PRICES, T0
 
 BUDGET = Budget.model_validate({"metadata": {"name": "b"}, "spec": {"amount": "1", "currency": "USD"}})
 

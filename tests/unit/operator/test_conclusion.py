@@ -2,7 +2,7 @@
 
 import pytest
 
-from worlds import NOW, SmallWorld, study
+from support.worlds import NOW, SmallWorld, study
 
 GOOD = {"accuracy": 0.9}
 LABEL = "data.label: column 'clas' does not exist; columns are: a, b, class"

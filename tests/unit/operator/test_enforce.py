@@ -5,7 +5,7 @@ import pytest
 from comptroller import actions as todo
 from comptroller.cluster import jobs
 from comptroller.ledger.entries import Adjust, Close, Start
-from stage import GRACE, KEY, LEASE, SLACK, T0, Stage, of, stamp
+from support.stage import GRACE, KEY, LEASE, SLACK, T0, Stage, of, stamp
 
 NAME = "s-u1-0000-0"
 COVERED = LEASE + GRACE + SLACK

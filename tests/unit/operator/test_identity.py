@@ -8,7 +8,7 @@ from comptroller.ledger.books import Books
 from comptroller.ledger.testing import STUDY, ceiling, close, post, price, reserve
 from comptroller.plan.identity import identified
 from comptroller.world import Run, World
-from worlds import SmallWorld
+from support.worlds import SmallWorld
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from attempts import LAUNCH, STUDY, TRIAL, made, pod
 from comptroller.actions import Bury, Launch
 from comptroller.cluster import jobs, runs
 from comptroller.plan.settle import classify
 from comptroller_api.contract import GRANT_ANNOTATION, IMAGE_ENV, TRACKING_ENV
 from comptroller_api.pricelist import Toleration
 from comptroller_api.study import Resources
+from support.attempts import LAUNCH, STUDY, TRIAL, made, pod
 
 
 def seconds(run):

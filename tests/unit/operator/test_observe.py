@@ -4,7 +4,6 @@ import copy
 
 import pytest
 
-import manifests
 from comptroller.actions import Extend, Grant, RecordBudget, RecordTrial, Release, Stop
 from comptroller.cluster import kubernetes, runs
 from comptroller.cluster.api import Missing, WriteRefused
@@ -16,6 +15,7 @@ from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.contract import GRANT_ANNOTATION
 from comptroller_api.meta import FINALIZER
 from comptroller_api.trial import RungResult, Trial, TrialStatus
+from support import manifests
 
 LABELS = {
     "app.kubernetes.io/managed-by": "comptroller",

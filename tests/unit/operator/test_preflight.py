@@ -8,7 +8,7 @@ from comptroller.ledger.store import TooLarge, Unavailable
 from comptroller.ledger.stores import Objects
 from comptroller.preflight import Preflight
 from comptroller.world import Unreachable
-from worlds import SmallWorld, study
+from support.worlds import SmallWorld, study
 
 
 class Store:

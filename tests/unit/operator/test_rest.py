@@ -9,7 +9,7 @@ from comptroller.ledger.entries import Adjust
 from comptroller.plan import namespace, plan
 from comptroller.plan.study import plan_study
 from comptroller.world import Refused
-from worlds import SmallWorld, study
+from support.worlds import SmallWorld, study
 
 
 @pytest.fixture

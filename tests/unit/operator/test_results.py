@@ -2,7 +2,7 @@
 
 import pytest
 
-from worlds import SmallWorld, study
+from support.worlds import SmallWorld, study
 
 LATENCY = {"latency": {"limit": "5ms"}}
 QUIET = {"accuracy": 0.9, "latency_p95_ms": 3.0, "latency_trusted": 1.0}

@@ -4,11 +4,11 @@ from copy import deepcopy
 
 import pytest
 
-import manifests
 from comptroller.settings import Settings
 from comptroller.site import SitePolicy
 from comptroller_api import quantity
 from comptroller_api.study import Study
+from support import manifests
 
 
 def study(**runtime: object) -> Study:

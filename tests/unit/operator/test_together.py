@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attempts import LAUNCH, pod
 from comptroller.cluster import jobs, ownership, runs
 from comptroller.ledger.books import Attempt, Books, Lease
 from comptroller.ledger.entries import Close, Post, Price
@@ -15,6 +14,7 @@ from comptroller.pricing.rates import HourlyRates
 from comptroller.world import Exit, Run
 from comptroller_api.contract import GRANT_ANNOTATION, LEADER_ANNOTATION
 from comptroller_api.study import Resources
+from support.attempts import LAUNCH, pod
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 PER_SECOND = 1000

@@ -2,11 +2,11 @@
 
 import pytest
 
-from attempts import STUDY, TRIAL
 from comptroller.ledger.books import Attempt
 from comptroller.plan.trials import Progress, next_step
 from comptroller.search.problem import Problem
 from comptroller_api.study import Resources
+from support.attempts import STUDY, TRIAL
 
 PROBLEM = Problem.from_spec(STUDY.spec)
 

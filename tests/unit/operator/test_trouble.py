@@ -6,7 +6,7 @@ import pytest
 
 from comptroller.actions import Stop
 from comptroller.world import Exit
-from worlds import SmallWorld, study
+from support.worlds import SmallWorld, study
 
 GOOD = {"accuracy": 0.9}
 PULL = "ImagePullBackOff: Back-off pulling image 'example.com/none:1'"

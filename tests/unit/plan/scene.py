@@ -18,7 +18,7 @@ from comptroller_api.meta import Condition
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Resources, Study, StudyStatus
 from comptroller_api.trial import RungResult, Trial, TrialStatus
-from worlds import NOW, PRICES, study
+from support.worlds import NOW, PRICES, study
 
 PER_SECOND = 1000
 """Micro-units."""

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import manifests
 from comptroller.pricing.book import Quote
 from comptroller.pricing.forecast import Case, Durations, Forecast, Limit, promoted, quantile
 from comptroller.pricing.rates import HourlyRates
@@ -15,6 +14,7 @@ from comptroller.pricing.scenario import Scenario
 from comptroller.search.halving import decide
 from comptroller.search.problem import Observation, Problem, RungValues
 from comptroller_api.study import Study
+from support import manifests
 
 SECOND = 3_600_000
 """The micro-units for an hour of a core, at which a second costs 1,000."""

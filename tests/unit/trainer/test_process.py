@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from awaiting import eventually
 from comptroller_api.contract import Assignment, Heartbeat, Report, report_digest, without_digest
 from comptroller_trainer import worker
 from comptroller_trainer.errors import NoGainError, StoreError
@@ -23,6 +22,7 @@ from comptroller_trainer.runtime import heartbeat, protocol
 from comptroller_trainer.runtime.progress import Progress
 from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.store import open_store
+from support.awaiting import eventually
 
 Environment = Callable[..., dict[str, str]]
 TRAINER = [sys.executable, "-m", "comptroller_trainer"]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from awaiting import eventually
 from comptroller_trainer.measure.latency import Launch, agreeing, quiet, told
 from comptroller_trainer.measure.pace import Fastest, fastest, pace
+from support.awaiting import eventually
 
 FASTEST = 50e-6
 

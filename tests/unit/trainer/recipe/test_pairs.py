@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import nn
 
-import manifests
 from comptroller.admission import admit, findings
 from comptroller_api.study import Study
 from comptroller_api.trainer import KINDS, Kind, Picked, Task, contradictions, reference, split
@@ -26,6 +25,7 @@ from comptroller_trainer.recipe.description import agree, description
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.testing.models import SHAPES, left, samples
+from support import manifests
 
 UNTRAINED = [name for name, one in reference().compress.items() if one.place != "training"]
 UNTRAINED += ["prune+int8_static"]

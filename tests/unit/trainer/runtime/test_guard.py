@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from awaiting import eventually
 from comptroller_api import contract
 from comptroller_trainer.runtime import guard, protocol
+from support.awaiting import eventually
 
 RUN = """
 import sys

@@ -7,7 +7,6 @@ the plan appends nothing more.
 import copy
 from dataclasses import replace
 
-from attempts import STUDY, TRIAL, pod
 from comptroller import actions as todo
 from comptroller.cluster import jobs, ownership, runs
 from comptroller.ledger.books import Books
@@ -17,6 +16,7 @@ from comptroller.world import World
 from comptroller_api.meta import FINALIZER
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
+from support.attempts import STUDY, TRIAL, pod
 
 T0 = 1_767_225_600
 """2026-01-01 00:00:00 UTC."""

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from apiserver import ApiServer, binaries
+from support.apiserver import ApiServer, binaries
 
-CHART = Path(__file__).parents[1] / "charts" / "comptroller"
+CHART = Path(__file__).parents[2] / "charts" / "comptroller"
 LEDGER = "ledger.uri=s3://ledger/books"
 NAMESPACE = "comptroller"
 OPERATOR = f"system:serviceaccount:{NAMESPACE}:comptroller"

@@ -18,12 +18,12 @@ import boto3
 import httpx
 from botocore.exceptions import ClientError
 
-from apiserver import free_ports
 from comptroller.ledger.books import Books
 from comptroller.ledger.encoding import decode, journal_key
 from comptroller.ledger.stores import open_store
+from support.apiserver import free_ports
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "hack" / "cluster" / "cluster"
 BUCKET = "tests"
 LEDGER = f"s3://{BUCKET}/books"

@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx
 
-import manifests
-from apiserver import ApiServer
-from attempts import LAUNCH
-from awaiting import eventually
-from chart import LEDGER, applied, removed, rendered
 from comptroller.cluster import jobs
 from comptroller_api.meta import API_VERSION, FINALIZER
+from support import manifests
+from support.apiserver import ApiServer
+from support.attempts import LAUNCH
+from support.awaiting import eventually
+from support.chart import LEDGER, applied, removed, rendered
 
 CONTROLLERS = "system:serviceaccount:kube-system"
 _REFUSED = re.compile(

@@ -19,7 +19,7 @@ import httpx
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CRDS = sorted((ROOT / "crds").glob("*.yaml"))
 API = "/apis/comptroller.dev/v1alpha1"
 PLURALS = {"Study": "studies", "Trial": "trials", "Budget": "budgets", "PriceList": "pricelists"}
