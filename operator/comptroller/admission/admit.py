@@ -1,4 +1,4 @@
-"""One manifest through what the API server does to it, in its order."""
+"""The API server's treatment of one manifest, in the API server's order."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -17,7 +17,7 @@ _NOT_CHECKED = (
 )
 _ROOT = "<nil>"
 _RESEMBLES = 0.8
-"""How alike two groups are, from 0 to 1, of which one is taken for the other misspelt."""
+"""The similarity of two groups, from 0 to 1, above which one is taken for the other misspelt."""
 _BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -44,7 +44,7 @@ def _is_misspelt(version: str, kind: str) -> bool:
 
 
 def admit(manifest: Mapping[str, Any], old: Mapping[str, Any] | None = None) -> Verdict:
-    """What the API server would say if `manifest` were created or, given what is stored, updated to.
+    """Return the API server's verdict if `manifest` were created or, given the stored object, updated to it.
 
     Args:
         manifest: JSON values, as `comptroller.admission.parse` makes them. Not changed.

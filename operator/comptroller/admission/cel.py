@@ -46,9 +46,9 @@ def refusals(value: Any, old: Any, schema: Schema, path: str = "") -> Iterator[R
 
 def _message(rule: dict[str, str], self: Any, old_self: Any) -> str:
     """The sentence with the values in it, where there is one and it comes out as one line of text."""
-    if (told := rule.get("messageExpression")) is None:
+    if (template := rule.get("messageExpression")) is None:
         return rule["message"]
-    result = _program(told).eval(data={"self": self, "oldSelf": old_self})
+    result = _program(template).eval(data={"self": self, "oldSelf": old_self})
     text = result.value() if result.type() == cel.Type.STRING else ""
     line = str(text).strip()
     return line if line and "\n" not in line else rule["message"]

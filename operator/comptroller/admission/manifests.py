@@ -16,7 +16,7 @@ import yaml
 MAX_BYTES = 8 * 2**20
 """The most bytes of a text that is read; the API server takes no object of more than 3 MiB."""
 MAX_DEPTH = 100
-"""How deep maps and lists may be in each other: ours need less than 20, schemas of others about 50."""
+"""The greatest depth of nested maps and lists: ours need less than 20, schemas of others about 50."""
 _TRUE = {"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"}
 _FALSE = {"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"}
 _NULL = {"", "~", "null", "Null", "NULL"}

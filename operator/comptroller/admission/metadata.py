@@ -51,7 +51,7 @@ def unknown_fields(metadata: Any) -> Iterator[Refusal]:
 
 
 def refusals(metadata: dict[str, Any], *, namespaced: bool) -> Iterator[Refusal]:
-    """What is wrong with the name, the namespace and the labels."""
+    """Yield the faults of the name, the namespace and the labels."""
     malformed = list(_malformed(metadata))
     if malformed:
         yield from malformed
@@ -72,7 +72,7 @@ def refusals(metadata: dict[str, Any], *, namespaced: bool) -> Iterator[Refusal]
 
 
 def _malformed(metadata: dict[str, Any]) -> Iterator[Refusal]:
-    """What is not text, or not a map of text."""
+    """Yield the fields that are not text, or not a map of text."""
     for field in ("name", "generateName", "namespace"):
         if metadata.get(field) is not None and not isinstance(metadata[field], str):
             yield refusal.invalid(f"metadata.{field}", metadata[field], "must be text", blocks=True)

@@ -1,4 +1,4 @@
-"""Which values a study's space and baseline can put side by side in one trial."""
+"""The values that a study's space and baseline can combine in one trial."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ from comptroller_api.space import Parameter
 from comptroller_api.study import StudySpec
 
 Values = tuple[str | None, ...]
-"""Of several parameters; None: the trial does not set it, so that the trainer's default holds."""
+"""Values of several parameters; `None`: the trial leaves the trainer's default."""
 
 
 class Reach:
@@ -17,7 +17,7 @@ class Reach:
         self._fixed = {n: v for n, v in spec.baseline.items() if n not in self._space}
 
     def together(self, *names: str) -> list[Values]:
-        """What the parameters can be at once, in the order of `names`; an Integer or Float is its min."""
+        """Return the parameters' combinations, in the order of `names`; an Integer or Float is its min."""
         order = list(dict.fromkeys(above for name in names for above in self._line(name)))
         found = (tuple(values[name] for name in names) for values in self._walk(order, {}, names))
         return list(dict.fromkeys(found))
@@ -28,17 +28,17 @@ class Reach:
         return [*(self._line(when.parameter) if when else ()), name]
 
     def _walk(
-        self, order: Sequence[str], values: dict[str, str | None], asked: Sequence[str]
+        self, order: Sequence[str], values: dict[str, str | None], wanted: Sequence[str]
     ) -> Iterator[dict[str, str | None]]:
         if len(values) == len(order):
             yield values
             return
         name = order[len(values)]
-        for value in self._choices(name, values, order, asked):
-            yield from self._walk(order, {**values, name: value}, asked)
+        for value in self._choices(name, values, order, wanted):
+            yield from self._walk(order, {**values, name: value}, wanted)
 
     def _choices(
-        self, name: str, values: dict[str, str | None], order: Sequence[str], asked: Sequence[str]
+        self, name: str, values: dict[str, str | None], order: Sequence[str], wanted: Sequence[str]
     ) -> Sequence[str | None]:
         parameter = self._space.get(name)
         if parameter is None:
@@ -47,10 +47,10 @@ class Reach:
             return (None,)
         if parameter.values is None:
             return (parameter.min,)
-        return parameter.values if name in asked else self._distinct(parameter, parameter.values, order)
+        return parameter.values if name in wanted else self._distinct(parameter, parameter.values, order)
 
     def _distinct(self, parameter: Parameter, values: Sequence[str], order: Sequence[str]) -> list[str]:
-        """One value for each way in which the conditions of the others can turn out."""
+        """Return one value for each way in which the conditions of the others can turn out."""
         below = [p.when.values for n in order if (p := self._space.get(n)) and p.when
                  and p.when.parameter == parameter.name]  # fmt: skip
         ways = {tuple(value in listed for listed in below): value for value in reversed(values)}

@@ -1,4 +1,4 @@
-"""What the API server says where it refuses an object."""
+"""The API server's answer when it refuses an object."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Refusal:
     """Path from the root, such as `spec.search.parallel`; empty where the text names it."""
     text: str
     blocks: bool = False
-    """Rules are not evaluated beside it, since the object lacks the form that they expect."""
+    """Rules are not evaluated after it, since the object lacks the form that they expect."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.text}" if self.field else self.text

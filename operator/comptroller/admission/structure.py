@@ -45,7 +45,7 @@ def default(value: Any, schema: Schema) -> None:
 
 
 def refusals(value: Any, schema: Schema, path: str = "") -> Iterator[Refusal]:
-    """What of `value` the schema refuses: types, enums, bounds, missing fields and duplicates."""
+    """Yield the refusals of `value` by the schema: types, enums, bounds, missing fields and duplicates."""
     expected = schema["type"]
     if not isinstance(value, _TYPES[expected]) or (expected == "integer" and isinstance(value, bool)):
         got = _type_name(value)
@@ -115,7 +115,7 @@ def _list(value: list[Any], schema: Schema, path: str) -> Iterator[Refusal]:
 
 
 def _duplicates(value: list[Any], schema: Schema, path: str) -> Iterator[Refusal]:
-    """The second appearance of an item of a set, or of a key of a map; a third is not told."""
+    """The second appearance of an item of a set, or of a key of a map; a third is not reported."""
     keys: list[Any]
     match schema["x-kubernetes-list-type"]:
         case "set":

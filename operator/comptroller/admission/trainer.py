@@ -1,7 +1,7 @@
-"""What the trainer would say of a study's parameters, which the API server does not know.
+"""The faults that the trainer would find in a study's parameters, which the API server does not know.
 
-Each finding is what an attempt would end with (exit 64) after its pod was paid for. What only data can
-tell is left to the trainer, and so is what two numbers are to each other.
+Each finding is the reason why an attempt would end (exit 64) after its pod was paid for. Faults that only
+data can show are left to the trainer, and so are relations between two numbers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,12 +34,12 @@ from comptroller_api.trainer import Parameter as Taken
 
 
 def findings(study: Study, trainer: Trainer) -> list[Refusal]:
-    """Why a trial that the study can propose would be refused by the trainer; empty: none would be."""
+    """Return why the trainer would refuse a trial that the study can propose; empty: it would refuse none."""
     return list(dict.fromkeys(_Findings(study, trainer).all()))
 
 
 class _Findings:
-    """One study beside one trainer."""
+    """The check of one study against one trainer."""
 
     def __init__(self, study: Study, trainer: Trainer) -> None:
         spec = study.spec
@@ -57,13 +57,13 @@ class _Findings:
             else:
                 yield from self._parameter(name)
         yield from self._pairs()
-        yield from self._beside_recipe()
+        yield from self._useless_recipe()
         yield from self._objectives()
 
     # -- names and bounds --------------------------------------------------------------------------------
 
     def _stages(self, name: str, lever: str) -> Iterator[Refusal]:
-        """What is wrong with the names of stages, and with their order."""
+        """Yield the faults of the names of stages, and of their order."""
         known = self._trainer.stages(lever)
         if name in self._space and self._space[name][1].values is None:
             yield self._odd(name, ".type", self._space[name][1].type, "names stages: it must be Categorical")
@@ -78,14 +78,14 @@ class _Findings:
                 yield refusal.invalid(self._at(name, value), value, rule)
 
     def _parameter(self, name: str) -> Iterator[Refusal]:
-        """What is wrong with a parameter of a stage, under each stage that a trial can have beside it."""
+        """Yield the faults of a parameter of a stage, under each stage that a trial can combine with it."""
         lever, _, field = name.partition(".")
         if lever == "recipe":
             own = self._trainer.recipe.get(field)
             yield from self._values(name, own) if own else (self._unknown(name, ""),)
             return
         choice, stages = self._trainer.choices[lever], self._trainer.stages(lever)
-        without, said = [], dict[Refusal, list[str]]()
+        without, refused = [], dict[Refusal, list[str]]()
         for given, value in self._reach.together(name, f"{lever}.{choice.field}"):
             picked = value or choice.default
             names = split(lever, picked)
@@ -95,15 +95,15 @@ class _Findings:
             if not all_taken:
                 without.append(picked)
             for wrong in (wrong for taken in all_taken for wrong in self._values(name, taken)):
-                said.setdefault(wrong, []).append(picked)
+                refused.setdefault(wrong, []).append(picked)
         where = f" with {lever}.{choice.field} "
-        for wrong, of in said.items():
+        for wrong, of in refused.items():
             yield replace(wrong, text=f"{wrong.text},{where}{', '.join(dict.fromkeys(of))}")
         if without:
             yield self._unknown(name, where + ", ".join(dict.fromkeys(without)))
 
     def _values(self, name: str, taken: Taken) -> Iterator[Refusal]:
-        """What a stage says of all values of a parameter of its own."""
+        """Yield the refusals by a stage of all values of its own parameter."""
         if name in self._fixed:
             yield from self._read(name, self._fixed[name], taken)
             return
@@ -143,20 +143,20 @@ class _Findings:
     # -- what goes together ------------------------------------------------------------------------------
 
     def _pairs(self) -> Iterator[Refusal]:
-        """What contradicts the data, and what contradicts another lever's stage where neither does alone."""
+        """Yield contradictions to the data, and to another lever's stage if neither stage has one alone."""
         alone = {name: set[str]() for name in self._choices}
         for name in self._choices:
             for picked in self._picked(name):
                 for broken in self._broken(picked):
                     alone[name].add(broken.value)
-                    yield self._said(broken, picked)
+                    yield self._contradiction(broken, picked)
         for names in combinations(self._choices, 2):
             for picked in self._picked(*names):
                 if not any(one.name in alone[one.field] for one in picked):
-                    yield from (self._said(broken, picked) for broken in self._broken(picked))
+                    yield from (self._contradiction(broken, picked) for broken in self._broken(picked))
 
     def _picked(self, *names: str) -> Iterator[list[Picked]]:
-        """The stages that a trial can have at once; those that are not known are told elsewhere."""
+        """The stages that a trial can have at once; unknown stages are reported elsewhere."""
         for values in self._reach.together(*names):
             picked = []
             for name, value in zip(names, values, strict=True):
@@ -169,20 +169,20 @@ class _Findings:
                 yield picked
 
     def _broken(self, picked: Sequence[Picked]) -> list[Broken]:
-        """What is wrong whichever kind the samples are of; of the kind for which it is least."""
+        """Return the contradictions that hold for any kind of samples: those of the kind with the fewest."""
         found = [list(contradictions(picked, self._data.task, kind)) for kind in self._kinds]
         return min(found, key=len)
 
-    def _said(self, broken: Broken, picked: Sequence[Picked]) -> Refusal:
-        beside = "".join(
+    def _contradiction(self, broken: Broken, picked: Sequence[Picked]) -> Refusal:
+        others = "".join(
             f", with {one.field} {one.name}"
             for one in picked
             if one.field != broken.field and f"{one.field} {one.name}" not in broken.rule
         )
-        return refusal.invalid(self._at(broken.field, broken.value), broken.value, broken.rule + beside)
+        return refusal.invalid(self._at(broken.field, broken.value), broken.value, broken.rule + others)
 
-    def _beside_recipe(self) -> Iterator[Refusal]:
-        """What the recipe says that a model, or a compressor, has no use for."""
+    def _useless_recipe(self) -> Iterator[Refusal]:
+        """Yield settings of the recipe for which a model, or a compressor, has no use."""
         trainer = self._trainer
         for field, taken in trainer.recipe.items():
             name = f"recipe.{field}"
@@ -193,7 +193,7 @@ class _Findings:
                 family = trainer.model.get(chosen)
                 if text is None or family is None or family.network:
                     continue
-                with suppress(ValueError):  # told elsewhere
+                with suppress(ValueError):  # reported elsewhere
                     if rule := taken.unfit(taken.read(text), self._data.task, network=False):
                         rule += f", and model.family {chosen} is not one"
                         yield refusal.invalid(self._at(name, text), text, rule)
@@ -242,7 +242,7 @@ def _ends(parameter: Parameter) -> list[str]:
 
 
 def _kinds(data: Data) -> tuple[Kind, ...]:
-    """What kinds of samples the data may be."""
+    """Return the kinds of samples that the data may be."""
     match data.format:
         case "IDX" | "ImageFolder":
             return ("images",)
