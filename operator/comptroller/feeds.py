@@ -1,9 +1,10 @@
-"""Reads prices where price lists say: AWS through boto3, OpenCost over HTTP. It blocks; keep it off the loop.
+"""Reads prices from the sources of price lists: AWS through boto3, OpenCost over HTTP.
 
-Whatever a source does, `Feeds.refresh` returns: each answer is a price or the reason why there is none.
+Reads block; keep them off the loop. Whatever a source does, `Feeds.refresh` returns: each answer is a price
+or the reason for its absence.
 
-What a source says is kept until it says something else: when a source falls silent, its prices grow old, and
-the list's `maxAge` holds launches (P6).
+The last answer of a source is kept until the next one: when a source stops answering, its prices grow old,
+and the list's `maxAge` holds launches (P6).
 """
 
 import time
@@ -31,11 +32,11 @@ log = structlog.get_logger()
 
 _PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 _MOST_ITEMS = 20_000
-"""Of one history or one list of offers; more is refused, not cut."""
+"""The most items of one history or one list of offers; more is refused, not cut."""
 _MOST_BYTES = 16 * 2**20
-"""Of one answer: the nodes of a cluster of some thousands."""
+"""The most bytes of one answer: the nodes of a cluster of some thousands."""
 _MOST_SECONDS = 60
-"""That one answer may take from its first byte to its last."""
+"""The most seconds that one answer may take from its first byte to its last."""
 _MOST_WORDS = 512
 """Characters kept of why a source has no price; it may have written them itself."""
 _NEVER = Fed(0, None, None)
@@ -51,14 +52,14 @@ _JSON = JSONDecoder(parse_float=Decimal, parse_int=Decimal, parse_constant=_no_n
 
 
 class AwsApi(Protocol):
-    """What is asked of AWS."""
+    """The calls to AWS."""
 
     def products(self, region: str, instance_type: str) -> Iterable[str]:
         """The offers of an instance type, as JSON texts."""
         ...
 
     def spot_history(self, region: str, instance_type: str, start: datetime) -> Iterable[Mapping[str, Any]]:
-        """Its spot prices since `start`."""
+        """Return its spot prices since `start`."""
         ...
 
 
@@ -69,13 +70,13 @@ class Boto:
         """The offers of an instance type, as JSON texts."""
         wanted = {**aws.PRODUCTS, "instanceType": instance_type, "regionCode": region}
         filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()]
-        # The price list is served from few regions, whichever region is asked about.
+        # The price list is served from few regions, whichever region the prices are of.
         place = "cn-northwest-1" if region.startswith("cn-") else "us-east-1"
         pages = self._pages(place, "pricing", "get_products", ServiceCode="AmazonEC2", Filters=filters)
         return _at_most(text for page in pages for text in page["PriceList"])
 
     def spot_history(self, region: str, instance_type: str, start: datetime) -> Iterator[Mapping[str, Any]]:
-        """Its spot prices since `start`."""
+        """Return its spot prices since `start`."""
         pages = self._pages(
             region,
             "ec2",
@@ -111,7 +112,7 @@ def http_get(url: str, query: Mapping[str, str]) -> bytes:
 
     Raises:
         httpx.HTTPError: it cannot be had.
-        httpx.InvalidURL: `url` is none.
+        httpx.InvalidURL: `url` is not a URL.
         FeedError: it is too long, or takes too long.
     """
     body, until = bytearray(), time.monotonic() + _MOST_SECONDS
@@ -144,15 +145,15 @@ class Feeds:
         self._fetch = fetch
         self._kept: dict[tuple[str, str], tuple[object, Fed]] = {}
         self.feed: Feed = MappingProxyType({})
-        """What the plan reads; each refresh puts another in its place."""
+        """The prices that the plan reads; each refresh replaces them."""
 
     def refresh(self, lists: Iterable[PriceList]) -> None:
-        """Ask every source once. Failures are logged, and told to the plan where nothing is known yet."""
+        """Query every source once. Log failures, and report them to the plan if nothing is known yet."""
         feed: dict[tuple[str, str], Fed | Unfed] = {}
         kept: dict[tuple[str, str], tuple[object, Fed]] = {}
         for prices in lists:
             spec = prices.spec
-            for node_class, answer in self._ask(spec, self._clock()):
+            for node_class, answer in self._query(spec, self._clock()):
                 # What was read for other terms says nothing of these.
                 key, terms = (prices.metadata.name, node_class.name), (spec.aws, spec.open_cost, node_class)
                 known = answer
@@ -165,17 +166,17 @@ class Feeds:
                 feed[key] = known
         self._kept, self.feed = kept, MappingProxyType(feed)
 
-    def _ask(self, spec: PriceListSpec, now: int) -> Iterator[tuple[NodeClass, Fed | Unfed]]:
-        """What the source of a list says of each of its classes; a static one is not asked."""
+    def _query(self, spec: PriceListSpec, now: int) -> Iterator[tuple[NodeClass, Fed | Unfed]]:
+        """Yield the source's answer for each class of a list; a static list has no source."""
         if spec.aws is not None:
             for node_class in spec.node_classes:
-                yield node_class, _told(self._of_aws, spec.aws, node_class, spec.currency, now)
+                yield node_class, _outcome(self._of_aws, spec.aws, node_class, spec.currency, now)
         elif spec.open_cost is not None:
-            nodes = _told(self._nodes, spec.open_cost, now)
+            nodes = _outcome(self._nodes, spec.open_cost, now)
             for node_class in spec.node_classes:
                 yield (
                     node_class,
-                    nodes if isinstance(nodes, Unfed) else _told(opencost.fed, nodes, node_class, now),
+                    nodes if isinstance(nodes, Unfed) else _outcome(opencost.fed, nodes, node_class, now),
                 )
 
     def _nodes(self, terms: OpenCost, now: int) -> list[opencost.Node]:
@@ -196,15 +197,15 @@ class Feeds:
         )
 
 
-def _told(ask: Callable[P, T], *terms: P.args, **more: P.kwargs) -> T | Unfed:
-    """What is asked for, or why it could not be had."""
+def _outcome(ask: Callable[P, T], *terms: P.args, **more: P.kwargs) -> T | Unfed:
+    """Return the result of `ask`, or the reason why it failed."""
     try:
         return ask(*terms, **more)
     except FeedError as error:
         return Unfed(plain(str(error), _MOST_WORDS))
     except Exception as error:  # noqa: BLE001 - what a source can do has no end; the list's condition says it
         lines = str(error).strip().splitlines() or [""]
-        return Unfed(plain(f"it cannot be asked: {type(error).__name__}: {lines[0]}", _MOST_WORDS))
+        return Unfed(plain(f"it cannot be read: {type(error).__name__}: {lines[0]}", _MOST_WORDS))
 
 
 def _decoded(body: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Prices of AWS, from what its API answers. Nothing is asked here.
+"""Prices of AWS, read from answers of its API; this module sends no request.
 
 `GetProducts` of the Price List API gives each product as a JSON text with its attributes and terms.
 `DescribeSpotPriceHistory` of EC2 gives the moments at which a zone's spot price changed, and the one before
@@ -25,7 +25,7 @@ PRODUCTS = {
     "licenseModel": "No License required",
     "marketoption": "OnDemand",
 }
-"""What is asked for beside region and instance type, so that one offer remains."""
+"""The terms of a request that, with region and instance type, leave one offer."""
 SPOT = "Linux/UNIX"
 """The product description of spot prices."""
 
@@ -59,7 +59,7 @@ def offer(products: Iterable[str], currency: str) -> Offer:
     """The one offer among `products`, as `GetProducts` gives them.
 
     Raises:
-        FeedError: there is none, they do not agree, or they are not of the known form.
+        FeedError: there is no product, they do not agree, or they are not of the known form.
     """
     found: list[Offer] = []
     for text in products:

@@ -33,7 +33,7 @@ Entry: TypeAlias = tuple[PriceList, NodeClass]
 
 @dataclass(frozen=True, slots=True)
 class Unpriced:
-    """Why a node class has no price; nothing is launched on it (P6)."""
+    """The reason why a node class has no price; nothing is launched on it (P6)."""
 
     reason: str
     message: str
@@ -41,7 +41,7 @@ class Unpriced:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What one capacity of a node class costs today, and the most it may ever cost."""
+    """The cost of one capacity of a node class today, and the most it may ever cost."""
 
     node_class: str
     capacity: str
@@ -52,7 +52,7 @@ class Quote:
     since: int
     """Unix seconds from which it is true."""
     spread: Spread = ()
-    """How its rates are distributed, by their history or as declared; nothing where nothing is known."""
+    """The distribution of its rates, by their history or as declared; empty if unknown."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints of its nodes."""
 
@@ -105,15 +105,15 @@ class PriceBook:
         self, node_class: str, capacity: str, currency: str, resources: Resources | None = None
     ) -> Quote | Unpriced:
         """Return what pods with `resources` are launched at, or why they are not."""
-        asked = (node_class, capacity, currency, resources)
-        if (known := self._quotes.get(asked)) is not None:
+        key = (node_class, capacity, currency, resources)
+        if (known := self._quotes.get(key)) is not None:
             return known
-        found = self.price(*asked)
+        found = self.price(*key)
         if isinstance(found, Quote) and resources is not None:
             found = self._strayed(found, resources) or found
         if len(self._quotes) >= _MOST_QUOTES:
             self._quotes.clear()
-        self._quotes[asked] = found
+        self._quotes[key] = found
         return found
 
     def price(
@@ -184,7 +184,7 @@ class PriceBook:
         if not found:
             return Unpriced(
                 "NoPrice",
-                f"node class {node_class!r} has no {_said(capacity)} price{_way_out(known, capacity)}",
+                f"node class {node_class!r} has no {_word(capacity)} price{_way_out(known, capacity)}",
             )
         rank = max(prices.spec.priority for prices, _ in found)
         first, *others = [entry for entry in found if entry[0].spec.priority == rank]
@@ -225,7 +225,7 @@ class PriceBook:
             profile = next((p for p in node_class.gpu_profiles if p.resource == gpu_resource), None)
             gpu = _of_profile(profile, prices, capacity, rates.gpu, cap.gpu)
             if profile is None or gpu is None:
-                message = f"node class {node_class.name!r} has no {_said(capacity)} price of {gpu_resource}"
+                message = f"node class {node_class.name!r} has no {_word(capacity)} price of {gpu_resource}"
                 return Unpriced("NoPrice", message)
             rates = replace(rates, gpu=gpu, gpu_resource=gpu_resource)
             cap = replace(cap, gpu=to_micro(profile.cap), gpu_resource=gpu_resource)
@@ -242,13 +242,13 @@ class PriceBook:
         )
 
     def _fresh(self, entry: Entry, capacity: str) -> Fresh | Unpriced:
-        """What it costs now, unless that is too old to be believed."""
+        """Return the cost now, unless the price is too old to be believed."""
         prices, node_class = entry
         name, max_age = prices.metadata.name, prices.spec.max_age
         if prices.spec.source == "Static":
             as_of, fresh = _declared(prices, node_class, capacity)
         else:
-            fed = self._feed.get((name, node_class.name), Unfed("it has not been asked yet"))
+            fed = self._feed.get((name, node_class.name), Unfed("it has not been read yet"))
             if isinstance(fed, Unfed):
                 why = f"{prices.spec.source} has no price for PriceList {name!r}: {fed.why}"
                 return Unpriced("NoPrice", f"node class {node_class.name!r} has no price: {why}")
@@ -260,7 +260,7 @@ class PriceBook:
                 f"the price of node class {node_class.name!r} in PriceList {name!r} is of {stamp}, over its"
                 f" maxAge {max_age}",
             )
-        return fresh or Unpriced("NoPrice", f"node class {node_class.name!r} has no {_said(capacity)} price")
+        return fresh or Unpriced("NoPrice", f"node class {node_class.name!r} has no {_word(capacity)} price")
 
     @staticmethod
     def _plausible(entry: Entry, quote: Quote) -> Quote | Unpriced:
@@ -269,7 +269,7 @@ class PriceBook:
         Clamped to the cap, a price would bill less than is paid; and feeds that fail answer 0.
         """
         prices, node_class = entry
-        subject = f"the {_said(quote.capacity)} price of node class {quote.node_class!r}"
+        subject = f"the {_word(quote.capacity)} price of node class {quote.node_class!r}"
         where = f"in PriceList {prices.metadata.name!r}"
         for rate, price, cap in quote.rates.over(quote.cap):
             return Unpriced(
@@ -303,7 +303,7 @@ def tolerations(node_class: NodeClass, capacity: str) -> tuple[Toleration, ...]:
 
 
 def _kept_away(taints: Iterable[Toleration], tolerated: Iterable[Toleration]) -> bool:
-    """Return whether one of the taints, each written as what tolerates it, is surely not tolerated."""
+    """Return whether one of the taints, each written as what tolerates it, is certainly not tolerated."""
     firm = [taint for taint in taints if taint.effect != "PreferNoSchedule"]
     return any(not any(_may_tolerate(one, taint) for one in tolerated) for taint in firm)
 
@@ -369,7 +369,8 @@ def _unwritten(entry: Entry, quote: Quote, resources: Resources) -> Unpriced | N
         way_out = f"{prices.spec.source} has none, for PriceList {prices.metadata.name!r}"
     what = " and ".join(dict.fromkeys((*uncapped, *unpriced)))
     return Unpriced(
-        "NoPrice", f"node class {node_class.name!r} has no {_said(quote.capacity)} price of {what}: {way_out}"
+        "NoPrice",
+        f"node class {node_class.name!r} has no {_word(quote.capacity)} price of {what}: {way_out}",
     )
 
 
@@ -382,7 +383,7 @@ def _with_storage(rates: HourlyRates, prices: PriceList, node_class: NodeClass, 
     return replace(rates, storage_gib=None if amount is None else to_micro(amount))
 
 
-def _said(capacity: str) -> str:
+def _word(capacity: str) -> str:
     return "spot" if capacity == "Spot" else "on-demand"
 
 
@@ -391,7 +392,7 @@ def _of(fed: Fed, capacity: str) -> Fresh | None:
 
 
 def _declared(prices: PriceList, node_class: NodeClass, capacity: str) -> tuple[int, Fresh | None]:
-    """When the list's own prices were true, and the one of this capacity."""
+    """Return when the list's own prices were true, and the price of this capacity."""
     spot = capacity == "Spot"
     declared = node_class.spot if spot else node_class.on_demand
     as_of = _unix(prices.spec.as_of) if prices.spec.as_of else 0

@@ -1,4 +1,4 @@
-"""What a feed says: prices that are read from elsewhere, and how one price of a machine becomes rates.
+"""Prices that are read from a feed, and the rates that follow from one price of a machine.
 
 A feed gives rates, never caps: those are the price list's own, and size leases.
 """
@@ -15,18 +15,18 @@ Spread: TypeAlias = tuple[tuple[int, int], ...]
 many percent of the price of now."""
 
 _MIB = 1024
-"""In a GiB."""
+"""The MiB of a GiB."""
 _POINTS = (5, 25, 50, 75, 95, 100)
 """Percent, at which a history is summarised."""
 
 
 class FeedError(Exception):
-    """A source was asked and has no price that could be used; the message says which and why."""
+    """A source has no price that could be used; the message gives the source and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """What one capacity costs now."""
+    """The cost of one capacity now."""
 
     rates: HourlyRates
     since: int
@@ -36,30 +36,30 @@ class Fresh:
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """What a source says of one node class. `None`: it offers no such capacity."""
+    """A source's answer for one node class. `None`: the source offers no such capacity."""
 
     as_of: int
-    """Unix seconds of when it was asked; its age counts from here."""
+    """Unix seconds of the source's answer; its age counts from here."""
     on_demand: Fresh | None
     spot: Fresh | None
     failure: str = ""
-    """Why the source had no price when it was last asked, after `as_of`."""
+    """The reason why the source had no price at the last query, after `as_of`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unfed:
-    """Why nothing is known of a node class."""
+    """The reason why nothing is known of a node class."""
 
     why: str
 
 
 Feed: TypeAlias = Mapping[tuple[str, str], Fed | Unfed]
-"""By the names of the price list and of the node class."""
+"""Answers by the names of the price list and of the node class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a whole machine has."""
+    """The resources of a whole machine."""
 
     gpus: int
     cores: int

@@ -1,7 +1,7 @@
-"""What a study would cost: worst case, expected, how many trials fit, and how likely all of them do.
+"""A study's cost: worst case, expected, how many trials fit, and the probability that all of them do.
 
-Nothing is made up. How long an epoch takes is told by whoever asks; where nobody tells, only what leases and
-ceilings bound is known. How prices are spread is what a price list declares, or their history.
+Nothing is made up. Callers give the duration of an epoch; without one, only the bounds by leases and ceilings
+are known. The spread of prices is declared by a price list, or comes from their history.
 """
 
 import random
@@ -22,21 +22,21 @@ DRAWS = 200
 _ORDERS = 64
 """Orders in which results may come in."""
 _MANY = 256
-"""Results beyond which the share that goes on is taken to stay."""
+"""Results beyond which the share of promoted trials is taken as constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """How long work takes, as whoever asks has measured it."""
+    """The durations of work, as callers measured them."""
 
     shortest: int
     longest: int
     """Milliseconds of an epoch; anything from one to the other is as likely."""
     attempt: int = 0
-    """Seconds of each attempt beside its epochs: the image, the data, the export."""
+    """Seconds of each attempt outside its epochs: the image, the data, the export."""
 
     def scaled(self, percent: int) -> "Durations":
-        """At `percent` of itself, rounded up."""
+        """Return the durations at `percent` of themselves, rounded up."""
         shortest, longest, attempt = (
             ceil_div(part * percent, 100) for part in (self.shortest, self.longest, self.attempt)
         )
@@ -58,7 +58,7 @@ class Stage:
     phase: str
     rung: int
     epochs: int
-    """That each of them trains."""
+    """The epochs that each of them trains."""
     attempts: int
     expected: int | None
     attempts_worst: int
@@ -67,7 +67,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a study comes to; money in micro-units. `None`: it depends on durations that nobody told."""
+    """The forecast for a study; money in micro-units. `None`: it depends on durations that nobody gave."""
 
     currency: str
     limit: Limit
@@ -75,11 +75,11 @@ class Forecast:
     trials: int
     """Planned."""
     hold: int
-    """What as many trials as may run at the same time hold, each for one lease."""
+    """Micro-units held by as many trials as may run at the same time, each for one lease."""
     worst: int
-    """At the cap, the longest durations, no trial pruned, every retry used; no limit applied."""
+    """The cost at the cap, with the longest durations, no trial pruned, every retry used, and no limit."""
     expected: int | None
-    """At the price of now and the mean duration, with pruning; no limit applied."""
+    """The cost at the price of now and the mean duration, with pruning and no limit."""
     fit_worst: int
     fit_expected: int | None
     """Trials that the limit pays for."""
@@ -89,18 +89,18 @@ class Forecast:
     """Expected, from begin to end, were as many trials running all the time as may."""
     stages: tuple[Stage, ...]
     refusal: str = ""
-    """Why nothing can run, if so."""
+    """The reason why nothing can run, if so."""
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """How much there is to do, apart from what it costs."""
+    """The amount of work, apart from its cost."""
 
     study: Study
 
     @property
     def epochs(self) -> list[int]:
-        """That each rung adds."""
+        """Return the epochs that each rung adds."""
         ends = self.study.spec.search.rungs.epochs
         return [end - begin for begin, end in zip([0, *ends], ends, strict=False)]
 
@@ -119,7 +119,7 @@ class _Shape:
         return found
 
     def seconds(self, epochs: int, durations: Durations | None, milliseconds: int) -> int:
-        """Of what it takes to train `epochs`, in as many attempts as that needs."""
+        """Return the seconds for training `epochs`, in as many attempts as that needs."""
         if durations is None:
             return self.longest
         work = ceil_div(epochs * milliseconds, 1000)
@@ -129,11 +129,11 @@ class _Shape:
 
 @cache
 def promoted(results: int, eta: int) -> int:
-    """How many of `results` go on to the next rung, on average, rounded up.
+    """Return how many of `results` are promoted to the next rung, on average, rounded up.
 
-    Halving is asynchronous: who is among the best 1/eta of the results so far goes on, and better ones that
-    come later do not call it back. So it is more than 1/eta. Every order of results is as likely; some are
-    drawn, always the same.
+    Halving is asynchronous: a trial among the best 1/eta of the results so far is promoted, and better trials
+    that come later do not call it back. So it is more than 1/eta. All orders of results are equally likely;
+    some are drawn, always the same.
     """
     if results < eta:
         return results
@@ -167,10 +167,10 @@ class Case:
     limits: Sequence[Limit]
     durations: Durations | None = None
     firm: Quote | None = None
-    """On demand, for which spot capacity is left where the study has a hedge."""
+    """The on-demand quote for which a study with a hedge leaves spot capacity."""
 
     def forecast(self) -> Forecast:
-        """What it comes to."""
+        """Return the forecast."""
         search, terms = self.study.spec.search, self.study.spec.runtime.lease
         limit = min(self.limits, key=lambda one: one.amount)
         duration = quantity.seconds(terms.duration)
@@ -244,7 +244,7 @@ class Case:
         own, they would even out: the real spread is narrower, unless days are dear and slow together.
         """
         trials, terms = self.study.spec.search.trials, self.durations
-        assert terms is not None  # noqa: S101 - asked only where they are known
+        assert terms is not None  # noqa: S101 - called only if they are known
         span = terms.longest - terms.shortest
         seconds = [
             self._seconds(trials, terms.shortest + span * (2 * draw + 1) // (2 * DRAWS))

@@ -1,7 +1,8 @@
-"""Prices of OpenCost, from what `GET /assets` answers. Nothing is asked here.
+"""Prices of OpenCost, read from what `GET /assets` answers; this module sends no request.
 
-What a node cost over a window, divided by the hours that it was there: of the nodes whose labels a node class
-selects, those that can be preempted are spot capacity. OpenCost takes discounts off cores and memory.
+A price is the cost of a node over a window, divided by the hours that the node existed. Of the nodes whose
+labels a node class selects, those that can be preempted are spot capacity. OpenCost takes discounts off cores
+and memory.
 """
 
 import re
@@ -16,7 +17,7 @@ from comptroller_api.money import MICRO, to_micro
 from comptroller_api.pricelist import NodeClass
 
 FILTER = 'assetType:"node"'
-"""What to ask for: no disks, no load balancers."""
+"""The filter of the request: no disks, no load balancers."""
 
 _GIB = 2**30
 _MOST = 10**18
@@ -84,7 +85,7 @@ def _number(asset: Mapping[str, Any], name: str, most: int = _MOST) -> Decimal:
 
 
 def fed(found: Iterable[Node], node_class: NodeClass, now: int) -> Fed:
-    """What a node class costs, by the nodes that its labels select.
+    """Return the cost of a node class, by the nodes that its labels select.
 
     Raises:
         FeedError: it selects no node, or its cap charges for GPUs and its nodes have none.

@@ -20,7 +20,7 @@ class HourlyRates:
     cpu: int | None
     memory_gib: int | None
     gpu_resource: str = WHOLE_GPU
-    """What `gpu` is the rate of: a whole GPU, or a profile that is priced apart."""
+    """The unit that `gpu` prices: a whole GPU, or a profile that is priced apart."""
     storage_gib: int | None = None
 
     @classmethod

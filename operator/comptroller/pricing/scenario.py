@@ -14,7 +14,7 @@ _LEAST = -100
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What changes, by how many percent: a rate, a capacity's rates, every price, or durations."""
+    """The change of a scenario, in percent: of a rate, a capacity's rates, every price, or durations."""
 
     text: str
     changes: tuple[tuple[str, int], ...]

@@ -130,7 +130,7 @@ def test_spot_capacity(row):
         does=[],
         study="Stalled NoPrice: node class 'small' has no price: OpenCost has no price for PriceList"
         " 'list': it has not"
-        " been asked yet",
+        " been read yet",
     ),
     Row(
         "NoPrice: a feed that fails says why",
