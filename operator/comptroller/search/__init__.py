@@ -1,4 +1,4 @@
-"""What to try next, what to go on with and what came out best: pure functions of what was observed."""
+"""Trials to propose, to promote and to prefer: pure functions of what was observed."""
 
 from comptroller.search.problem import Constraint, Objective, Observation, Problem, Proposal, RungValues
 from comptroller.search.propose import SUPPORTED_ENGINES

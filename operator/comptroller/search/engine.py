@@ -1,4 +1,4 @@
-"""What an engine is: a stream of configurations worth trying, best first."""
+"""The protocol of engines: a stream of configurations worth trying, best first."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol

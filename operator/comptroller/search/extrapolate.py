@@ -8,11 +8,11 @@ from comptroller.search.problem import Observation, Problem
 
 
 def final_metrics(problem: Problem, observations: Sequence[Observation]) -> dict[int, dict[str, float]]:
-    """What each trial with a result measures, or would, at the last rung; by trial number.
+    """Return the metrics of each trial with a result, as expected at the last rung; by trial number.
 
-    From one rung to the next a metric moves by the median of what it moved in the trials that have
-    both; not at all where none has. So trials keep their order within a rung, a short trial is not taken
-    for a bad one, and what does not change with training, such as a size, stays as measured.
+    From one rung to the next a metric moves by the median of its moves in the trials that have both; it does
+    not move if no trial has both. So trials keep their order within a rung, a short trial is not taken for a
+    bad one, and a metric that does not change with training, such as a size, stays as measured.
     """
     steps = [_step(observations, rung) for rung in range(problem.last_rung)]
     return {o.number: _carried(o, steps) for o in observations if o.rungs}

@@ -1,4 +1,4 @@
-"""What came out: the Pareto front, the best trial, and why a result is not allowed."""
+"""The outcome: the Pareto front, the best trial, and why a result is not allowed."""
 
 from collections.abc import Iterable
 
@@ -20,9 +20,9 @@ _NO_POINTS: Points = np.empty((0, 0))
 
 
 def violation(problem: Problem, metrics: Metrics) -> str:
-    """Which ceilings `metrics` pass, as a sentence; empty if none.
+    """Return the ceilings that `metrics` pass, as a sentence; empty if none.
 
-    A ceiling whose metric was not measured counts as passed: nothing says that it is kept.
+    A ceiling whose metric was not measured counts as passed: nothing shows that it is kept.
     """
     over = excess(problem, metrics)
     return "; ".join(

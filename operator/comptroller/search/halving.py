@@ -1,14 +1,14 @@
-"""Asynchronous successive halving: which trials go on to the next rung.
+"""Asynchronous successive halving: which trials are promoted to the next rung.
 
 Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020), with three changes for
 studies that pay by the second and have a dozen trials rather than thousands:
 
 - A trial that can no longer come into the top 1/eta is pruned, and so is one in the lower half once there
-  are 2 eta results. ASHA leaves both paused for ever; then a study would never end, and nobody would be
-  told that a trial is not worth more money.
-- The baseline always goes on, outside the contest: it takes nobody's place. Everything else is reported
+  are 2 eta results. ASHA leaves both paused; then a study would never end, and would never
+  report that a trial is not worth more money.
+- The baseline always is promoted, outside the contest: it takes nobody's place. Everything else is reported
   against it.
-- With fewer than eta results and none to come, all go on: too few to call any of them dominated.
+- With fewer than eta results and none to come, all are promoted: too few to call any of them dominated.
 
 A waiting trial costs nothing. Its checkpoint is in the store, and its place is free for another trial.
 """
@@ -26,10 +26,10 @@ from comptroller.search.space import Space
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a trial that has finished a rung does next."""
+    """The next step of a trial that has finished a rung."""
 
     verdict: Literal["Promote", "Prune", "Wait"]
-    """Wait: another result may still decide it; asked again, never for ever."""
+    """Wait: another result may still decide it, so it is decided again later."""
     rung: int
     """The rung it has finished."""
     reason: str
@@ -38,9 +38,9 @@ class Decision:
 def decide(problem: Problem, observations: Iterable[Observation]) -> dict[int, Decision]:
     """Decide for each trial that has not ended and whose latest rung is not the last one.
 
-    A caller acts on Promote once, by starting the next attempt: asked again before the trial finishes
-    the next rung, the answer may differ, since it depends on all results that are in. A result that is
-    worse than a promoted trial's never takes its promotion back.
+    A caller acts on Promote once, by starting the next attempt: decided again before the trial finishes the
+    next rung, the answer may differ, since it depends on all results that are in. A result that is worse than
+    a promoted trial's never takes its promotion back.
 
     Args:
         problem: what is searched.
@@ -71,7 +71,7 @@ def _decide_rung(
     decisions = {}
     for o in waiting:
         if o.number == BASELINE:
-            decisions[o.number] = Decision("Promote", rung, f"rung {rung}: the baseline always goes on")
+            decisions[o.number] = Decision("Promote", rung, f"rung {rung}: the baseline is always promoted")
         elif missing := unmeasured(problem, results[o.number]):
             reason = f"rung {rung}: {', '.join(missing)} was not measured"
             decisions[o.number] = Decision("Prune", rung, reason)
@@ -98,7 +98,7 @@ def _contest(eta: int, rung: int, place: int, results: int, to_come: int) -> Dec
 
 
 def _to_create(problem: Problem, seen: Sequence[Observation]) -> int:
-    """How many more trials there may be: none once the space is used up, or waiting would not end."""
+    """Return how many more trials there may be: 0 once the space is used up, or waiting would not end."""
     planned = max(0, problem.trials - len(seen))
     if planned and problem.last_rung:
         space = Space(problem)

@@ -1,4 +1,4 @@
-"""What is searched and what has been seen so far, as plain values."""
+"""The search problem and its observations so far, as plain values."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -87,7 +87,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class RungValues:
-    """What was measured at the end of a rung."""
+    """The metrics that were measured at the end of a rung."""
 
     rung: int
     metrics: dict[str, float] = field(default_factory=dict)
@@ -122,5 +122,5 @@ class Proposal:
 
 
 def by_number(observations: Iterable[Observation]) -> list[Observation]:
-    """In the order of their numbers, so that no answer depends on the order in which they were listed."""
+    """Return observations in the order of their numbers, so that no answer depends on their order."""
     return sorted(observations, key=lambda o: o.number)

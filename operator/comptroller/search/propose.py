@@ -1,4 +1,4 @@
-"""Which configurations to try next."""
+"""The choice of the configurations to try next."""
 
 from collections.abc import Collection, Iterable
 from itertools import count, islice
@@ -15,7 +15,7 @@ _ENGINES: dict[str, Engine] = {"Random": uniform.candidates, "TPE": tpe.candidat
 SUPPORTED_ENGINES = frozenset(_ENGINES)
 """The values of `spec.search.engine` that `propose` accepts."""
 
-_ASKED = 8
+_CANDIDATES = 8
 """Candidates that an engine may offer before an untried configuration is drawn for it."""
 
 
@@ -64,13 +64,13 @@ def _next(problem: Problem, space: Space, seen: list[Observation], number: int, 
     if number == BASELINE and space.key(baseline) not in tried:
         return Proposal(baseline, "Baseline", "Baseline", "the reference recipe, which runs first")
     own, spare = np.random.SeedSequence([seed, number]).spawn(2)
-    for candidate in islice(_ENGINES[problem.engine](problem, space, seen, own), _ASKED):
+    for candidate in islice(_ENGINES[problem.engine](problem, space, seen, own), _CANDIDATES):
         if space.key(candidate.parameters) not in tried:
             return _search(problem, candidate)
     untried = space.unseen(np.random.default_rng(spare), tried)
     if untried is None:
         return None
-    reason = f"drawn at random: {_ASKED} candidates of the engine had all been tried"
+    reason = f"drawn at random: {_CANDIDATES} candidates of the engine had all been tried"
     return _search(problem, Candidate(untried, reason))
 
 

@@ -11,7 +11,7 @@ from comptroller.search.problem import Problem
 
 Metrics: TypeAlias = Mapping[str, float]
 Points: TypeAlias = npt.NDArray[np.float64]
-"""One row a result, one column an objective, less is better."""
+"""A row for each result, a column for each objective; less is better."""
 
 
 def unmeasured(problem: Problem, metrics: Metrics) -> list[str]:
@@ -20,7 +20,7 @@ def unmeasured(problem: Problem, metrics: Metrics) -> list[str]:
 
 
 def excess(problem: Problem, metrics: Metrics) -> dict[str, float]:
-    """By how much of its limit each constraint is passed; infinite where nothing was measured.
+    """Return by how much of its limit each constraint is passed; infinite if its metric was not measured.
 
     What was not measured is not known to keep a ceiling, so it does not count as kept.
     """
@@ -69,7 +69,7 @@ def scores(problem: Problem, points: Points) -> npt.NDArray[np.float64]:
 
 
 def crowding(points: Points) -> npt.NDArray[np.float64]:
-    """How far apart each point's neighbours are (Deb et al., 2002); infinite at both ends."""
+    """Return the distance between each point's neighbours (Deb et al., 2002); infinite at both ends."""
     distance = np.zeros(len(points))
     for column in points.T:
         order = np.argsort(column, kind="stable")

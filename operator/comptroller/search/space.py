@@ -27,7 +27,7 @@ class Space:
         self.parameters = _parents_first(problem.parameters, decided=set(self.fixed))
 
     def build(self, choose: Callable[[Parameter], str]) -> Assignment:
-        """A configuration: `choose` is asked for each parameter that exists under the values before it."""
+        """Return a configuration; `choose` is called for each parameter that exists under earlier values."""
         values = dict(self.fixed)
         for parameter in self.parameters:
             if _exists(parameter, values):

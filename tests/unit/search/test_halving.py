@@ -33,7 +33,7 @@ def verdicts(given: Problem, *seen: Observation) -> dict[int, str]:
 
 def test_the_baseline_is_promoted_however_bad_it_is() -> None:
     seen = [trial(0, 0.01), *(trial(n, 0.5 + n / 100) for n in range(1, 10))]
-    assert decide(problem(10), seen)[0] == Decision("Promote", 0, "rung 0: the baseline always goes on")
+    assert decide(problem(10), seen)[0] == Decision("Promote", 0, "rung 0: the baseline is always promoted")
 
 
 def test_the_baseline_takes_no_other_trials_place() -> None:
