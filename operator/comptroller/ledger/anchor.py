@@ -16,7 +16,7 @@ from comptroller.ledger.encoding import Head
 from comptroller_api.money import to_amount, to_micro
 
 FORMAT = 1
-"""Of an anchor's fields; counts up with each change that an older release would misread."""
+"""The version of an anchor's fields; counts up with each change that an older release would misread."""
 
 
 class UnreadableAnchor(ValueError):  # noqa: N818 - says what it is
@@ -25,20 +25,20 @@ class UnreadableAnchor(ValueError):  # noqa: N818 - says what it is
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What is published of one namespace's journal."""
+    """The published head of one namespace's journal."""
 
     head: Head = field(default_factory=Head)
-    """Of the journal; `empty` where none was published yet."""
+    """The head of the journal; `empty` if none was published yet."""
     spent: Mapping[str, int] = field(default_factory=dict)
     """Micro-units posted in all, by currency."""
     time: int = 0
-    """When it was published, in unix seconds of the publisher's clock."""
+    """The time of publication, in unix seconds of the publisher's clock."""
     ledger: str = ""
     """The URI of the bucket, for people."""
     accepted: str = ""
     """The head that an administrator accepted in place of `head`, as SEQUENCE:HASH or `empty`."""
     version: str = field(default="", compare=False)
-    """Of the object that holds it, where its store has versions."""
+    """The version of the object that contains it, if its store has versions."""
 
     def fields(self) -> dict[str, str]:
         """Return everything but `accepted` and `version` as text."""
@@ -81,7 +81,7 @@ def _newer(version: str) -> UnreadableAnchor:
 
 
 class Anchor(Protocol):
-    """Where the heads of journals are published. Every method may raise; then nothing is known."""
+    """The place where heads of journals are published. Every method may raise; then nothing is known."""
 
     async def incarnation(self) -> str:
         """Return the random name of this installation, which is made once and never changes."""
@@ -136,7 +136,7 @@ def published_heads(data: bytes) -> dict[str, Head]:
             that hold anchors, as `kubectl get -o json` prints them.
 
     Raises:
-        ValueError: the file is none of these.
+        ValueError: the file is not one of these.
     """
     try:
         content = json.loads(data)

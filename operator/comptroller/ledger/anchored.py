@@ -51,7 +51,7 @@ class AnchorUnreadable(JournalError):  # noqa: N818 - says what it is
 
 
 class Blocking(Protocol):
-    """How calls that block are made."""
+    """The way in which calls that block are made."""
 
     def __call__(self, call: Callable[[], T], /) -> Awaitable[T]:
         """Make one."""
@@ -91,9 +91,9 @@ class Anchored:
         self._seen: Published | None = None
         self._tried: int | None = None
         self._error = ""
-        """Why the head could not be published when that was last tried; empty where it was."""
+        """The reason why the head could not be published at the last try; empty if it was."""
         self._replaces = False
-        """What is published was taken over: the next head replaces it, also if that is lower."""
+        """The published head was taken over: the next head replaces it, even if it is lower."""
 
     async def catch_up(self, now: int) -> None:
         """Fold in every batch after the head, compare where that is due, and publish where that is due.
@@ -203,7 +203,7 @@ class Anchored:
             raise AnchorUnreadable(f"the name of this installation: {error}; {_EFFECT}") from error
 
     def _refusal(self, seen: Published | None) -> JournalError | None:
-        """What is wrong with the journal as it is now, given what was published before it was read."""
+        """Return the fault of the journal as it is now, given the head published before it was read."""
         journal = self.journal
         if journal.foreign:
             return ForeignJournal(self._of_another_installation())
@@ -225,7 +225,7 @@ class Anchored:
         return None
 
     def _lost(self, seen: Published) -> str | None:
-        """What happened to the journal whose head was published, if it is not this one."""
+        """Return what happened to the journal whose head was published, if it is not this one."""
         journal, spent = self.journal, spent_in_all(self.journal.books)
         if journal.head.sequence < seen.head.sequence:
             return "was deleted" if journal.head.sequence < 0 else "was rolled back"
@@ -240,7 +240,7 @@ class Anchored:
         return head.hash if sequence == head.sequence else self.journal.hash_of(sequence)
 
     def _taken_over(self, seen: Published) -> bool:
-        """Whether the journal itself says that it goes on in place of what is published."""
+        """Return whether the journal itself states that it takes the place of the published one."""
         takeover = self.journal.books.takeover
         return takeover is not None and takeover.expected == str(seen.head) and seen.head.sequence >= 0
 

@@ -53,7 +53,7 @@ STRUCTURAL: frozenset[Rule] = frozenset(
 """The violations after which no balance can be trusted."""
 
 Observer: TypeAlias = Callable[[Batch, Entry, Books], None]
-"""Told of every accepted entry, and the books that have it."""
+"""Called with every accepted entry, and the books that include it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ class Violation:
 
 @dataclass(slots=True)
 class Verdict:
-    """What an audit of one namespace found."""
+    """The result of an audit of one namespace."""
 
     namespace: str
     cluster: str = ""
     incarnation: str = ""
-    """Of the installation that wrote last."""
+    """The installation that wrote last."""
     batches: int = 0
     entries: int = 0
     snapshots: int = 0
@@ -84,7 +84,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Nothing is wrong."""
+        """Return whether the audit found no fault."""
         return not self.violations
 
     @property
@@ -122,7 +122,7 @@ def verify(
         store: where it is.
         namespace: whose.
         anchor: a head that was noted earlier; it must still be in the chain.
-        observe: told of every accepted entry, as long as the journal is whole.
+        observe: called with every accepted entry, as long as the journal is whole.
 
     Raises:
         Unavailable: the store could not be read.
@@ -131,7 +131,7 @@ def verify(
 
 
 def trusted(store: Store, namespace: str, observe: Observer | None = None) -> Verdict:
-    """As `verify`, for whoever wants the books.
+    """Return the verdict of `verify`, for callers that need the books.
 
     Raises:
         Untrusted: there is no journal, or it is damaged.
@@ -159,7 +159,7 @@ class _Audit:
         self._over: set[str] = set()
         self._recorder: Recorder | None = None
         self._snapshots: dict[int, State | None] = {}
-        """What the snapshot of each batch should be; `None` while the batch is not folded in."""
+        """The expected snapshot of each batch; `None` while the batch is not folded in."""
 
     def run(self) -> Verdict:
         verdict, expected = self._verdict, 0
@@ -217,7 +217,7 @@ class _Audit:
                 self._snapshots[sequence] = self._state()
 
     def _decoded(self, sequence: int, data: bytes) -> Batch | None:
-        """The batch, or `None` once it is said what is wrong with it."""
+        """Return the batch, or `None` once the verdict has its fault."""
         verdict = self._verdict
         try:
             batch = decode(data)
@@ -252,7 +252,7 @@ class _Audit:
             self._violation(before.sequence, "Chain", detail)
 
     def _state(self) -> State:
-        """Of the books at the head."""
+        """Return the state of the books at the head."""
         if self._recorder is None:
             self._recorder = Recorder(self._verdict.cluster, self._namespace)
         return self._recorder.take(self._verdict.books, self._verdict.head).state

@@ -1,4 +1,4 @@
-"""What the books say, and how they came to say it."""
+"""The balances of the books, and the movements that led to them."""
 
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ class AccountLine:
     account: str
     currency: str
     requested: int
-    """The ceiling last asked for, with what transfers brought and took."""
+    """The ceiling last requested, with what transfers brought and took."""
     ceiling: int
     """The one in force."""
     spent: int
@@ -24,7 +24,7 @@ class AccountLine:
 
     @property
     def room(self) -> int:
-        """What can still be reserved."""
+        """Return the amount that can still be reserved."""
         return max(0, self.requested - self.spent - self.held)
 
 
@@ -46,7 +46,7 @@ class TrialLine:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """What one entry did to one account."""
+    """The effect of one entry on one account."""
 
     sequence: int
     time: int
@@ -61,10 +61,10 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class ManifestLine:
-    """What a study said it would do, and when; hashes as in the journal."""
+    """A study's declared intent, and when it was declared; hashes as in the journal."""
 
     study: str
-    """Its uid."""
+    """The study's uid."""
     revision: int
     """0, or the number of the amendment."""
     generation: int
@@ -81,7 +81,7 @@ class ApprovalLine:
     """Up to what somebody approved a study's ceiling, and when."""
 
     study: str
-    """Its uid."""
+    """The study's uid."""
     number: int
     amount: int
     approver: str

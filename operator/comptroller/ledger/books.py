@@ -44,7 +44,7 @@ class Account:
 
     currency: str
     requested: int
-    """The ceiling last asked for, before transfers."""
+    """The ceiling last requested, before transfers."""
     ceiling: int
     """The ceiling in force. Where `limit` falls under what is spent and held, it follows as holds end.
 
@@ -54,15 +54,15 @@ class Account:
     spent: int = 0
     held: int = 0
     moved: int = 0
-    """What transfers brought, less what they took."""
+    """The amount that transfers brought, less the amount that they took."""
     transfers: int = 0
-    """How many of them took."""
+    """The number of transfers that took."""
     carried: int = 0
-    """What the budget spent within this period on the accounts of other periods."""
+    """The amount that the budget spent within this period on the accounts of other periods."""
     pending: int = 0
-    """What attempts that were open there had spent and held."""
+    """The amount that attempts that were open there had spent and held."""
     credited: int = 0
-    """What the budget's credits had spent before this period began."""
+    """The amount that the budget's credits had spent before this period began."""
     starts: int | None = None
     ends: int | None = None
     """The period in unix seconds, as last declared; `None`: unbounded."""
@@ -74,7 +74,7 @@ class Account:
 
     @property
     def limit(self) -> int:
-        """The ceiling that is wanted: what was asked for, with transfers, less what was spent elsewhere."""
+        """Return the wanted ceiling: the requested one, with transfers, less the amount spent elsewhere."""
         return self.requested + self.moved - self.carried - self.pending
 
     def declare(self, entry: Ceiling) -> None:
@@ -97,7 +97,7 @@ class Account:
 
     @property
     def room(self) -> int:
-        """What can still be reserved."""
+        """Return the amount that can still be reserved."""
         return max(0, self.limit - self.spent - self.held)
 
     def settle(self) -> None:
@@ -121,7 +121,7 @@ class Lease:
     amount: int
     seconds: int
     posted: int | None = None
-    """What it became: `None` while held, 0 when voided."""
+    """The settled amount: `None` while held, 0 when voided."""
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class Attempt:
     accounts: tuple[str, ...]
     leases: list[Lease] = field(default_factory=list)
     price: Price | None = None
-    """In force when it was launched: its cap sized the hold."""
+    """The price in force when it was launched: its cap sized the hold."""
     end: End | None = None
     reason: str = ""
     seconds: int = 0
@@ -148,7 +148,7 @@ class Attempt:
     changes: tuple[Price, ...] = ()
     """Prices since then, while it is open; each is charged from its own moment on."""
     places: tuple[Place, ...] = ()
-    """Where else its pods ran, while it is open; each is charged from its own moment on, before any price."""
+    """Other places of its pods, while it is open; each is charged from its own moment, before any price."""
     report: str | None = None
     """The SHA-256 of its report, as its `Close` has it."""
     job: str = ""
@@ -158,7 +158,7 @@ class Attempt:
 
     @property
     def open(self) -> bool:
-        """It holds money, or may."""
+        """Return whether it holds money, or may."""
         return self.end is None
 
     @property
@@ -191,12 +191,12 @@ class Books:
     """The last of each study, by its uid."""
     open: dict[tuple[str, int, int], Attempt] = field(default_factory=dict)
     closed: list[Attempt] = field(default_factory=list)
-    """In the order in which they were closed; none of them changes any more."""
+    """Closed attempts in the order in which they were closed; none of them changes any more."""
     covered: dict[str, frozenset[str]] = field(default_factory=dict)
     """The budgets that cover each study that has had a lease, by its uid: these are never fewer later."""
     overruns: int = 0
     adjustments: dict[AttemptKey, list[Adjust]] = field(default_factory=dict)
-    """What was found after attempts were closed; closed attempts themselves do not change."""
+    """Costs found after attempts were closed; closed attempts themselves do not change."""
     takeover: Takeover | None = None
     """The last one."""
     version: object = field(default_factory=object, init=False, repr=False, compare=False)
@@ -206,9 +206,9 @@ class Books:
     _open_of: dict[str, dict[int, Attempt]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    """By study, then trial, which has one open attempt at most: so no pass looks at other studies'."""
+    """Open attempts by study, then trial; a trial has one at most."""
     _numbers: dict[str, set[int]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """Of the trials of each study."""
+    """The numbers of the trials of each study."""
     _shared: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     """Values that many attempts have, once."""
 
@@ -258,7 +258,7 @@ class Books:
             self.closed.append(attempt)
 
     def admit_closed(self, attempts: Iterable[Attempt]) -> None:
-        """As `admit`, for very many that are closed; what they have in common is shared already."""
+        """Do as `admit` for very many closed attempts; what they have in common is shared already."""
         trials, closed = self.trials, self.closed
         for attempt in attempts:
             others = trials.get((attempt.study, attempt.trial))

@@ -1,4 +1,4 @@
-"""What makes a batch the next of a journal, and what it is called where it is not."""
+"""The rules by which a batch is the next of a journal, and the names of their violations."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ class JournalError(Exception):
     """The journal cannot be read or written as it is."""
 
     reason: ClassVar[str] = "LedgerRefused"
-    """Of the condition that tells it."""
+    """The reason of the condition that reports it."""
 
 
 class ForeignJournal(JournalError):  # noqa: N818 - says what happened

@@ -45,7 +45,7 @@ class NotAReport(ValueError):  # noqa: N818 - says what it is
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """Whose pod a line is about, as far as the report says."""
+    """The owner of a pod in a line, as far as the report has it."""
 
     cluster: str
     namespace: str
@@ -79,7 +79,7 @@ def lines(report: Path) -> Iterator[Line]:
     """Yield the lines of a report.
 
     Raises:
-        NotAReport: the file is none.
+        NotAReport: the file is not a report.
         NoParquet: it is Parquet, and pyarrow is not installed.
         OSError: it could not be read.
     """
@@ -111,7 +111,7 @@ def _parquet(report: Path) -> Iterator[Line]:
 
 @contextmanager
 def _text(report: Path, magic: bytes) -> Iterator[io.TextIOBase]:
-    """The CSV in a file; a byte order mark is none of it."""
+    """The CSV in a file, without a byte order mark."""
     try:
         if magic.startswith(_GZIP):
             with gzip.open(report, "rt", encoding="utf-8-sig", newline="") as text:
@@ -161,8 +161,8 @@ def _line(number: int, row: Mapping[str, Any], columns: Mapping[str, str]) -> Li
         time = int(_moment(value["start"]).timestamp())
         cost, split, unused = (_money(value.get(name)) for name in ("cost", "split", "unused"))
     except (ValueError, InvalidOperation) as error:
-        told = ", ".join(repr(value.get(name)) for name in ("start", "cost", "split", "unused"))
-        raise NotAReport(f"line {number}: {told}: a time or an amount makes no sense") from error
+        values = ", ".join(repr(value.get(name)) for name in ("start", "cost", "split", "unused"))
+        raise NotAReport(f"line {number}: {values}: a time or an amount makes no sense") from error
     return Line(
         number,
         resource,
@@ -180,7 +180,7 @@ def _pod(resource: str, value: Mapping[str, Any]) -> Pod | None:
     arn = _ARN.search(resource)
     if arn is None:
         return None
-    tags = _tags(value.get(_TAGS)) | {name: str(told) for name, told in value.items() if told}
+    tags = _tags(value.get(_TAGS)) | {name: str(tag) for name, tag in value.items() if tag}
     return Pod(
         tags.get(_CLUSTER) or arn["cluster"],
         tags.get(_NAMESPACE) or arn["namespace"],
@@ -198,7 +198,7 @@ def _tags(value: object) -> dict[str, str]:
         except ValueError:
             return {}
     pairs = value.items() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return {_spelled(str(name)): str(told) for name, told in pairs}
+    return {_spelled(str(name)): str(tag) for name, tag in pairs}
 
 
 def _money(value: object) -> Decimal:

@@ -18,10 +18,10 @@ MAX_BATCH = 2**20
 """Bytes of one batch as stored."""
 
 MAX_ENTRY = MAX_BATCH - 4096
-"""Bytes of one entry; the rest is kept for what a batch has beside entries."""
+"""Bytes of one entry; the rest is kept for the other fields of a batch."""
 
 GENESIS = "0" * 64
-"""What the first batch has for `previous`."""
+"""The first batch's `previous`."""
 
 _CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{64})"\}\Z')
 _CHECKSUM_LENGTH = len(b',"checksum":""}') + 64
@@ -146,12 +146,12 @@ def digest(data: bytes) -> str:
 
 
 def journal_prefix(namespace: str) -> str:
-    """What the keys of a namespace's journal begin with."""
+    """Return the prefix of the keys of a namespace's journal."""
     return f"ledger/{namespace}/journal/"
 
 
 def journal_key(namespace: str, sequence: int) -> str:
-    """Where a batch is stored."""
+    """Return the key of a batch."""
     return f"{journal_prefix(namespace)}{sequence:012d}.json"
 
 

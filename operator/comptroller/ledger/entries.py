@@ -1,8 +1,8 @@
-"""What a journal holds: entries, in batches. Nothing is edited; corrections are new entries.
+"""The entries of a journal, in batches. Nothing is edited; corrections are new entries.
 
 Money follows the two-phase rule of accounting databases (TigerBeetle's two-phase transfers): a `Reserve`
 holds an amount, then exactly one `Post` or `Void` settles it. An attempt that is renewed holds one
-reservation for each lease; `Close` ends the attempt once all of them are settled. What is found later is an
+reservation for each lease; `Close` ends the attempt once all of them are settled. A cost found later is an
 `Adjust`.
 """
 
@@ -33,7 +33,7 @@ class _Entry(BaseModel):
 
 
 class Ceiling(_Entry):
-    """What an account may hold and spend, from here on."""
+    """The amount that an account may hold and spend, from here on."""
 
     kind: Literal["Ceiling"] = "Ceiling"
     account: str
@@ -221,10 +221,10 @@ class Adjust(_OfAttempt):
 
 
 class Manifest(_Entry):
-    """What a study said it would do, as hashes: the first before any money is held, later ones amend it.
+    """A study's declared intent, as hashes: the first before any money is held, later ones amend it.
 
-    Whoever has the study's manifest can prove from the journal alone that it was not changed after results
-    were seen, or when it was.
+    Anyone with the study's manifest can prove from the journal alone that the manifest was not changed after
+    results were seen, or when it was.
     """
 
     kind: Literal["Manifest"] = "Manifest"
@@ -281,7 +281,7 @@ class Takeover(_Entry):
 
 
 class Membership(_Entry):
-    """A budget covers a study that has had a lease already, and goes on covering it whatever labels become.
+    """A budget covers a study that has had a lease already, and continues to cover it if labels change.
 
     The budgets of the study's leases cover it without such an entry.
     """
@@ -316,7 +316,7 @@ Entry = Annotated[
 
 
 class State(_Entry):
-    """What the fold came to, as a hash: a snapshot is believed only where the chain has its hash."""
+    """The hash of the folded books: a snapshot is believed only if the chain has its hash."""
 
     version: int = Field(ge=1, description="Of the canonical form, and so of the rules of the fold.")
     size: int = Field(ge=0, description="Bytes of the canonical form.")

@@ -76,10 +76,10 @@ COLUMNS: dict[str, Kind] = {
     "x_Sequence": "Integer",
     "x_Trial": "Integer",
 }
-"""Of FOCUS 1.2, in its order, which is alphabetical; then our own."""
+"""The columns of FOCUS 1.2, in its order, which is alphabetical; then our own."""
 
 _ADDED: dict[str, Kind] = {"HostProviderName": "String", "ServiceProviderName": "String"}
-"""By FOCUS 1.3, which still has the columns that they replace."""
+"""Columns of FOCUS 1.3, which still has the columns that they replace."""
 
 
 class Version(StrEnum):
@@ -98,7 +98,7 @@ class Version(StrEnum):
 
 
 class NoParquet(RuntimeError):  # noqa: N818 - says what is missing
-    """Parquet was asked for, and pyarrow is not installed."""
+    """Parquet was requested, and pyarrow is not installed."""
 
 
 def rows(store: Store, namespace: str) -> Iterator[Row]:
@@ -241,7 +241,7 @@ def write_csv(table: Iterable[Row], file: IO[str], version: Version = Version.V1
 
 
 def text(value: Value) -> str:
-    """One value as CSV has it: a null is empty, a time is ISO 8601 in UTC."""
+    """Return one value as CSV has it: a null is empty, a time is ISO 8601 in UTC."""
     match value:
         case None:
             return ""

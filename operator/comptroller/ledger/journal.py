@@ -47,9 +47,9 @@ __all__ = [
 ]
 
 SNAPSHOT_EVERY = 500
-"""Batches from one snapshot to the next: what an operator that starts may have to read."""
+"""Batches from one snapshot to the next: the most that a starting operator may have to read."""
 _ENTRIES_A_BATCH = 40
-"""Of large batches fewer do: folding so many entries takes as long as reading one more batch."""
+"""Entries that count as one batch of the interval: folding so many takes as long as reading one batch."""
 _TRIES = 6
 _FIRST_PAUSE = 0.05
 """Seconds; doubled at each try."""
@@ -105,7 +105,7 @@ class Journal:
         self.leased = (-1, 0)
         """The last batch with a lease that was folded in: its number, and its time in unix seconds."""
         self.rejections: list[Rejection] = []
-        """What others wrote against the rules, as far as it was read. Always empty, unless there is a bug."""
+        """Others' entries that break the rules, as far as they were read; empty unless there is a bug."""
         self._store = store
         self._cluster = cluster
         self._namespace = namespace
@@ -177,11 +177,11 @@ class Journal:
 
     @property
     def foreign(self) -> bool:
-        """Whether another installation wrote last."""
+        """Return whether another installation wrote last."""
         return self.claimed not in {"", self.incarnation}
 
     def hash_of(self, sequence: int) -> str | None:
-        """The hash of the batch that is stored at `sequence`, or `None` where there is none.
+        """The hash of the batch that is stored at `sequence`, or `None` if there is no batch.
 
         Raises:
             Unavailable: the store could not be read.
@@ -218,10 +218,10 @@ class Journal:
         return stored == data
 
     def _settle(self, sequence: int, data: bytes) -> bytes:
-        """What is stored at `sequence` once it is known to be taken: `data`, or another writer's batch.
+        """Return the batch at `sequence`, whose number is taken: `data`, or another writer's batch.
 
-        Trying again is safe only since it is the same bytes under the same number, and since whatever is
-        found there is compared with them: neither a lost reply nor a late arrival makes two of one batch.
+        Trying again is safe only because the bytes and the number are the same, and because the stored batch
+        is compared with them: neither a lost reply nor a late arrival makes two of one batch.
         """
         key, reason = journal_key(self._namespace, sequence), ""
         for attempt in range(_TRIES):

@@ -1,17 +1,17 @@
-"""What trials, attempts and accounts are called: functions of their place (P4).
+"""The names of trials, attempts and accounts: functions of their place (P4).
 
-A study's uid is in them. A study that is deleted and applied again is another one, and what was left of the
-first must not take the names of the second; the study's own name is in them for people.
+The names contain the study's uid. A study that is deleted and applied again is another one, and remains of
+the first must not take the names of the second; the study's own name is in them for people.
 """
 
 _PERIOD_SLASHES = 2
-"""Before a budget's name and a period's label; credits and caps have one part more."""
+"""The slashes before a budget's name and a period's label; credits and caps have one part more."""
 _UID = 8
 """Characters of a uid; as random as the whole, for studies of one name."""
 
 
 def unique_name(study: str, uid: str) -> str:
-    """What everything of a study is called, and of no other of its name."""
+    """Return the name of everything of a study, which no other study of its name shares."""
     return f"{study}-{uid[:_UID]}"
 
 

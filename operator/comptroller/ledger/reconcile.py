@@ -50,11 +50,11 @@ class Difference:
     booked: int
     invoiced: int
     credits: int = 0
-    """Of the node, this attempt's share: what AWS takes off, not positive. `invoiced` is before it."""
+    """This attempt's share of the credits of AWS for the node; not positive. `invoiced` is before them."""
 
     @property
     def difference(self) -> int:
-        """What AWS asks for beyond what the books have, before credits."""
+        """Return the amount that AWS bills beyond the books, before credits."""
         return self.invoiced - self.booked
 
 
@@ -73,9 +73,9 @@ class Reconciliation:
 class _Invoice:
     costs: dict[Place, Decimal] = field(default_factory=dict)
     shares: dict[Node, dict[Place, Decimal]] = field(default_factory=dict)
-    """What the attempts' pods cost on each node."""
+    """The cost of the attempts' pods on each node."""
     nodes: dict[Node, Decimal] = field(default_factory=dict)
-    """What each node costs, pods of others and idle capacity included."""
+    """The cost of each node, pods of others and idle capacity included."""
     rebates: dict[Node, Decimal] = field(default_factory=dict)
     unused: Decimal = Decimal(0)
 
@@ -92,7 +92,7 @@ def reconcile(
         cluster: the EKS cluster's name; empty: the only one that has pods of these attempts.
 
     Raises:
-        NotAReport: a file is none, or its attempts are of several clusters and none is named, or there is
+        NotAReport: a file is no report, its attempts are of several clusters and none is named, or there is
             nothing to compare.
         NoParquet: a file is Parquet, and pyarrow is not installed.
         OSError: a file could not be read.
@@ -106,11 +106,11 @@ def reconcile(
     invoice = _invoice((line for report in reports for line in lines(report)), _Owners(books), cluster)
     if not booked and not invoice.costs:
         raise NotAReport("neither the books nor the report have an attempt: nothing was compared")
-    asked = {place: _micro(cost) for place, cost in invoice.costs.items()}
+    billed = {place: _micro(cost) for place, cost in invoice.costs.items()}
     credits_of, unplaced = _credits(invoice)
-    places = sorted(booked.keys() | asked.keys())
+    places = sorted(booked.keys() | billed.keys())
     return Reconciliation(
-        [Difference(*place, booked[place], asked.get(place, 0), credits_of[place]) for place in places],
+        [Difference(*place, booked[place], billed.get(place, 0), credits_of[place]) for place in places],
         _micro(invoice.unused),
         unplaced,
     )
@@ -127,15 +127,15 @@ def hourly(books: Books, namespace: str) -> Iterator[tuple[Place, int]]:
             # Where nobody saw it start, as in the export: it ran for the seconds that were billed.
             started = attempt.started or max(0, attempt.ended - attempt.seconds)
             seconds = max(1, attempt.ended - started)
-            ended, told = started + seconds, 0
+            ended, yielded = started + seconds, 0
             for hour in range(started - started % _HOUR, ended, _HOUR):
                 so_far = spent * (min(hour + _HOUR, ended) - started) // seconds
-                yield (namespace, attempt.name, hour), so_far - told
-                told = so_far
+                yield (namespace, attempt.name, hour), so_far - yielded
+                yielded = so_far
 
 
 class _Owners:
-    """Whose a pod is, by the books."""
+    """The owners of pods, by the books."""
 
     def __init__(self, books: dict[str, Books]) -> None:
         self._names = {

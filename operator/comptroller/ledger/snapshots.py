@@ -1,9 +1,9 @@
 """Snapshots: states of the books, stored so that a journal need not be read from its first batch.
 
-A snapshot is believed only where the chain vouches for it. The batch after the one it was taken at carries
-the hash of its content, and is itself in the chain; so a snapshot that was altered, cut, forged, or is of
-another journal or a forked one is known and passed over, and a snapshot is worth as much as the batches after
-it. What that cannot tell: whoever rewrites every batch from some number to the last, snapshot included, is
+A snapshot is believed only if the chain vouches for it. The batch after the one of the snapshot carries the
+hash of its content, and is itself in the chain. So a snapshot that was altered, cut, forged, or is of another
+journal or a forked one is recognized and ignored, and a snapshot is as trustworthy as the batches after it.
+One forgery remains: a writer that rewrites every batch from some number to the last, snapshot included, is
 not noticed by a journal that starts there. `verify` reads all batches and would find it by the link to the
 batches before, or else by its anchor.
 
@@ -24,27 +24,27 @@ from comptroller.ledger.store import MAX_OBJECT, Exists, Store, StoreError
 log = structlog.get_logger()
 
 KEPT = 3
-"""How many stay; more than one, since the newest may be the one that is damaged."""
+"""The number of snapshots that stay; more than one, since the newest may be damaged."""
 _TRIED = 8
-"""How many are looked at; there are more only where something else writes here."""
+"""The number of snapshots that are tried; there are more only if something else writes here."""
 _NAME = re.compile(r"([0-9]{12})\.jsonl\.gz")
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a journal can be read on from."""
+    """The position from which a journal can be read on."""
 
     taken: Taken
     restored: Restored
 
 
 def snapshot_prefix(namespace: str) -> str:
-    """What the keys of a namespace's snapshots begin with."""
+    """Return the prefix of the keys of a namespace's snapshots."""
     return f"ledger/{namespace}/snapshots/"
 
 
 def snapshot_key(namespace: str, sequence: int) -> str:
-    """Where the state after batch `sequence` is stored."""
+    """Return the key of the state after batch `sequence`."""
     return f"{snapshot_prefix(namespace)}{sequence:012d}.jsonl.gz"
 
 
@@ -78,7 +78,7 @@ def keep(store: Store, namespace: str, taken: Taken) -> None:
 
 
 def newest(store: Store, cluster: str, namespace: str) -> Start | None:
-    """The newest state that the chain vouches for; `None` where there is none, or none can be read."""
+    """Return the newest state that the chain vouches for, or `None` if no such state can be read."""
     try:
         numbers = [number for _, number in stored(store, namespace) if number is not None]
     except StoreError as error:

@@ -6,8 +6,8 @@ So these lines only grow, and are hashed and compressed as they come: the state 
 what was closed since the last one. The last line is everything else: where in which journal this is, what its
 accounts hold, prices, manifests, and open attempts.
 
-The same journal gives the same bytes, whoever folds it, from nothing or from a snapshot. Whoever changes the
-rules of the fold or this form counts up `VERSION`; states of other versions are neither believed nor checked.
+The same journal always folds to the same bytes, from nothing or from a snapshot. Every change of the rules of
+the fold or of this form counts up `VERSION`; states of other versions are neither believed nor checked.
 """
 
 import gc
@@ -37,7 +37,7 @@ Kind: TypeAlias = tuple[str, str, str, Resources, tuple[str, ...], tuple[str, in
 
 
 class UnreadableState(ValueError):  # noqa: N818 - says what it is
-    """Not the bytes of the state they should be."""
+    """The bytes are not those of a state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a state was taken of."""
+    """The journal and position that a state was taken of."""
 
     cluster: str
     namespace: str
@@ -65,11 +65,11 @@ class Recorder:
     """Takes the states of one journal's books as they grow. One caller at a time."""
 
     def __init__(self, cluster: str, namespace: str) -> None:
-        """Nothing is taken yet."""
+        """Start with an empty state."""
         self._cluster = cluster
         self._namespace = namespace
         self._closed = 0
-        """How many closed attempts are in the hash."""
+        """The number of closed attempts in the hash."""
         self._kinds: dict[Kind, int] = {}
         self._size = 0
         self._hash = hashlib.sha256()
@@ -156,7 +156,7 @@ def restore(compressed: bytes, state: State) -> Restored:
 
 
 def inflate(compressed: bytes, limit: int) -> bytes:
-    """What was compressed.
+    """Return the decompressed bytes.
 
     Raises:
         UnreadableState: it is damaged, or larger than `limit` bytes.
@@ -228,7 +228,7 @@ def _lines(content: bytes) -> Iterator[Any]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """For making many objects at once, none of them in a cycle: the collector would walk them all, often."""
+    """Pause garbage collection while many objects without cycles are made: it would walk them all, often."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -255,7 +255,7 @@ def _common(attempt: Attempt) -> dict[str, Any]:
 
 
 def _own(attempt: Attempt) -> list[Any]:
-    """What an attempt shares with no other; its leases as one row of amount, seconds, posted."""
+    """Return what an attempt shares with no other; its leases as one row of amount, seconds, posted."""
     leases = [value for lease in attempt.leases for value in (lease.amount, lease.seconds, lease.posted)]
     return [
         attempt.trial,
@@ -273,7 +273,7 @@ def _own(attempt: Attempt) -> list[Any]:
 
 
 class _Common:
-    """What attempts of one kind have in common, once for all of them."""
+    """The common values of attempts of one kind, once for all of them."""
 
     def __init__(self, line: dict[str, Any], books: Books, prices: dict[tuple[str, int], Price]) -> None:
         price = line["price"] and Price.model_validate(line["price"])

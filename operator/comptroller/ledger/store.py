@@ -1,18 +1,18 @@
-"""What the ledger asks of object storage: the contract every store keeps, and how it may fail."""
+"""The ledger's requirements on object storage: the contract of every store, and its failures."""
 
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator
 
 MAX_OBJECT = 64 * 2**20
-"""Bytes `get` reads unless told otherwise; a trainer that leaves more cannot exhaust the operator."""
+"""The most bytes that `get` reads by default; a trainer that leaves more cannot exhaust the operator."""
 
 PROBE_KEY = "ledger/probe"
 _KEY = re.compile(r"(?!(.*/)?\.{1,2}(/|\Z))[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*")
 
 
 class StoreError(Exception):
-    """A store could not do what was asked."""
+    """A store could not do what was requested."""
 
 
 class Exists(StoreError):  # noqa: N818 - says what happened
@@ -28,7 +28,7 @@ class Ambiguous(StoreError):  # noqa: N818 - says what happened
 
 
 class Unavailable(StoreError):  # noqa: N818 - says what happened
-    """The call surely had no effect: not reached, not allowed, or not a request the store accepts."""
+    """The call had no effect: the store was not reached, did not allow it, or did not accept the request."""
 
 
 class TooLarge(Unavailable):
@@ -36,7 +36,7 @@ class TooLarge(Unavailable):
 
 
 class NoConditionalWrites(StoreError):  # noqa: N818 - says what happened
-    """The store overwrites where it was asked to create; no ledger can be kept in it."""
+    """The store overwrites where it should create; no ledger can be kept in it."""
 
 
 class NoObjectLock(StoreError):  # noqa: N818 - says what happened
@@ -46,13 +46,13 @@ class NoObjectLock(StoreError):  # noqa: N818 - says what happened
 class Store(ABC):
     """Objects by key, written once.
 
-    A journal is safe on any implementation that keeps these promises; `tests/conformance` asks each of them.
+    A journal is safe on any implementation with these promises; `tests/conformance` checks each of them.
 
     * Keys are relative to the store's root: segments of `A-Z a-z 0-9 _ . = -` joined by `/`.
     * `create` takes effect whole or not at all, and of any number of callers that race for a key exactly one
       succeeds. It is durable when it returns.
-    * Reads see every write that returned before they began, by whomever (S3 has promised so since 2020).
-    * Nothing is retried inside `create`: whoever called decides, after reading back.
+    * Reads see every write that returned before they began, by any writer (S3 has promised so since 2020).
+    * Nothing is retried inside `create`: the caller decides, after reading back.
     * All methods block, and may be called from several threads at once.
     """
 
@@ -64,12 +64,12 @@ class Store(ABC):
             Exists: the key is taken; nothing was changed.
             Conflict: a race; nothing was changed, and nobody may have won.
             Ambiguous: unknown whether it took effect, or will within the store's time limits.
-            Unavailable: it surely did not take effect.
+            Unavailable: it did not take effect.
         """
 
     @abstractmethod
     def get(self, key: str, limit: int = MAX_OBJECT) -> bytes | None:
-        """The object's bytes, or `None` where there surely is none.
+        """Return the object's bytes, or `None` if the object does not exist.
 
         Raises:
             Unavailable: not known, or more than `limit` bytes.
@@ -78,7 +78,7 @@ class Store(ABC):
     def get_many(self, keys: Iterable[str], limit: int = MAX_OBJECT) -> Generator[bytes | None]:
         """`get` of each key, in order; for long reads. A store whose reads are slow reads ahead.
 
-        Whoever does not read to the end closes it, so that nothing is read for nobody.
+        Callers that stop early must close the generator.
         """
         return (self.get(key, limit) for key in keys)
 
@@ -96,7 +96,7 @@ class Store(ABC):
 
         Raises:
             Ambiguous: unknown whether it took effect.
-            Unavailable: it surely did not take effect.
+            Unavailable: it did not take effect.
         """
 
     def probe(self) -> None:
@@ -104,7 +104,7 @@ class Store(ABC):
 
         Raises:
             NoConditionalWrites: it does not; the message says what it did.
-            Unavailable: it cannot be told.
+            Unavailable: the store could not be tried.
         """
         for attempt in (b"first", b"second"):
             try:

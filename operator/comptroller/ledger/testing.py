@@ -28,8 +28,9 @@ STUDY = "11111111-2222-4333-8444-555555555555"
 ACCOUNT = f"study/{STUDY}"
 _RESOURCES = Resources()
 _MOVE, _RENEW, _VOID, _AMEND, _STRAY = 0.2, 0.4, 0.2, 0.1, 0.1
-"""How often a ceiling moves, an attempt is renewed, a lease is voided, something else changes, a node is not
-the one that was asked for."""
+"""The probability that a ceiling moves, an attempt is renewed, a lease is voided, something else changes, or
+a node is not the requested one.
+"""
 
 
 def ceiling(amount: int, revision: int = 0, account: str = ACCOUNT, currency: str = "USD") -> Ceiling:
@@ -145,7 +146,7 @@ def adjust(amount: int, trial: int = 0, attempt: int = 0, number: int = 0, secon
 
 
 def plausible(books: Books, rng: random.Random, trials: int = 8, *, late: float = 0.0) -> list[Entry]:
-    """What an operator might append next: a few entries that the books accept, in this order.
+    """Return an operator's possible next entries: a few that the books accept, in this order.
 
     It launches, renews, settles and closes attempts of one study under its own ceiling and a budget's, and
     now and then moves a ceiling. With probability `late` a closed attempt turns out to have cost more.
@@ -178,7 +179,7 @@ def plausible(books: Books, rng: random.Random, trials: int = 8, *, late: float 
 
 
 def _amendments(books: Books, rng: random.Random) -> list[Entry]:
-    """What is of no attempt: a study says something else, a price changes, a budget is edited."""
+    """Return entries of no attempt: a study is amended, a price changes, a budget is edited."""
     budget, known = books.accounts[_BUDGET], price()
     return [
         manifest(books.manifests[STUDY].revision + 1, generation=2),

@@ -1,4 +1,4 @@
-"""Where a ledger can be kept: an S3 bucket, a directory, memory."""
+"""The stores that can hold a ledger: an S3 bucket, a directory, memory."""
 
 import re
 from pathlib import Path
@@ -15,16 +15,16 @@ _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*:")
 
 
 def open_store(uri: str, lock: ObjectLock | None = None) -> Store:
-    """The store at `uri`: `s3://bucket/prefix`, `file:///directory`, a directory's path, or `memory:`.
+    """Return the store at `uri`: `s3://bucket/prefix`, `file:///directory`, a directory's path, or `memory:`.
 
-    Nothing is asked of it yet; `Store.probe` does that.
+    Nothing is requested from the store yet; `Store.probe` does that.
 
     Args:
         uri: of the store.
         lock: keeps the batches of journals from deletion; only S3 can.
 
     Raises:
-        ValueError: `uri` is none of these, or there is a lock and it is not S3.
+        ValueError: `uri` is not one of these, or there is a lock and it is not S3.
     """
     parts = urlsplit(uri)
     if uri.startswith("s3://") and parts.netloc and not parts.query:
@@ -44,11 +44,11 @@ class Objects:
     """Read access by URI, to whatever trainers left in whichever bucket."""
 
     def __init__(self) -> None:
-        """Nothing is opened yet."""
+        """Start with no store open."""
         self._clients: S3Clients | None = None
 
     def get(self, uri: str, limit: int = MAX_OBJECT) -> bytes | None:
-        """The object at `uri`, or `None` where there surely is none.
+        """Return the object at `uri`, or `None` if it does not exist.
 
         Raises:
             TooLarge: it has more than `limit` bytes.
@@ -61,7 +61,7 @@ class Objects:
             raise Unavailable(str(error)) from error
 
     def first(self, uri: str) -> str | None:
-        """Return the URI of one object below the prefix `uri`, or `None` where there surely is none.
+        """Return the URI of one object below the prefix `uri`, or `None` if there are no objects.
 
         An object whose name ends with a slash is a folder of a console's, and counts as nothing.
 

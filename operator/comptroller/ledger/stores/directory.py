@@ -9,11 +9,11 @@ from pathlib import Path
 from comptroller.ledger.store import MAX_OBJECT, Ambiguous, Exists, Store, TooLarge, Unavailable, checked
 
 _PARTIAL = ".partial-"
-"""How the name of a file that is still being written begins."""
+"""The prefix of the name of a file that is still being written."""
 
 
 class DirectoryStore(Store):
-    """One file an object.
+    """A store with one file for each object.
 
     `link` is the conditional write: it fails where the name is taken, and a name never shows half a file.
     File and directories are synced before `create` returns. The file system must have hard links.

@@ -8,17 +8,17 @@ from comptroller.ledger.store import MAX_OBJECT, Ambiguous, Conflict, Exists, St
 
 
 class Fault(Enum):
-    """What becomes of one call."""
+    """The fate of one call."""
 
     NONE = auto()
     REFUSED = auto()
-    """It surely has no effect, and the caller knows."""
+    """The call has no effect, and the caller knows."""
     CONFLICT = auto()
     """409: no effect, to be tried again. For a read the same as `REFUSED`."""
     LOST_REQUEST = auto()
     """No effect, and the caller does not know."""
     LOST_REPLY = auto()
-    """It takes effect, and the caller does not know."""
+    """The call takes effect, and the caller does not know."""
     LATE = auto()
     """The caller does not know, and it takes effect at the next `arrive`."""
 

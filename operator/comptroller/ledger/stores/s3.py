@@ -42,7 +42,7 @@ _CONNECT_SECONDS = 3
 _READ_SECONDS = 10
 _READERS = 8
 _AHEAD = 32
-"""How many reads `get_many` has under way, and how many objects it keeps at most."""
+"""The number of reads that `get_many` has under way, and of objects that it keeps at most."""
 _READS = 3
 """Tries of a read, the first included."""
 
@@ -56,7 +56,7 @@ _NOT_SENT = (
 """Raised before a connection is made. Whatever else went wrong may have hidden a success."""
 
 _FAILURE = (BotoCoreError, ResponseParserError, OSError)
-"""Everything botocore raises beside `ClientError`, which is the server's own answer."""
+"""All errors of botocore besides `ClientError`, which is the server's own answer."""
 
 
 _NO_LOCK = frozenset(
@@ -67,7 +67,7 @@ _NO_LOCK = frozenset(
         "InvalidBucketState",
     }
 )
-"""What servers answer where a bucket has no Object Lock, or they know of none."""
+"""The answers of servers if a bucket has no Object Lock, or they do not know it."""
 
 
 class _Retention(TypedDict, total=False):
@@ -162,7 +162,7 @@ class S3Store(Store):
             raise Ambiguous(f"{key}: an answer of 200 that is not S3's: it has no ETag")
 
     def _retained(self, key: str) -> bool:
-        """Whether there is an object under `key` that is locked."""
+        """Return whether there is a locked object under `key`."""
         if not self._retention(key):
             return False
         try:
@@ -273,7 +273,7 @@ def _status(error: ClientError) -> int:
 
 
 def _write_error(key: str, error: Exception) -> Ambiguous | Unavailable:
-    """What a failed write means: an answer of 4xx is a refusal; 5xx and a broken connection say nothing."""
+    """Return the meaning of a failed write: 4xx is a refusal; 5xx or a broken connection leaves it open."""
     if isinstance(error, ClientError):
         refused = _status(error) < HTTPStatus.INTERNAL_SERVER_ERROR
     else:
