@@ -1,4 +1,4 @@
-"""Which accounts a study draws on, and the ceilings that the books have yet to learn.
+"""The accounts that a study draws on, and the ceilings that the books have yet to learn.
 
 A study's leases hold on one account for each ceiling over it: its own, each covering budget's, and each
 budget's cap per study. A budget pays from its credits first, the one that ends soonest before the others, and
@@ -56,7 +56,7 @@ def credit_purses(budget: Budget, now: int) -> list[Purse]:
 
 
 def cap_purse(budget: Budget, study: Study) -> Purse | None:
-    """What this one study may have of the budget, where that is limited."""
+    """Return the purse of the amount that this one study may have of the budget, if that is limited."""
     cap = budget.spec.cap_per_study
     if cap is None:
         return None
@@ -64,7 +64,7 @@ def cap_purse(budget: Budget, study: Study) -> Purse | None:
 
 
 def purses(world: World, study: Study) -> tuple[tuple[Purse, ...], ...]:
-    """For each ceiling over the study, the accounts that can pay, in the order in which they are used."""
+    """Return, for each ceiling over the study, the accounts that can pay, in the order of their use."""
     own = Purse(study_account(study), to_micro(study.spec.ceilings.spend.amount))
     found: list[tuple[Purse, ...]] = [(own,)]
     for budget in covering(world, study):

@@ -8,7 +8,7 @@ from comptroller_api.study import Study
 
 
 def proven(everything: Sequence[Progress], gone: Collection[int]) -> bool:
-    """Return whether some trial has been through the whole line, so that others may run beside it.
+    """Return whether some trial has been through every stage, so that others may run in parallel.
 
     A study that has trials of an operator that knew no such rule, or whose baseline was deleted, is proven by
     any result as well.

@@ -1,4 +1,4 @@
-"""What a budget's status tells: the period's money, thresholds passed, whether it is exhausted."""
+"""A budget's status: the period's money, thresholds passed, and whether the budget is exhausted."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def _status(budget: Budget, world: World, *, exhausted: bool) -> BudgetStatus:
     wrong = mistakes(budget)
     passed = [percent for percent in sorted(spec.thresholds) if now.passed(percent)]
     offered = f"{to_amount(now.offered)} {spec.currency}"
-    told = {
+    states = {
         "Ready": (not wrong, "Refused" if wrong else "Enforced", "; ".join(wrong)),
         "ThresholdReached": (
             bool(passed),
@@ -86,6 +86,6 @@ def _status(budget: Budget, world: World, *, exhausted: bool) -> BudgetStatus:
         studies=sum(covers(world, budget, study) for study in world.studies),
         conditions=[
             condition(before.get(kind), kind, on, reason, message, budget.metadata.generation, world.now)
-            for kind, (on, reason, message) in told.items()
+            for kind, (on, reason, message) in states.items()
         ],
     )

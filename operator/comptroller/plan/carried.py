@@ -1,4 +1,4 @@
-"""What counts in a budget's period though other accounts of the budget paid it.
+"""Amounts that count in a budget's period though other accounts of the budget paid them.
 
 The account of a period is known by its label, and a change of `period` or `timeZone` makes another account
 pay. What the budget spent and holds for leases within the days of the new period lowers what the new account
@@ -57,7 +57,7 @@ def _is_declared(known: Account, amount: int, period: Period) -> bool:
 
 
 def _settled(books: Books, budget: Budget, period: Period, known: Account) -> bool:
-    """Whether attempts that were pending have spent or hold something else now."""
+    """Return whether attempts that were pending have changed what they have spent or hold."""
     if not known.pending:
         return False
     own = period_account(budget.metadata.name, period.label)
@@ -76,7 +76,7 @@ def _spent(books: Books, accounts: set[str], period: Period) -> int:
 
 
 def _credited(books: Books, budget: Budget, period: Period) -> int:
-    """What credits had spent before the period: all that they spent, less what they spent within it."""
+    """Return what credits had spent before the period: their total, less their spending within it."""
     accounts = set(accounts_of_credits(books, budget))
     total = sum(books.accounts[name].spent for name in accounts)
     return total - _spent(books, accounts, period) if total else 0

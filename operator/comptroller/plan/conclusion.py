@@ -1,4 +1,4 @@
-"""How a study ends: Complete only where at least one trial succeeded."""
+"""The end of a study: Complete only if at least one trial succeeded."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _MONEY = frozenset({CEILING_REACHED, BUDGET_EXHAUSTED})
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """Where a study stands once its trials and its money are counted, and what each trial does then."""
+    """A study's standing once its trials and its money are counted, and the next step of each trial."""
 
     verdict: Verdict
     steps: Steps
@@ -123,9 +123,9 @@ def _counted(everything: Sequence[Progress], steps: Steps, message: str) -> str:
         return message
     counts = Counter(steps[p.number].outcome or "not ended" for p in everything)
     ends = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    told = f"none of {len(everything)} trials succeeded ({ends})"
+    ends_of_all = f"none of {len(everything)} trials succeeded ({ends})"
     for p in sorted(everything, key=lambda p: p.number):
         if reason := steps[p.number].reason:
-            said = f"{told}; trial {p.number}: {reason}"
-            return said if message in reason else f"{said}; {message}"
-    return f"{told}; {message}"
+            found = f"{ends_of_all}; trial {p.number}: {reason}"
+            return found if message in reason else f"{found}; {message}"
+    return f"{ends_of_all}; {message}"

@@ -164,7 +164,7 @@ class Closing:
         return self.world.now if self.world.server_now is None else self.world.server_now
 
     def _fresh(self) -> bool:
-        """Whether what is not seen is not there; where that is not known, look again first."""
+        """Return whether a run that is not seen does not exist; if that is not known, look again first."""
         if not self.world.fresh and not any(isinstance(action, Refresh) for action in self.actions):
             self.actions.append(Refresh())
         return self.world.fresh

@@ -1,8 +1,7 @@
-"""What a run may not be, whoever made it so: the plan lowers it back, or ends the attempt.
+"""Enforcement of a run's limits against edits by others: the plan restores them, or ends the attempt.
 
-Tenants with Kubernetes' `edit` role may patch Jobs and pods. Where no admission policy refuses that, the next
-pass finds it here: nothing is believed because an object says so, and what is asked for is asked for again
-until it is so.
+Tenants with Kubernetes' `edit` role may patch Jobs and pods. If no admission policy refuses that, the next
+pass finds it here: nothing is believed because an object states it, and a limit is set again until it holds.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a study said it would do is in the books before any money is held for it; edits are amendments."""
+"""A study's declared intent is in the books before any money is held for it; edits are amendments."""
 
 import hashlib
 import json
@@ -18,9 +18,9 @@ def missing_manifests(world: World) -> Iterator[Manifest]:
         known = world.books.manifests.get(study.metadata.uid)
         if known is not None and known.generation == study.metadata.generation:
             continue  # the same spec
-        said = manifest(study, known.revision + 1 if known else 0)
-        if known is None or (said.spec != known.spec and said.generation >= known.generation):
-            yield said
+        declared = manifest(study, known.revision + 1 if known else 0)
+        if known is None or (declared.spec != known.spec and declared.generation >= known.generation):
+            yield declared
 
 
 def missing_approvals(world: World) -> Iterator[Approval]:

@@ -1,7 +1,7 @@
-"""Which of the Jobs under an attempt's name is ours.
+"""The check which of the Jobs under an attempt's name is ours.
 
-A name can be predicted, and labels, owner references and annotations can be copied by whoever may make Jobs.
-What nobody else has is a Job with the uid that the books recorded when its first pod reached a node. Before
+Names can be predicted, and all who may create Jobs can copy labels, owner references and annotations.
+Nobody else can have a Job with the uid that the books recorded when its first pod reached a node. Before
 that, a Job is ours if our Trial owns it and it requests no more than is paid for: another one costs nobody
 more than ours would.
 """
@@ -46,14 +46,14 @@ class _Judge:
         if attempt is not None and (why := self._untimely(attempt, run)):
             return why
         trial = self.trials.get(run.key[:2])
-        # A Job whose trial is gone cannot be told from a foreign one, also where another trial has its number
-        # now. It is billed as ours would be; the garbage collector deletes both.
+        # A Job whose trial is gone cannot be distinguished from a foreign one, even if another trial has its
+        # number now. It is billed as ours would be; the garbage collector deletes both.
         owned = trial is None or run.trial == trial or run.jobless
         if not owned and (run.trial is None or run.trial in self.trials.values()):
             return f"Job {run.name} is not owned by its trial"
         if attempt is not None:
-            asked = [run.template] if run.template is not None else run.requested if run.jobless else ()
-            beyond = next((found for one in asked if (found := one.beyond(attempt.resources))), "")
+            demands = [run.template] if run.template is not None else run.requested if run.jobless else ()
+            beyond = next((found for one in demands if (found := one.beyond(attempt.resources))), "")
             return f"Job {run.name} requests more than its attempt: {beyond}" if beyond else ""
         return ""
 

@@ -1,4 +1,4 @@
-"""What a study begins: leases for trials that wait for an attempt, and new trials."""
+"""The start of a study's work: leases for trials that wait for an attempt, and new trials."""
 
 from collections.abc import Iterator
 

@@ -18,7 +18,7 @@ from comptroller_api.study import Study
 _SILENCE = 60
 """Seconds without a heartbeat from which an attempt gets no more leases."""
 PERIOD = "period"
-"""What blocks a lease that would cross the end of a budget's period."""
+"""The reason that blocks a lease that would cross the end of a budget's period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class Leases:
 
     @property
     def guarded(self) -> bool:
-        """Whether the study's image runs under our guard, which keeps to a lease that is renewed.
+        """Return whether the study's image runs under our guard, which keeps to a lease that is renewed.
 
-        Any other is ended by its pod's own deadline, which nobody can raise: it has one lease, and goes on in
-        another attempt.
+        Any other run is ended by its pod's own deadline, which nobody can raise: it has one lease, and its
+        work continues in another attempt.
         """
         image = self._study.spec.runtime.image
         return image is None or image == self._world.trainer_image or self._world.site.is_guarded(image)
@@ -78,7 +78,7 @@ class Leases:
 
     @property
     def tightest(self) -> str:
-        """Of the accounts that would pay for a lease now, the one with the least room."""
+        """Return the account with the least room of those that would pay for a lease now."""
         return self._tightest(self._paying())
 
     def _tightest(self, paid_from: tuple[Purse, ...]) -> str:
@@ -171,7 +171,7 @@ class Leases:
         if paid_from is None or not isinstance(quote, Quote):
             return None
         if attempt.price is None or not known.same_cap(attempt.price, quote):
-            return None  # another cap sizes leases: it goes on in another attempt, held at the new one
+            return None  # another cap sizes leases: the next attempt is held at the new one
         seconds = min(
             self._duration,
             quote.affordable_seconds(attempt.resources, min(self._room[name] for name in attempt.accounts)),
@@ -198,7 +198,7 @@ class Leases:
         )
 
     def launchable(self, attempt: Attempt) -> bool:
-        """Whether a lease that was given may still be used.
+        """Return whether a lease that was given may still be used.
 
         It must not cross the end of a period, and the terms it was sized by must still be the study's.
         """
@@ -214,7 +214,7 @@ class Leases:
         return self._until_boundary(paid_from, self._world.now) >= min(attempt.granted, self._duration)
 
     def too_late(self, attempt: Attempt) -> bool:
-        """Whether an attempt that has not begun would, if it did now, use its lease in another period."""
+        """Return whether an attempt that has not begun would, if it began now, run in another period."""
         paid_from = self._still_paid_from(attempt)
         ends = [purse.ends for purse in paid_from or () if purse.ends is not None]
         return paid_from is None or (bool(ends) and self._world.now + attempt.granted > min(ends))
@@ -240,12 +240,12 @@ class Leases:
 
 
 def silent(run: Run) -> bool:
-    """Whether nothing is heard of a run for so long that its node may be lost."""
+    """Return whether a run has sent no heartbeat for so long that its node may be lost."""
     return run.silent_seconds > _SILENCE
 
 
 def hedged(study: Study, prices: PriceBook) -> tuple[Quote | Unpriced, Quote | None]:
-    """The quote of the capacity asked for; of on-demand where spot costs more of it than is declared.
+    """Return the quote of the requested capacity; of on-demand if spot costs more of it than is declared.
 
     Of spot capacity that is taken, also the on-demand quote that it is left for once it costs more.
     """

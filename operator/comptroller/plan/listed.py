@@ -38,7 +38,7 @@ def price_list_status(prices: PriceList, lists: Iterable[PriceList], feed: Feed,
 
 
 def _failing(prices: PriceList, feed: Feed) -> str:
-    """Why the source of a list, which has answered before, has no newer price."""
+    """Return why the source of a list, which has answered before, has no newer price."""
     for one in prices.spec.node_classes:
         fed = feed.get((prices.metadata.name, one.name))
         if isinstance(fed, Fed) and fed.failure:
@@ -59,7 +59,7 @@ def _status(
 
 
 def _unpriced(prices: PriceList, lists: Iterable[PriceList], feed: Feed, now: int) -> Iterator[Unpriced]:
-    """Why capacities that the list offers have no price, by itself or beside the other lists."""
+    """Yield why offered capacities have no price, in the list alone or together with the other lists."""
     alone, together = PriceBook([prices], now, feed), PriceBook(lists, now, feed)
     fed = prices.spec.source != "Static"
     for one in prices.spec.node_classes:

@@ -1,7 +1,7 @@
 """The budgets that cover a study: those that select it, and all that have covered it since its first lease.
 
-Labels decide until the first lease. From then on a budget that covers the study goes on covering it, whatever
-becomes of the study's labels or of the budget's selector, so that no edit of a label leaves a budget.
+Labels decide until the first lease. From then on a budget that covers the study continues to cover it, even
+if the study's labels or the budget's selector change, so that no edit of a label leaves a budget.
 """
 
 from collections.abc import Iterator, Mapping

@@ -43,7 +43,7 @@ def _zone(name: str) -> ZoneInfo | None:
 
 
 def mistakes(budget: Budget) -> list[str]:
-    """What a schema cannot say about a budget, and is wrong with this one."""
+    """Return the faults of a budget that a schema cannot express."""
     found = []
     if zone(budget) is None:
         found.append(f"spec.timeZone: {budget.spec.time_zone!r} {A_TIME_ZONE}")
@@ -63,7 +63,7 @@ def period(budget: Budget, now: int) -> Period:
 
 
 _latest: dict[tuple[str, tzinfo], Period] = {}
-"""The period that was last asked for: passes ask again and again. There are only so many time zones."""
+"""The period of the last call: passes call again and again. There are only so many time zones."""
 
 
 def _period(kind: Literal["Daily", "Weekly", "Monthly", "Total"], place: tzinfo, now: int) -> Period:

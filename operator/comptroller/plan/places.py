@@ -1,4 +1,4 @@
-"""What attempts cost where they run: the price of their node, not of the capacity that they asked for."""
+"""The cost of attempts where they run: the price of their node, not of the requested capacity."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,19 +33,19 @@ def missing_places(world: World, prices: PriceBook) -> Iterator[Place]:
         if run is None or not run.nodes or attempt.price is None:
             continue
         currency = world.books.accounts[attempt.accounts[0]].currency
-        asked = (attempt.node_class, attempt.capacity)
-        if not isinstance(prices.price(*asked, currency), Quote):
+        wanted = (attempt.node_class, attempt.capacity)
+        if not isinstance(prices.price(*wanted, currency), Quote):
             continue  # nothing says today which nodes those are
         found = max(
             (landed for labels in run.nodes for landed in _kinds(prices, attempt, currency, labels)),
-            # Of several the dearest; of those that cost the same, the one that was asked for.
+            # Of several the dearest; of those that cost the same, the requested one.
             key=lambda landed: (
                 landed.rates.cost(attempt.resources, _HOUR),
-                (landed.node_class, landed.capacity) == asked,
+                (landed.node_class, landed.capacity) == wanted,
             ),
         )
         where = (found.node_class, found.capacity)
-        if not attempt.places and where == asked:
+        if not attempt.places and where == wanted:
             continue
         rates = found.rates.written(found.capacity)
         known = attempt.places[-1] if attempt.places else None

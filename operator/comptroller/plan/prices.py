@@ -1,4 +1,4 @@
-"""Prices in the books: what a lease was sized and is billed by stays known for ever."""
+"""Prices in the books: the price that a lease was sized and is billed by stays known forever."""
 
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Price
@@ -15,12 +15,12 @@ def _rates(quote: Quote) -> dict[str, int]:
 
 
 def says(price: Price, quote: Quote) -> bool:
-    """Whether an entry of the books has the rates of `quote`."""
+    """Return whether an entry of the books has the rates of `quote`."""
     return price.rates == price.rates | _rates(quote)
 
 
 def same_cap(price: Price, quote: Quote) -> bool:
-    """Whether leases are sized as they were under an entry of the books."""
+    """Return whether leases have the same sizes as under an entry of the books."""
     return all(
         rate == price.rates.get(name) for name, rate in _rates(quote).items() if name.startswith("Cap.")
     )

@@ -1,4 +1,4 @@
-"""Whether one more trial is likely to fit: what trials have cost so far, and no guess beyond it.
+"""A bound of the next trial's cost, from the costs of trials so far, without a guess beyond them.
 
 Costs of trials that one search proposed are taken as exchangeable. Of `n` past costs and the next one, each
 is then equally likely to be at any rank, and the next is at most the k-th smallest with a probability of at
@@ -11,6 +11,6 @@ from math import ceil
 
 
 def likely(costs: Sequence[int], percent: int) -> int | None:
-    """What the next cost is within at `percent` probability or more; `None` where too few are known."""
+    """Return a bound of the next cost at `percent` probability or more; `None` if too few costs are known."""
     rank = ceil((len(costs) + 1) * percent / 100)
     return sorted(costs)[rank - 1] if 1 <= rank <= len(costs) else None

@@ -1,4 +1,4 @@
-"""What becomes of an attempt that holds a lease: launched, renewed, stopped, or its name taken."""
+"""The next step of an attempt that holds a lease: launch, renewal, stop, or the loss of its name."""
 
 from comptroller.actions import Action, Bury, Introduce, Launch, Stop
 from comptroller.ledger.books import Attempt

@@ -1,4 +1,4 @@
-"""How an attempt ended, and what it cost."""
+"""The end of an attempt, and its cost."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -71,7 +71,10 @@ def _without_work(done: Exit) -> tuple[End, str]:
 
 
 def billed_seconds(attempt: Attempt, run: Run, ended: int) -> int:
-    """From scheduled to terminated; 0 for a pod that never reached a node (P7). Of several, their mean."""
+    """Return the seconds from scheduled to terminated; 0 for a pod that never reached a node (P7).
+
+    The mean, if there are several pods.
+    """
     return -(-sum(end - start for start, end in run.billed(ended)) // attempt.resources.pods)
 
 
@@ -199,7 +202,7 @@ def _is_what_was_billed(attempt: Attempt, run: Run) -> bool:
 
 
 def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reason: str) -> Iterator[Entry]:
-    """One `Post` or `Void` for each lease, oldest first, then `Close`."""
+    """Yield one `Post` or `Void` for each lease, oldest first, then `Close`."""
     seconds = billed_seconds(attempt, run, ended)
     cost = cost_so_far(books, attempt, run, ended)
     yield from _spread(attempt, cost)

@@ -1,4 +1,4 @@
-"""Which attempts are stopped when a ceiling falls under what is held: the least valuable first."""
+"""The choice of attempts to stop when a ceiling falls under the held amount: the least valuable first."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""Where a study stands before this pass has decided anything on its trials."""
+"""A study's standing before this pass has decided anything on its trials."""
 
 from comptroller.plan import baseline, trouble
 from comptroller.plan.conclusion import too_many_failed

@@ -23,7 +23,7 @@ from comptroller_api.study import Study
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """What one study asks for in a pass."""
+    """The actions that one study needs in a pass."""
 
     entries: tuple[Entry, ...]
     actions: tuple[Action, ...]

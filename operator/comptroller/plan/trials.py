@@ -1,4 +1,4 @@
-"""What a trial has done and what it does next: a fold over its attempts and reports."""
+"""The past of a trial and its next step: a fold over its attempts and reports."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from comptroller_api.study import Study
 from comptroller_api.trial import COUNTED_ENDS, AttemptResult, Outcome, RungResult, Trial, TrialStatus
 
 IDLE = "Idle"
-"""How the reason of a stop for low utilization begins."""
+"""The prefix of the reason of a stop for low utilization."""
 NOT_STARTED = "NotStarted"
-"""How the reason of a stop begins where the work could not begin."""
+"""The prefix of the reason of a stop whose work could not begin."""
 LACKS = "the report lacks "
-"""How the reason begins where an objective was not measured."""
+"""The prefix of the reason if an objective was not measured."""
 
 _MEASUREMENTS = 2
 """Attempts at a rung that may measure a latency until it is one to be trusted."""
@@ -39,15 +39,15 @@ class Progress:
     attempts: tuple[Attempt, ...]
     rungs: Mapping[int, RungResult]
     lost: str
-    """Why there is no result of an attempt that exited 0; empty where none is lost."""
+    """The reason why an attempt that exited 0 has no result; empty if none is lost."""
     unread: bool
     """An attempt left a report, or may have, that could not be read so far."""
     adjusted: int = 0
     """Micro-units that were found after attempts were closed."""
     near_miss: RungResult | None = None
-    """What was measured of a model that must not be used."""
+    """The metrics of a model that must not be used."""
     missed: str = ""
-    """Why it must not."""
+    """The reason why it must not."""
 
     @property
     def number(self) -> int:
@@ -66,7 +66,7 @@ class Progress:
 
     @property
     def idle_stops(self) -> int:
-        """How often it was suspended for low utilization."""
+        """Return how often the trial was suspended for low utilization."""
         return sum(attempt.reason.startswith(IDLE) for attempt in self.attempts)
 
     @property
@@ -82,7 +82,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What comes next: another attempt at `rung`, an outcome, or waiting when both are `None`."""
+    """The next step: another attempt at `rung`, an outcome, or waiting when both are `None`."""
 
     rung: int | None = None
     outcome: Outcome | None = None
@@ -259,7 +259,7 @@ def _idle_pause(study: Study) -> int:
 
 
 def trial_state(p: Progress, outcome: Outcome | None) -> str:
-    """Where a trial stands, in a word."""
+    """Return the state of a trial, in a word."""
     if outcome is not None:
         return "Ended"
     if p.open is not None:
@@ -268,12 +268,12 @@ def trial_state(p: Progress, outcome: Outcome | None) -> str:
 
 
 def trial_status(p: Progress, outcome: Outcome | None, reason: str, now: int) -> TrialStatus:
-    """Return the status that says what the books and the reports say."""
-    closed, told = [attempt for attempt in p.attempts if not attempt.open], p.trial.status
-    known = {result.number: result for result in told.attempts} if told else {}
+    """Return the status that follows from the books and the reports."""
+    closed, before = [attempt for attempt in p.attempts if not attempt.open], p.trial.status
+    known = {result.number: result for result in before.attempts} if before else {}
     return stated(
         TrialStatus,
-        told,
+        before,
         state=trial_state(p, outcome),
         outcome=outcome,
         reason=reason[:512],

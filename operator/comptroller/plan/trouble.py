@@ -1,7 +1,7 @@
 """Trouble that is not a trial's own: pods that cannot begin, and storage that cannot be reached.
 
 Such an attempt is ended early, so that it neither holds money nor is billed for a node that it cannot use.
-The study then waits, longer each time, and goes on with one attempt until that works.
+The study then waits, longer each time, and continues with one attempt until that works.
 """
 
 import re
@@ -15,9 +15,9 @@ from comptroller.world import AttemptKey, Run
 from comptroller_api.trial import Trial
 
 FAILED_CREATE = "FailedCreate"
-"""How the message begins where the Job controller could not make a pod."""
+"""The prefix of the message if the Job controller could not make a pod."""
 _DEFINITE = frozenset({"CreateContainerConfigError", "InvalidImageName", "ErrImageNeverPull"})
-"""What keeps a container from being started until somebody mends it: a missing Secret, key or image name."""
+"""The reasons that keep a container waiting until somebody mends it: a missing Secret, key or image name."""
 _MISSING, _REFUSED, _UNPLACED = 15, 60, 180
 """Seconds that a pod may lack such a thing, may be refused or stuck on its node, and may wait for a node that
 has to boot."""
@@ -30,10 +30,10 @@ _WORD = re.compile(r"[A-Z][A-Za-z0-9]{2,63}")
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Why a study waits, and until when."""
+    """The reason of a study's wait, and its end."""
 
     reason: str
-    """One word."""
+    """The reason, in one word."""
     message: str
     until: int
     """Unix seconds; then one attempt finds out."""
@@ -76,8 +76,8 @@ def recalled(run: Run, trial: Trial) -> Run:
     begun = run.scheduled is not None and not run.exit.unstarted
     if run.ended is None or begun or run.exit.message or trial.status is None:
         return run
-    said = trial.status.reason if trial.status.state == "Running" else ""
-    return replace(run, exit=replace(run.exit, message=said)) if _first_word(said) else run
+    known = trial.status.reason if trial.status.state == "Running" else ""
+    return replace(run, exit=replace(run.exit, message=known)) if _first_word(known) else run
 
 
 def overdue(attempt: Attempt, run: Run, overhead: int, now: int) -> int | None:

@@ -1,4 +1,4 @@
-"""Where a study stands: whether its trials may run, and why not."""
+"""The verdict on a study: whether its trials may run, and why not."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +34,7 @@ class Verdict:
 
     @property
     def final(self) -> bool:
-        """Nothing about this study will change any more."""
+        """Return whether nothing about this study will change any more."""
         return self.state in {"Complete", "Failed"}
 
 
@@ -88,7 +88,7 @@ def declared(  # noqa: PLR0911  (a decision table)
 
 
 def _held_by_budgets(world: World, study: Study, covering: list[Budget]) -> Verdict | None:
-    """What keeps the study from the budgets, if anything: money that cannot be counted is not spent."""
+    """Return why budgets hold the study, if they do: money that cannot be counted is not spent."""
     unread = sorted(
         (r for r in world.refused if r.kind == "Budget" and may_cover(world, r, study)),
         key=lambda refused: refused.name,

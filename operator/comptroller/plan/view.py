@@ -27,9 +27,9 @@ class StudyView:
     problem: Problem
     """The search, without the trials that are gone."""
     progress: tuple[Progress, ...]
-    """What each of `trials` has done, in their order."""
+    """The progress of each of `trials`, in their order."""
     observations: tuple[Observation, ...]
-    """What the search learns from them."""
+    """The observations that the search learns from."""
 
     @property
     def uid(self) -> str:
