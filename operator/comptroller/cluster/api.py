@@ -67,7 +67,7 @@ class Api:
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def get(self, where: str, **query: str) -> Body | None:
-        """The object, or `None` where there is none."""
+        """Return the object, or `None` if it does not exist."""
         return await self._unless(404, self._request("GET", where, query=query))
 
     async def uids(self, where: str, selector: str = "") -> set[str]:
@@ -159,7 +159,7 @@ class Api:
         query: dict[str, str] | None = None,
         accept: str = "application/json",
     ) -> tuple[Body, int]:
-        """One request; the answer's body and the server's clock."""
+        """Send one request; return the answer's body and the server's clock."""
         request = await self._client.param_serialize(
             method=method,
             resource_path=where,
@@ -178,13 +178,13 @@ class Api:
 
 
 def _too_large(error: ApiException) -> bool:
-    """Whether etcd would not store an object of this size; the API server says so with various codes."""
+    """Return whether etcd would not store an object of this size; the API server has various codes for it."""
     text = str(error.body)
     return "request is too large" in text or "message larger than max" in text
 
 
 def _sentence(error: ApiException) -> str:
-    """What the API server says of an answer that is an error."""
+    """Return the API server's message in an answer that is an error."""
     try:
         text = str(json.loads(error.body or "")["message"])
     except (ValueError, TypeError, KeyError):
@@ -193,7 +193,7 @@ def _sentence(error: ApiException) -> str:
 
 
 def _names_an_object(error: ApiException) -> bool:
-    """Whether an error is about an object, and not about a kind that is not served, or the request itself."""
+    """Return whether an error is about an object, not about a kind that is not served, or the request."""
     try:
         return bool(json.loads(error.body or "")["details"]["name"])
     except (ValueError, TypeError, KeyError):

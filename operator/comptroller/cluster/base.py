@@ -18,7 +18,7 @@ class Snapshot:
 
     studies: tuple[Study, ...] = ()
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
-    """By study uid, in order of their numbers."""
+    """Trials by study uid, in order of their numbers."""
     runs: Mapping[AttemptKey, Run] = field(default_factory=dict)
     budgets: tuple[Budget, ...] = ()
     prices: tuple[PriceList, ...] = ()
@@ -27,16 +27,16 @@ class Snapshot:
     doubtful: bool = False
     """A pod of ours has no Job in sight, and only a fresh snapshot shows whether it is gone."""
     now: int | None = None
-    """Of a fresh snapshot, unix seconds of the clock that stamps the objects."""
+    """The time of a fresh snapshot, in unix seconds of the clock that stamps the objects."""
 
 
 class Cluster(Protocol):
-    """What every implementation promises.
+    """The contract of every implementation.
 
-    * `observe` costs no request where it can: it reads what watches have brought. Where it is asked for a
-      fresh snapshot, it sees every write that returned before, by whomever.
+    * `observe` costs no request if it can: it reads what watches have brought. If a fresh snapshot is
+      requested, it sees every write that returned before, by any writer.
     * `act` is idempotent: what is there already is success, and so is what is gone already.
-    * A name is taken once. `Launch` and `Bury` of a name that exists do nothing, whoever made it.
+    * A name is taken once. `Launch` and `Bury` of a name that exists do nothing, even if others made it.
     * A run under `Launch` ends by itself when its deadline does, with nobody watching (P2).
     * `act` may raise; then it is unknown whether it took effect, and the next pass finds out.
     """

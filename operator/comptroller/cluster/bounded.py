@@ -1,4 +1,4 @@
-"""What is kept of an object in memory: no more than a pass reads, whatever its author put into it. Pure."""
+"""The part of an object that is kept in memory: only what a pass reads, whatever its author put in. Pure."""
 
 import json
 from typing import Any
@@ -10,14 +10,14 @@ Body = dict[str, Any]
 TOO_LARGE = "tooLarge"
 """The field in the place of an object's content that is not kept; it says why."""
 _MOST_BYTES = {"Trial": 512 * 1024}
-"""Of one object of our own kinds, without its annotations; what the API's bounds allow is below it."""
+"""The most bytes of one object of our own kinds, without its annotations; the API's bounds allow less."""
 _OTHERWISE = 256 * 1024
 _POD_BYTES = 64 * 1024
-"""Of a Job or a pod."""
+"""The most bytes of a Job or a pod."""
 _OURS = (f"{GROUP}/", "batch.kubernetes.io/")
-"""How the annotations begin that a pass reads."""
+"""The prefixes of the annotations that a pass reads."""
 _LABELS = (*_OURS, "app.kubernetes.io/", "job-name", "controller-uid")
-"""How the labels of Jobs and pods begin that a pass reads."""
+"""The prefixes of the labels of Jobs and pods that a pass reads."""
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp")
 _UNREAD = frozenset(
     {

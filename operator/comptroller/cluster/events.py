@@ -16,7 +16,7 @@ Body = dict[str, Any]
 
 
 def event_of(namespace: str, action: act.Action) -> Body | None:
-    """The event of an action that took effect; named after what it says, so that it is said once."""
+    """Return the event of an action that took effect; named after its message, so that it is sent once."""
     match action:
         case act.CreateTrial(study, trial):
             message = f"trial {trial.spec.number}: {trial.spec.proposal.reason or trial.spec.proposal.phase}"
@@ -48,21 +48,21 @@ def _study_event(namespace: str, study: Study, now: dict[str, Any]) -> Body | No
 
 def _budget_event(namespace: str, budget: Budget, status: BudgetStatus) -> Body | None:
     before = {c.type: c.reason for c in budget.status.conditions} if budget.status else {}
-    for told in status.conditions:
-        bad = (told.status == "True") != (told.type == "Ready")
-        if bad and before.get(told.type) != told.reason:
-            return _event(namespace, "Budget", budget.metadata, "Warning", told.reason, told.message)
+    for now in status.conditions:
+        bad = (now.status == "True") != (now.type == "Ready")
+        if bad and before.get(now.type) != now.reason:
+            return _event(namespace, "Budget", budget.metadata, "Warning", now.reason, now.message)
     return None
 
 
 def refused_event(body: Body, refused: Refused) -> Body:
-    """The event of an object that does not parse. What has no namespace is told of in `default`."""
+    """Return the event of an object that does not parse, in `default` if the object has no namespace."""
     meta = body["metadata"]
     about = {"kind": refused.kind, "name": meta["name"], "uid": meta["uid"]}
     if "namespace" in meta:
         about["namespace"] = meta["namespace"]
     reason = "WrittenByNewerRelease" if refused.newer else "Refused"
-    return _said(about, "Warning", reason, refused.why)
+    return _event_about(about, "Warning", reason, refused.why)
 
 
 def unwritten_event(namespace: str, one: Study | Trial | Budget, why: str) -> Body:
@@ -72,10 +72,10 @@ def unwritten_event(namespace: str, one: Study | Trial | Budget, why: str) -> Bo
 
 def _event(namespace: str, kind: str, meta: Metadata, level: str, reason: str, message: str) -> Body:
     about = {"kind": kind, "name": meta.name, "namespace": namespace, "uid": meta.uid}
-    return _said(about, level, reason, message)
+    return _event_about(about, level, reason, message)
 
 
-def _said(about: dict[str, str], level: str, reason: str, message: str) -> Body:
+def _event_about(about: dict[str, str], level: str, reason: str, message: str) -> Body:
     message = plain(message, 1024)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     digest = hashlib.sha256(f"{about['uid']}/{reason}/{message}".encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What the Job controller's events say of a Job without a pod, and nothing else does.
+"""The information on a Job without a pod that only the Job controller's events have.
 
 A quota, a limit range or a webhook may refuse its pod. Or it had one, and somebody took it away before the
 operator saw it: such a pod is billed for as long as its Job ran.
@@ -28,7 +28,7 @@ _CREATED = "SuccessfulCreate"
 
 
 class Reader(Protocol):
-    """What is used of `Api`."""
+    """The part of `Api` that is used."""
 
     async def get(self, where: str, **query: str) -> Body | None:
         """Return the object or list at `where`."""
@@ -98,7 +98,7 @@ class JobEvents:
 
 
 def _refusal(events: list[Body]) -> str:
-    """Return what the latest of a Job's refusals says; empty where there is none."""
+    """Return the message of the latest of a Job's refusals, or empty text."""
     if not events:
         return ""
     last = max(events, key=lambda one: one.get("lastTimestamp") or one["metadata"]["creationTimestamp"])

@@ -33,8 +33,8 @@ _NO_SIDECARS = {
     "labels": {"sidecar.istio.io/inject": "false", "kuma.io/sidecar-injection": "disabled"},
     "annotations": {"linkerd.io/inject": "disabled", "sidecar.istio.io/inject": "false"},
 }
-"""How service meshes are told to add no container: it would outlive the trainer, and nobody pays for it."""
-_TOLD = {GRANT_ANNOTATION: GRANT_FILE, LEADER_ANNOTATION: LEADER_FILE}
+"""The settings that keep service meshes from adding a container that outlives the trainer, unpaid."""
+_DOWNWARD = {GRANT_ANNOTATION: GRANT_FILE, LEADER_ANNOTATION: LEADER_FILE}
 _NVIDIA, _DEVICES = "nvidia.com/", "NVIDIA_VISIBLE_DEVICES"
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
@@ -44,10 +44,10 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PodSettings:
-    """What every trainer pod of this cluster gets."""
+    """The settings that every trainer pod of this cluster gets."""
 
     environment: Mapping[str, str]
-    """Such as the object store's endpoint and region; never a secret."""
+    """Variables such as the object store's endpoint and region; never a secret."""
 
 
 def _labels(key: AttemptKey, study: str) -> dict[str, str]:
@@ -143,7 +143,7 @@ def _pod(launch: Launch, settings: PodSettings, longest: int) -> Body:
                             "path": file.rsplit("/", 1)[1],
                             "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"},
                         }
-                        for annotation, file in _TOLD.items()
+                        for annotation, file in _DOWNWARD.items()
                     ]
                 },
             },

@@ -39,11 +39,11 @@ _LIMIT = 2000
 """Overlaid objects kept at most; watches catch up long before."""
 _CLUSTER_WIDE = frozenset({"pricelists", "nodes"})
 _FRESH = ("studies", "trials", "budgets", "pricelists", "nodes", "jobs", "pods")
-"""What a fresh read lists; Jobs before pods, and both whatever their labels, which others may take off."""
+"""The kinds that a fresh read lists; Jobs before pods, and both even without the labels that we set."""
 
 
 class Watched(Protocol):
-    """What watches have brought, by resource (`studies`, `trials`, `jobs`, `pods`, ...)."""
+    """Objects that watches have brought, by resource (`studies`, `trials`, `jobs`, `pods`, ...)."""
 
     def objects(self, resource: str, namespace: str | None) -> Iterable[Body]:
         """The objects of a namespace, or of the cluster."""
@@ -55,22 +55,22 @@ class Watched(Protocol):
 
 
 class Pulse(Protocol):
-    """What running attempts say of themselves."""
+    """The heartbeats of running attempts."""
 
     def heartbeat(self, job: str) -> Heartbeat | None:
         """The latest heartbeat of the Job with this uid."""
         ...
 
     def heard(self, job: str) -> int | None:
-        """When the latest heartbeat came, in unix seconds, also of an attempt that is over."""
+        """Return when the latest heartbeat came, in unix seconds, also of an attempt that is over."""
         ...
 
     def silent_seconds(self, job: str) -> int:
-        """For how long it has not answered, though it was asked."""
+        """Return the seconds for which it has not answered scrapes."""
         ...
 
     def idle_seconds(self, job: str, threshold: int) -> int:
-        """For how long utilization has stayed under `threshold` percent."""
+        """Return the seconds for which utilization has stayed under `threshold` percent."""
         ...
 
 
@@ -91,7 +91,7 @@ class Kubernetes:
         """Wire the parts."""
         self._api, self._watched, self._pulse, self._settings = api, watched, pulse, settings
         self._job_events = JobEvents(api)
-        self._untold: list[tuple[Body, Refused]] = []
+        self._unreported: list[tuple[Body, Refused]] = []
         self._written: dict[tuple[str, str], Body] = {}
         self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
         self._readings: dict[str, Reading] = {}
@@ -110,7 +110,7 @@ class Kubernetes:
         runs = self._runs(namespace, thresholds, fresh=fresh)
         budgets = tuple(self._parse(Budget, "budgets", namespace, refused))
         prices = tuple(self._parse(PriceList, "pricelists", None, refused))
-        await self._tell_refused()
+        await self._report_refused()
         return Snapshot(
             studies=studies,
             trials={uid: tuple(sorted(own, key=lambda t: t.spec.number)) for uid, own in trials.items()},
@@ -122,17 +122,17 @@ class Kubernetes:
             now=now,
         )
 
-    async def _tell_refused(self) -> None:
-        told, self._untold = self._untold, []
-        for body, refused in told:
+    async def _report_refused(self) -> None:
+        unreported, self._unreported = self._unreported, []
+        for body, refused in unreported:
             log.warning("object refused", kind=refused.kind, name=refused.name, why=refused.why)
-            await self._tell(refused_event(body, refused))
+            await self._report(refused_event(body, refused))
 
-    async def _tell(self, event: Body) -> None:
+    async def _report(self, event: Body) -> None:
         try:
             await self._api.create(path("events", event["metadata"]["namespace"]), event)
         except Exception as error:  # noqa: BLE001 - an event that is lost is no reason to stop
-            log.info("event not told", error=f"{type(error).__name__}: {error}"[:500])
+            log.info("event not reported", error=f"{type(error).__name__}: {error}"[:500])
 
     async def _look(self, namespace: str) -> int:
         """Lay what the API server has over what watches brought; its clock when the first list began."""
@@ -160,7 +160,7 @@ class Kubernetes:
         return [body for body in bodies if is_managed(body) or (resource == "pods" and job_uid(body) in own)]
 
     def _parse(self, model: type[M], resource: str, namespace: str | None, refused: list[Refused]) -> list[M]:
-        """The objects of one kind; each version is parsed once, and told of once where it is refused."""
+        """Return the objects of one kind; each version is parsed once, and reported once if it is refused."""
         before, now = self._parsed.get((resource, namespace), {}), {}
         for body in self._objects(resource, namespace):
             uid, version = body["metadata"]["uid"], body["metadata"]["resourceVersion"]
@@ -176,7 +176,7 @@ class Kubernetes:
             return model.model_validate(body)
         except Exception as error:  # noqa: BLE001 - whatever it is, the object is at fault, and no other
             refused = unread.refused(model.__name__, body, error)
-        self._untold.append((body, refused))
+        self._unreported.append((body, refused))
         return refused
 
     def _objects(self, resource: str, namespace: str | None) -> list[Body]:
@@ -199,7 +199,7 @@ class Kubernetes:
         self._written.pop((resource, uid), None)
 
     def _gone(self, resource: str, uid: str) -> None:
-        """An object is gone, though watches have not said so: not yet, or never, if it went between two."""
+        """Hide an object that is gone though watches have not reported it, or never will."""
         self.forget(resource, uid)
         self._watched.hide(resource, [uid])
 
@@ -221,16 +221,16 @@ class Kubernetes:
         )
         claims: dict[AttemptKey, list[Run]] = {}
         for place, (uid, run) in enumerate(reading.runs):
-            told = self._told(uid, run, thresholds.get(run.key[0]))
-            reading.runs[place] = (uid, told)
-            claims.setdefault(run.key, []).append(told)
+            pulsed = self._with_pulse(uid, run, thresholds.get(run.key[0]))
+            reading.runs[place] = (uid, pulsed)
+            claims.setdefault(run.key, []).append(pulsed)
         return {
             key: replace(first, rivals=tuple(rest)) if rest else first
             for key, (first, *rest) in claims.items()
         }
 
-    def _told(self, uid: str, run: Run, threshold: int | None) -> Run:
-        """Return a run with what its pods say of themselves; the very same one where they say the same."""
+    def _with_pulse(self, uid: str, run: Run, threshold: int | None) -> Run:
+        """Return a run with the heartbeats of its pods; the very same one if nothing changed."""
         over = run.ended is not None and not run.paused
         heartbeat, heard = self._pulse.heartbeat(uid), self._pulse.heard(uid)
         silent = 0 if over else self._pulse.silent_seconds(uid)
@@ -247,7 +247,7 @@ class Kubernetes:
         done = await self._do(namespace, action)
         log.info("acted", namespace=namespace, action=type(action).__name__, effect=done, **_fields(action))
         if done and (event := event_of(namespace, action)) is not None:
-            await self._tell(event)
+            await self._report(event)
 
     async def _do(self, namespace: str, action: Action) -> bool:  # noqa: C901, PLR0911, PLR0912  (one row an action)
         match action:
@@ -378,7 +378,7 @@ class Kubernetes:
             if (job is None or orphaned(pod)) and not finished(pod):
                 done = await self._change("pods", pod, patch)
                 if not done:
-                    return False  # the Job would say that it was asked for
+                    return False  # the Job would show that the change was requested
         return await self._change("jobs", job, patch) or done
 
     async def _expire(self, namespace: str, name: str, uid: str | None) -> bool:
@@ -396,8 +396,8 @@ class Kubernetes:
         job, pods = self._attempt(namespace, name, uid)
         extended = job is not None and job["spec"].get("activeDeadlineSeconds") == seconds
         patch = {"metadata": {"annotations": {GRANT_ANNOTATION: str(seconds)}}}
-        told = [pod for pod in pods if not finished(pod) and (extended or granted(pod) > seconds)]
-        return any([await self._change("pods", pod, patch) for pod in told])
+        granted_to = [pod for pod in pods if not finished(pod) and (extended or granted(pod) > seconds)]
+        return any([await self._change("pods", pod, patch) for pod in granted_to])
 
     async def _annotate(self, namespace: str, name: str, uid: str | None, notes: Mapping[str, str]) -> bool:
         _, pods = self._attempt(namespace, name, uid)
@@ -419,13 +419,13 @@ class Kubernetes:
     async def _record(
         self, resource: str, namespace: str, seen: Study | Trial | Budget, status: Body
     ) -> bool:
-        """Write a status. One that the API server will never take is told of, and ends a trial at rest."""
+        """Write a status. One that the API server will never take is reported, and ends a trial at rest."""
         try:
             return await self._write_status(resource, namespace, seen, status)
         except WriteRefused as error:
             why = f"its status is refused by the API server: {error}"
         log.warning("status refused", resource=resource, name=seen.metadata.name, why=why)
-        await self._tell(unwritten_event(namespace, seen, why))
+        await self._report(unwritten_event(namespace, seen, why))
         if not isinstance(seen, Trial) or status.get("state") == "Running":
             return False
         with suppress(WriteRefused):
@@ -451,7 +451,7 @@ class Kubernetes:
 def ended_instead(status: Body, why: str) -> Body:
     """Return the least status that ends a trial whose own status the API server does not take.
 
-    Its results cannot be recorded, so an outcome that rests on results is none.
+    Its results cannot be recorded, so it has no outcome that rests on results.
     """
     outcome = status.get("outcome")
     ended = outcome if outcome in {"Failed", "BudgetStopped", "Cancelled"} else "MetricsLost"

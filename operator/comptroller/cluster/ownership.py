@@ -1,4 +1,4 @@
-"""Whose a Job or a pod is: by names, labels, owners and uids, none of which is proof by itself. Pure."""
+"""The ownership of Jobs and pods: by names, labels, owners and uids; none of them is a proof alone. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -119,7 +119,7 @@ def index_of(pod: Body) -> int:
 
 
 def speaker(pods: Sequence[Body]) -> Body:
-    """Return the pod that is asked for an attempt's heartbeat: the first that is not over."""
+    """Return the pod that is scraped for an attempt's heartbeat: the first that is not over."""
     return next((pod for pod in pods if not finished(pod)), pods[0])
 
 

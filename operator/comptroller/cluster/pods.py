@@ -1,4 +1,4 @@
-"""What one pod says: when it was on a node, how it ended, what it was granted, what it requests. Pure."""
+"""The state of one pod: its time on a node, its end, its grant, its requests. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -25,11 +25,11 @@ BY_DEADLINE = "DeadlineExceeded"
 """The reason of a pod that its own deadline ended, and of a Job that its deadline did."""
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _BEGINNING = frozenset({"", "ContainerCreating", "PodInitializing"})
-"""Why a container waits that is about to begin; every other reason is trouble."""
+"""The reasons of a waiting container that is about to begin; every other reason is trouble."""
 _MEASURED = frozenset({"cpu", "memory", "ephemeral-storage"})
 """Resources that are not counted in whole pieces."""
 _UNSEEN = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
-"""Reasons of a pod's disruption for which nobody asked its node."""
+"""Reasons of a pod's disruption that do not involve its node."""
 
 
 def unix(stamp: str | None) -> int | None:
@@ -69,7 +69,7 @@ def granted(pod: Body) -> int:
 
 
 def leader(pod: Body) -> str | None:
-    """Return the address at which the pod was told to meet the others."""
+    """Return the address that the pod was given to meet the others."""
     return cast("str | None", pod["metadata"].get("annotations", {}).get(LEADER_ANNOTATION))
 
 

@@ -26,7 +26,7 @@ class PriceKeeper:
     def __init__(self, api: Api, feeds: Feeds, clock: Callable[[], int], *, every: float) -> None:
         """Wire the parts; feeds are read `every` so many seconds, and at once for a list that changed."""
         self._api, self._feeds, self._clock, self._every = api, feeds, clock, every
-        self._asked: frozenset[str] = frozenset()
+        self._requested: frozenset[str] = frozenset()
         self._last = 0.0
 
     async def round(self, bodies: Iterable[Body]) -> bool:
@@ -41,9 +41,9 @@ class PriceKeeper:
         read = [(body, _read(body)) for body in bodies]
         lists = [one for _, one in read if isinstance(one, PriceList)]
         versions = frozenset(f"{one.metadata.uid}/{one.metadata.generation}" for one in lists)
-        due = versions != self._asked or time.monotonic() - self._last > self._every
+        due = versions != self._requested or time.monotonic() - self._last > self._every
         if due:
-            self._asked, self._last = versions, time.monotonic()  # a failure waits its turn too
+            self._requested, self._last = versions, time.monotonic()  # a failure waits its turn too
             await asyncio.to_thread(self._feeds.refresh, lists)
         for body, one in read:
             try:
@@ -60,12 +60,12 @@ class PriceKeeper:
         return refused_status(_known(body), one, generation, self._clock())
 
     async def _publish(self, body: Body, status: PriceListStatus) -> None:
-        if (told := status.to_json()) == body.get("status"):
+        if (value := status.to_json()) == body.get("status"):
             return
         meta = body["metadata"]
         test: Body = {"op": "test", "path": "/metadata/resourceVersion", "value": meta["resourceVersion"]}
         where = path("pricelists", None, meta["name"], "status")
-        await self._api.patch(where, [test, {"op": "add", "path": "/status", "value": told}])
+        await self._api.patch(where, [test, {"op": "add", "path": "/status", "value": value}])
 
 
 def _read(body: Body) -> PriceList | str:

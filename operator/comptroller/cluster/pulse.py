@@ -19,7 +19,7 @@ log = structlog.get_logger()
 Body = dict[str, Any]
 
 _AT_ONCE = 256
-"""Scrapes under way in all. Whoever waits comes in order, so namespaces take turns."""
+"""Scrapes under way in all. Scrapes wait in order, so namespaces take turns."""
 _OF_A_NAMESPACE = 32
 """Scrapes under way in one namespace."""
 
@@ -38,7 +38,7 @@ class PodPulse:
         self._tracker = Tracker()
         self._latest: dict[str, Heartbeat] = {}
         self._unanswered: dict[str, tuple[float, float]] = {}
-        """When the first scrape since its last heartbeat began, and when the last one ended, both in vain."""
+        """The starts of the first scrape since its last heartbeat and ends of the last one, both in vain."""
         self._heard: dict[str, int] = {}
         self._rounds: dict[str, asyncio.Task[None]] = {}
         """The round of each namespace that is under way."""
@@ -50,13 +50,13 @@ class PodPulse:
         return self._latest.get(job)
 
     def heard(self, job: str) -> int | None:
-        """When an attempt last answered, in unix seconds; known for an hour after its end."""
+        """Return when an attempt last answered, in unix seconds; known for an hour after its end."""
         return self._heard.get(job)
 
     def silent_seconds(self, job: str) -> int:
-        """For how long an attempt has left scrapes unanswered.
+        """Return the seconds for which an attempt has left scrapes unanswered.
 
-        Time in which nobody asked is no silence: a slow round, or an operator that stood still, says nothing
+        Time without scrapes is no silence: a slow round, or an operator that stood still, shows nothing
         about the pod. One that has never answered is silent from the first scrape: an operator that starts
         while a node is lost would else never know.
         """
@@ -64,7 +64,7 @@ class PodPulse:
         return int(ended - began)
 
     def idle_seconds(self, job: str, threshold: int) -> int:
-        """For how long its utilization has stayed under `threshold` percent."""
+        """Return the seconds for which its utilization has stayed under `threshold` percent."""
         return self._tracker.idle_seconds(job, threshold, time.monotonic())
 
     async def round(self, pods: Iterable[Body]) -> None:

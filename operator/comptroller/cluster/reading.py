@@ -21,17 +21,17 @@ class Reading:
     """The attempts of one namespace, as they were last looked at. Bodies are replaced, and never changed."""
 
     def __init__(self) -> None:
-        """Nothing has been looked at."""
+        """Start with nothing read."""
         self.runs: list[tuple[str, Run]] = []
-        """By the uid of a Job or of what stands in for it; those that are believed first come first."""
+        """The runs by the uid of a Job or of what stands in for it; those that are believed come first."""
         self.attempts: dict[str, dict[str | None, Attempt]] = {}
-        """By the name of an attempt, then by uid."""
+        """Attempts by name, then by uid."""
         self.doubtful = False
         """A pod of ours has no Job in sight: it is gone, or hidden, or only not seen yet."""
         self._seen: tuple[Sequence[Body], ...] = ()
         self._fresh = False
         self._read: dict[str, tuple[Hashable, Run | None]] = {}
-        """By uid: the versions that a run was read from, and the run."""
+        """The versions that each run was read from, and the run; by uid."""
 
     def look(self, jobs: Sequence[Body], pods: Sequence[Body], nodes: Sequence[Body], *, fresh: bool) -> None:
         """Read the bodies, unless they are those of the last look."""

@@ -1,4 +1,4 @@
-"""What became of attempts: their Jobs and pods read back as `Run`s. Pure."""
+"""The fates of attempts: their Jobs and pods read back as `Run`s. Pure."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace

@@ -9,7 +9,7 @@ import pytest
 
 from comptroller.actions import Bury, CreateTrial, Extend, Grant, Release, Stop
 from comptroller.cluster.local import Local, Machine, adapter
-from comptroller.cluster.local.runs import TERMINATION_LOG, Asked, Control, Ended, RunDirectory
+from comptroller.cluster.local.runs import TERMINATION_LOG, Control, Ended, RunDirectory, RunRequest
 from comptroller.world import Run
 from comptroller_api.contract import EXIT_SUSPENDED, LEASE_OVER
 
@@ -204,7 +204,7 @@ def _kill_supervisors(directory: Path) -> None:
 async def test_a_crash_before_the_start_is_made_good(bench: Bench) -> None:
     launch = bench.launch()
     work = launch.assignment
-    request = Asked(
+    request = RunRequest(
         study=bench.study.metadata.uid,
         trial=0,
         attempt=0,
@@ -220,7 +220,9 @@ async def test_a_crash_before_the_start_is_made_good(bench: Bench) -> None:
 
 async def test_a_lease_that_the_guard_ended_has_run_out(bench: Bench) -> None:
     launch = bench.launch()
-    request = Asked(study="u", trial=0, attempt=0, created=int(time.time()), assignment=launch.assignment)
+    request = RunRequest(
+        study="u", trial=0, attempt=0, created=int(time.time()), assignment=launch.assignment
+    )
     path = bench.directory / "runs/default" / NAME
     RunDirectory.create(path, request, Control(deadline=30, grace=1))
     (path / TERMINATION_LOG).write_text(f"{LEASE_OVER}30 s is used up; stopped by SIGTERM")

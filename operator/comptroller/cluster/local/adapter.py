@@ -18,12 +18,12 @@ from comptroller.cluster.local.objects import ObjectFiles
 from comptroller.cluster.local.runs import (
     GRANT,
     TERMINATION_LOG,
-    Asked,
     Control,
     Ended,
     Placement,
     RunDirectory,
-    StopAsked,
+    RunRequest,
+    StopRequest,
 )
 from comptroller.heartbeats import Tracker, client, over_http, scrape
 from comptroller.world import Exit, Run
@@ -67,7 +67,7 @@ class Local:
         Args:
             directory: absolute. Artifacts go below `artifacts/`, whatever a study says.
             command: the trainer.
-            machine: what may be used; all of this machine unless told otherwise.
+            machine: what may be used; by default all of this machine.
             clock: unix seconds.
         """
         self.objects = ObjectFiles(directory / "objects")
@@ -128,7 +128,7 @@ class Local:
                 self._released.add(path)
             else:
                 known[path.name] = RunDirectory(path)
-        return sorted(known.values(), key=lambda run: (run.asked.created, run.name))
+        return sorted(known.values(), key=lambda run: (run.request.created, run.name))
 
     def _run(self, run: RunDirectory, threshold: int | None) -> Run:
         control, placement, ended = run.control, run.placement, run.ended
@@ -145,7 +145,7 @@ class Local:
             name=run.name,
             deadline=control.deadline,
             granted=run.granted,
-            started=run.asked.created if run.asked.assignment is not None else None,
+            started=run.request.created if run.request.assignment is not None else None,
             scheduled=placement.scheduled if placement is not None else None,
             ended=ended.ended if ended is not None else None,
             exit=done,
@@ -203,7 +203,7 @@ class Local:
 
     def _launch(self, namespace: str, launch: todo.Launch) -> None:
         work = launch.assignment
-        asked = Asked(
+        request = RunRequest(
             study=launch.study.metadata.uid,
             trial=work.trial,
             attempt=work.attempt,
@@ -212,26 +212,26 @@ class Local:
             resources=launch.resources,
         )
         control = Control(deadline=work.lease_seconds, grace=work.grace_seconds)
-        RunDirectory.create(self._directory / namespace / work.name, asked, control)
+        RunDirectory.create(self._directory / namespace / work.name, request, control)
         self._all(namespace)
         self._schedule()
 
     def _bury(self, namespace: str, bury: todo.Bury) -> None:
-        asked = Asked(
+        request = RunRequest(
             study=bury.key[0],
             trial=bury.key[1],
             attempt=bury.key[2],
             created=self._clock(),
             assignment=None,
         )
-        control = Control(deadline=0, grace=0, stop=StopAsked(end="Suspended", reason=bury.reason[:512]))
-        RunDirectory.create(self._directory / namespace / bury.name, asked, control)
+        control = Control(deadline=0, grace=0, stop=StopRequest(end="Suspended", reason=bury.reason[:512]))
+        RunDirectory.create(self._directory / namespace / bury.name, request, control)
 
     def _stop(self, namespace: str, stop: todo.Stop) -> None:
         run = self._find(namespace, stop.name)
         if run is None or run.control.stop is not None:
             return
-        wish = StopAsked(end=stop.end, reason=stop.reason[:512])
+        wish = StopRequest(end=stop.end, reason=stop.reason[:512])
         run.set_control(run.control.model_copy(update={"stop": wish}))
         if run.placement is None and run.ended is None:
             run.end(Ended(code=None, ended=self._clock()))
@@ -256,19 +256,19 @@ class Local:
         now = self._clock()
         every = [run for runs in self._runs.values() for run in runs.values() if run.ended is None]
         for run in every:
-            over = run.asked.created + run.control.deadline
+            over = run.request.created + run.control.deadline
             if run.placement is None and now >= over:
                 run.end(Ended(code=None, ended=over, deadline=True))
             elif run.vanished():
                 run.end(Ended(code=None, ended=min(now, over + run.control.grace)))
         waiting = [run for run in every if run.ended is None and run.placement is None]
-        for run in sorted(waiting, key=lambda run: (run.asked.created, run.name)):
+        for run in sorted(waiting, key=lambda run: (run.request.created, run.name)):
             taken = [other.share for other in every if other.ended is None and other.share is not None]
-            work, share = run.asked.assignment, self._machine.share(run.asked.resources, taken)
+            work, share = run.request.assignment, self._machine.share(run.request.resources, taken)
             if share is None or work is None:
                 return  # nobody overtakes
             placement = Placement(scheduled=now, port=_free_port(), cores=share.cores, gpus=share.gpus)
-            run.start(placement, now - run.asked.created, self._command, _environment(run, work, placement))
+            run.start(placement, now - run.request.created, self._command, _environment(run, work, placement))
 
 
 def _environment(run: RunDirectory, work: Assignment, placement: Placement) -> dict[str, str]:
@@ -278,10 +278,10 @@ def _environment(run: RunDirectory, work: Assignment, placement: Placement) -> d
         ASSIGNMENT_ENV: work.model_dump_json(by_alias=True, exclude_none=True),
         "COMPTROLLER_GRANT_FILE": str(run.path / GRANT),
         "COMPTROLLER_TERMINATION_LOG": str(run.path / TERMINATION_LOG),
-        "COMPTROLLER_CPUS": f"{quantity.milli(run.asked.resources.cpu) / 1000:g}",
+        "COMPTROLLER_CPUS": f"{quantity.milli(run.request.resources.cpu) / 1000:g}",
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
-        # A study that asked for no GPU pays for none.
+        # A study that requests no GPU pays for no GPU.
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, placement.gpus)),
     }
 

@@ -1,4 +1,4 @@
-"""What this machine has, and which part of it each attempt gets."""
+"""This machine's resources, and the part that each attempt gets."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from comptroller_api.study import Resources
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one attempt has of the machine."""
+    """The part of the machine that one attempt has."""
 
     resources: Resources
     cores: tuple[int, ...]
@@ -46,7 +46,7 @@ class Machine:
         return cls(_cores(), _memory(), _gpus())
 
     def refusal(self, wanted: Resources) -> str | None:
-        """Why `wanted` can never run here, if it cannot."""
+        """Return why `wanted` can never run here, if it cannot."""
         if wanted.pods > 1:
             return f"it asks for {wanted.pods} pods, and there are none here; leave out resources.pods"
         if quantity.milli(wanted.cpu) > 1000 * len(self.cores):
@@ -58,7 +58,7 @@ class Machine:
         return None
 
     def share(self, wanted: Resources, taken: Iterable[Share]) -> Share | None:
-        """A part that fits beside what is `taken`, or `None`."""
+        """Return a part that is free of what is `taken`, or `None`."""
         others = list(taken)
         cpu = sum(quantity.milli(other.resources.cpu) for other in others) + quantity.milli(wanted.cpu)
         memory = sum(quantity.whole(other.resources.memory) for other in others)

@@ -46,26 +46,26 @@ class ObjectFiles:
         return sorted({path.parent.parent.name for path in self._directory.glob("*/studies/*.json")})
 
     def studies(self, namespace: str) -> tuple[Study, ...]:
-        """By name."""
+        """Return the studies, sorted by name."""
         return tuple(self._all(Study, self._directory / namespace / "studies"))
 
     def study(self, namespace: str, name: str) -> Study | None:
-        """One study."""
+        """Return one study, or `None` if it does not exist."""
         path = self._directory / namespace / "studies" / f"{name}.json"
         return self._read(Study, path) if path.exists() else None
 
     def trials(self, namespace: str, study_uid: str) -> tuple[Trial, ...]:
-        """Of one study, in order of their numbers."""
+        """Return the trials of one study, in order of their numbers."""
         every = self._all(Trial, self._directory / namespace / "trials")
         return tuple(sorted((t for t in every if t.spec.study_uid == study_uid), key=lambda t: t.spec.number))
 
     def trial(self, namespace: str, name: str) -> Trial | None:
-        """One trial."""
+        """Return one trial, or `None` if it does not exist."""
         path = self._place("Trial", namespace, name)
         return self._read(Trial, path) if path.exists() else None
 
     def stored(self, manifest: Mapping[str, Any]) -> Object | None:
-        """What is there already under the manifest's kind, namespace and name."""
+        """Return the stored object of the manifest's kind, namespace and name."""
         kind = _KINDS.get(manifest.get("kind"))
         meta = manifest.get("metadata")
         if kind is None or not isinstance(meta, dict) or not isinstance(meta.get("name"), str):
@@ -75,17 +75,17 @@ class ObjectFiles:
         return self._read(kind, path) if path.exists() else None
 
     def budgets(self, namespace: str) -> tuple[Budget, ...]:
-        """By name."""
+        """Return the budgets, sorted by name."""
         return tuple(self._all(Budget, self._directory / namespace / "budgets"))
 
     def prices(self) -> tuple[PriceList, ...]:
-        """By name."""
+        """Return the price lists, sorted by name."""
         return tuple(self._all(PriceList, self._directory / "pricelists"))
 
     # -- writing -------------------------------------------------------------------------------------------
 
     def apply(self, new: O) -> O:
-        """What `kubectl apply` does: the declared half is replaced, the observed half stays."""
+        """Apply an object as `kubectl apply` does: the declared half is replaced, the observed half stays."""
         with self._lock():
             path = self._path(new)
             old = self._read(type(new), path) if path.exists() else None

@@ -1,8 +1,8 @@
-"""Attempts as directories: what was asked, where it runs, and how it ended.
+"""Attempts as directories: the request, the placement, and the end.
 
 Each is named after its attempt and appears whole, so that a name is taken once:
 
-    run.json          what was asked
+    run.json          the request
     control.json      for the supervisor: the deadline, which only grows, and whether to stop
     lease-seconds     what the guard in the trainer reads
     placement.json    the share of the machine it got, its port, and since when
@@ -40,8 +40,8 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Asked(_Record):
-    """What was asked, once and for all."""
+class RunRequest(_Record):
+    """The request, which never changes."""
 
     study: str
     trial: int
@@ -53,7 +53,7 @@ class Asked(_Record):
     resources: Resources = Resources()
 
 
-class StopAsked(_Record):
+class StopRequest(_Record):
     """A wish that it ends."""
 
     end: End
@@ -61,15 +61,15 @@ class StopAsked(_Record):
 
 
 class Control(_Record):
-    """What may change while it runs."""
+    """The settings that may change while it runs."""
 
     deadline: int
     grace: int
-    stop: StopAsked | None = None
+    stop: StopRequest | None = None
 
 
 class Placement(_Record):
-    """Where it runs, and since when."""
+    """The share of the machine on which it runs, and since when."""
 
     scheduled: int
     port: int
@@ -78,7 +78,7 @@ class Placement(_Record):
 
 
 class Ended(_Record):
-    """How it ended."""
+    """The end of the run."""
 
     code: int | None
     ended: int
@@ -90,27 +90,27 @@ R = TypeVar("R", bound=_Record)
 
 
 class RunDirectory:
-    """One attempt."""
+    """The directory of one attempt."""
 
     def __init__(self, path: Path) -> None:
         """The attempt at `path`, which exists."""
         self.path = path
         self.name = path.name
-        self.asked = Asked.model_validate_json((path / "run.json").read_text())
+        self.request = RunRequest.model_validate_json((path / "run.json").read_text())
         self._placement: Placement | None = None
         self._ended: Ended | None = None
 
     @classmethod
-    def create(cls, path: Path, asked: Asked, control: Control) -> None:
+    def create(cls, path: Path, request: RunRequest, control: Control) -> None:
         """Take a name; do nothing where it is taken."""
         draft = path.with_name(f".{path.name}")
         shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed right here
         draft.mkdir(parents=True)
-        supervisor.write_json(draft / "run.json", asked.model_dump(mode="json"))
+        supervisor.write_json(draft / "run.json", request.model_dump(mode="json"))
         supervisor.write_json(draft / "control.json", control.model_dump(mode="json"))
         (draft / GRANT).write_text(str(control.deadline))
-        if asked.assignment is None:
-            ended = Ended(code=None, ended=asked.created)
+        if request.assignment is None:
+            ended = Ended(code=None, ended=request.created)
             supervisor.write_json(draft / "exit.json", ended.model_dump(mode="json"))
         try:
             draft.rename(path)
@@ -120,13 +120,13 @@ class RunDirectory:
     @property
     def key(self) -> AttemptKey:
         """The attempt."""
-        return self.asked.study, self.asked.trial, self.asked.attempt
+        return self.request.study, self.request.trial, self.request.attempt
 
     @property
     def share(self) -> Share | None:
-        """What it has of the machine, if it was ever placed."""
+        """Return its share of the machine, if it was ever placed."""
         placement = self.placement
-        return Share(self.asked.resources, placement.cores, placement.gpus) if placement else None
+        return Share(self.request.resources, placement.cores, placement.gpus) if placement else None
 
     # -- what is known -------------------------------------------------------------------------------------
 
@@ -137,19 +137,19 @@ class RunDirectory:
 
     @property
     def placement(self) -> Placement | None:
-        """Where it runs, if it was ever placed."""
+        """Return its placement, if it was ever placed."""
         self._placement = self._placement or self._read("placement.json", Placement)
         return self._placement
 
     @property
     def ended(self) -> Ended | None:
-        """How it ended, once it surely has."""
+        """Return its end, once it has certainly ended."""
         self._ended = self._ended or self._read("exit.json", Ended)
         return self._ended
 
     @property
     def granted(self) -> int:
-        """Seconds told to the guard."""
+        """Return the seconds reported to the guard."""
         return int((self.path / GRANT).read_text())
 
     @property
@@ -159,14 +159,14 @@ class RunDirectory:
 
     @property
     def message(self) -> str:
-        """What the trainer, or else the supervisor, said at the end."""
-        said = self._ended.message if self._ended else ""
+        """Return the last message of the trainer, or else of the supervisor."""
+        message = self._ended.message if self._ended else ""
         with contextlib.suppress(FileNotFoundError), (self.path / TERMINATION_LOG).open("rb") as file:
-            said = file.read(_MESSAGE).decode(errors="replace").strip() or said
-        return said
+            message = file.read(_MESSAGE).decode(errors="replace").strip() or message
+        return message
 
     def vanished(self) -> bool:
-        """It was placed, nothing of it runs, and nothing says how it ended: its supervisor was killed."""
+        """Return whether it was placed, and neither runs nor has an end: its supervisor was killed."""
         if self.placement is None or self.ended is not None:
             return False
         with self._try_lock() as free:
@@ -180,7 +180,7 @@ class RunDirectory:
         supervisor.write_json(self.path / "control.json", control.model_dump(mode="json"))
 
     def grant(self, seconds: int) -> None:
-        """Tell the guard; less than before is not told."""
+        """Report the seconds to the guard, unless they are less than before."""
         if seconds > self.granted:
             draft = self.path / f".{GRANT}"
             draft.write_text(str(seconds))
@@ -227,7 +227,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def _try_lock(self) -> Iterator[int | None]:
-        """The lock's descriptor, or `None` where somebody holds it. Who inherits it goes on holding it."""
+        """Yield the lock's descriptor, or `None` if it is held elsewhere; a child inherits the hold."""
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

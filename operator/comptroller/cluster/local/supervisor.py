@@ -2,7 +2,7 @@
 
 It runs as a program of its own, with the standard library alone, so that it outlives `comptroller run`: it
 ends the attempt at its deadline with nobody watching (P2) and leaves how it ended in `exit.json`. It holds a
-lock for as long as it or the attempt lives, so that "has it surely stopped?" has an answer that no reused
+lock for as long as it or the attempt lives, so that "has it certainly stopped?" has an answer that no reused
 process id can spoil.
 
     supervisor.py DIRECTORY LOCK_FD SECONDS_ALREADY_COUNTED CORES COMMAND...
@@ -46,16 +46,16 @@ class Supervisor:
     """Starts the command and stays until nothing of it is left."""
 
     def __init__(self, directory: Path, lock: int, counted: float) -> None:
-        """Read what is asked; start nothing yet."""
+        """Read the request; start nothing yet."""
         self._directory = directory
         self._lock = lock
         self._zero = time.monotonic() - counted
         self._control: dict[str, Any] = {}
-        self._told = False
+        self._terminated = False
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def _on_sigterm(self, *_: object) -> None:
-        self._told = True
+        self._terminated = True
 
     def run(self, command: list[str]) -> None:
         """Run `command` to its end and record it."""
@@ -79,8 +79,8 @@ class Supervisor:
         self._record(code if code >= 0 else 128 - code, deadline=deadline, message="")
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> bool:
-        """Wait for the end; whether it was the deadline that asked for it."""
-        asked: float | None = None
+        """Wait for the end; return whether the deadline caused it."""
+        since: float | None = None
         deadline = False
         while True:
             try:
@@ -91,12 +91,12 @@ class Supervisor:
                 return deadline
             self._read_control()
             now = time.monotonic()
-            if asked is None:
+            if since is None:
                 late = now - self._zero >= self._control["deadline"]
-                if late or self._told or self._control.get("stop") is not None:
-                    asked, deadline = now, late
+                if late or self._terminated or self._control.get("stop") is not None:
+                    since, deadline = now, late
                     child.terminate()
-            elif now - asked >= self._control["grace"]:
+            elif now - since >= self._control["grace"]:
                 os.killpg(child.pid, signal.SIGKILL)
 
     def _read_control(self) -> None:
@@ -107,7 +107,7 @@ class Supervisor:
             self._control = self._control or {"deadline": 0, "grace": 0}
 
     def _sweep(self, group: int) -> None:
-        """As when a container's first process ends: nothing that it started lives on."""
+        """Kill all that the command started, as when a container's first process ends."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)
         me = os.getpid()
@@ -125,7 +125,7 @@ class Supervisor:
 
 
 def main(arguments: list[str]) -> None:
-    """Supervise one attempt, as nobody's child: whoever started us neither waits for us nor ends us."""
+    """Supervise one attempt, as nobody's child: our starter neither waits for us nor ends us."""
     if os.fork():
         os._exit(0)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -24,10 +24,10 @@ from comptroller_api.study import Study
 from comptroller_api.trial import Trial
 
 PERSON = "person"
-"""Whoever has `kubectl`."""
+"""A user of `kubectl`."""
 OPERATOR = "operator"
 _NODE = frozenset({"kubelet", "scheduler"})
-"""Who writes what the machines know already."""
+"""The writers of changes that the machines know already."""
 _START = 1
 """Seconds until the Job controller has seen a new Job."""
 _NOTICE = 1
@@ -202,7 +202,7 @@ class Simulated(Machines):
 
     @property
     def controllers_alive(self) -> bool:
-        """Whether Job controller, scheduler and garbage collectors work."""
+        """Return whether Job controller, scheduler and garbage collectors work."""
         return self._controllers_alive
 
     @controllers_alive.setter
@@ -212,7 +212,7 @@ class Simulated(Machines):
 
     @property
     def api_up(self) -> bool:
-        """Whether the API server answers; without it nobody hears of anybody, and pods run on."""
+        """Return whether the API server answers; without it nobody hears of anybody, and pods run on."""
         return self._api_up
 
     @api_up.setter

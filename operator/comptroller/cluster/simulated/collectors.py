@@ -1,4 +1,4 @@
-"""What deletes objects by itself: the garbage collector, the pod garbage collector, and taint eviction."""
+"""The deletion of objects by controllers: garbage collector, pod garbage collector, and taint eviction."""
 
 from comptroller.cluster.simulated.bodies import Body, is_over, with_condition, with_meta
 from comptroller.cluster.simulated.machines import Machines

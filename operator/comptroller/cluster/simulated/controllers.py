@@ -2,7 +2,7 @@
 
 As Kubernetes' own (1.31 and later) for Jobs that are not retried: a Job that fails is marked first, then its
 pods are deleted, and it has failed once they have ended. A Job that is suspended loses its pods, and one that
-is resumed begins to count its deadline anew. A pod whose tracking finalizer was taken away was never seen.
+is resumed begins to count its deadline again. A pod whose tracking finalizer was taken away was never seen.
 """
 
 import random

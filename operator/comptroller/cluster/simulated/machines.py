@@ -1,8 +1,8 @@
 """Nodes and what runs on them: scheduler, kubelets, guards and trainers.
 
-Every pod says when it next changes by itself, and time is asked for then; so a simulation costs what happens
-in it and not the seconds that pass. Kubelets write what they know into the pods' bodies as soon as the API
-server hears them, with their own node's clock.
+Every pod gives the time of its next change, and time moves there; so a simulation costs what happens in it
+and not the seconds that pass. Kubelets write what they know into the pods' bodies as soon as the API server
+hears them, with their own node's clock.
 """
 
 import math
@@ -26,7 +26,7 @@ _NODE_GRACE = 40
 
 @dataclass
 class Faults:
-    """How often things go wrong, each a probability."""
+    """The probabilities of faults."""
 
     stale: float = 0.0
     """A pass reads the namespace as it was some time ago."""
@@ -52,7 +52,7 @@ class Witness:
         """A pod was created."""
 
     def ended(self, pod: Pod) -> None:
-        """A pod has truly ended, whoever may know."""
+        """A pod has truly ended, even if nobody knows."""
 
     def changed(self) -> None:
         """The API server has something new for those who watch."""
@@ -75,7 +75,7 @@ class Machines:
         work: Work = seconds_of_work,
         now: int = 1_800_000_000,
     ) -> None:
-        """Nothing runs yet."""
+        """Start with nothing running."""
         self.timeline = Timeline(now)
         self.server = Server(lambda: self.timeline.now)
         self.witness = Witness()
@@ -84,17 +84,17 @@ class Machines:
         self.pods: dict[str, Pod] = {}
         """Every pod there ever was, by uid."""
         self.live: dict[str, Pod] = {}
-        """Those of them that have not ended, or whose end the API server may yet hear of."""
+        """Pods that have not ended, or whose end the API server may yet hear of."""
         self.nodes = [Node(f"node-{number}") for number in range(nodes)]
         spot = {"capacity": "spot"}
         self.nodes += [Node(f"spot-{number}", spot, capacity="Spot") for number in range(nodes)]
         for node in self.nodes:
             self.server.create("nodes", node.body(now), "kubelet")
         self.idle_attempts: dict[int, int] = {}
-        """By trial number: how many of its first attempts do nothing at all."""
+        """The number of a trial's first attempts that do nothing at all; by trial number."""
         self.faults = faults or Faults()
         self.pulls: list[int] = []
-        """Seconds that the next containers take to start; 0 where nothing is said."""
+        """Seconds that the next containers take to start; 0 by default."""
         self._rng = random.Random(seed)
         self._put = put_report
         self._milli_cores = milli_cores
@@ -124,7 +124,7 @@ class Machines:
 
     @property
     def controlled(self) -> bool:
-        """Whether Job controller, scheduler and garbage collectors work."""
+        """Return whether Job controller, scheduler and garbage collectors work."""
         return self._controllers_alive and self._api_up
 
     def cut(self, node: Node, *, off: bool) -> None:
@@ -154,7 +154,7 @@ class Machines:
             self.server.replace("nodes", {**body, "status": {"conditions": conditions}}, "node-controller")
 
     def kill(self, node: Node) -> None:
-        """Let a node die with all that runs on it; nobody is told."""
+        """Let a node die with all that runs on it; nobody is notified."""
         self._lose(node)
         node.dead = True
         for pod in self.pods_on(node):
@@ -184,7 +184,7 @@ class Machines:
         return self._api_up and pod.reachable
 
     def meet(self) -> None:
-        """Those who can hear of each other again exchange what they missed."""
+        """Let those that can hear of each other again exchange what they missed."""
         for node in self.nodes:
             self._look_after(node)
         for pod in list(self.live.values()):
@@ -337,7 +337,7 @@ class Machines:
             case "Guard":
                 pod.guarded = self.now
             case "Guarded":
-                # The guard ends the trainer's container only; the pod goes on while a sidecar does.
+                # The guard ends the trainer's container only; the pod runs while a sidecar does.
                 self._trainer_ends(pod, self._killed(pod))
             case "End":
                 if pod.container is not None and pod.over is None:

@@ -1,4 +1,4 @@
-"""What truly exists and runs: nodes, pods, and the Jobs that made them. The API server knows less."""
+"""The true state: nodes, pods, and the Jobs that made them. The API server knows less."""
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
@@ -25,7 +25,7 @@ Cause: TypeAlias = Literal[
     "End",
     "Sidecar",
 ]
-"""What can happen to a pod by itself."""
+"""The events that can happen to a pod by themselves."""
 
 
 @dataclass(eq=False)
@@ -39,19 +39,19 @@ class Node:
     capacity: str = "OnDemand"
     gpus: int = 8
     silent: bool = False
-    """Its network is gone; what runs on it runs on."""
+    """The node's network is gone; pods on it run on."""
     dead: bool = False
-    """It is gone, and what ran on it too."""
+    """The node is gone, with all that ran on it."""
     forever: bool = False
-    """It does not come back."""
+    """The node does not come back."""
     clock: int = 0
     """Seconds by which its clock is ahead of the control plane's."""
     cut_at: int = 0
-    """When it was last heard of before it was lost."""
+    """The last answer before it was lost."""
 
     @property
     def reachable(self) -> bool:
-        """Whether the API server and its kubelet hear of each other."""
+        """Return whether the API server and its kubelet hear of each other."""
         return not (self.silent or self.dead)
 
     def body(self, now: int) -> Body:
@@ -62,7 +62,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the trainer's container ended."""
+    """The end of the trainer's container."""
 
     code: int
     message: str = ""
@@ -84,7 +84,7 @@ class Pod:
     grace: int
     """Seconds from SIGTERM to SIGKILL."""
     longest: int | None
-    """Its own `activeDeadlineSeconds`, as the kubelet knows it."""
+    """The pod's own `activeDeadlineSeconds`, as the kubelet knows it."""
     heard: int
     """Seconds granted, as the guard knows them."""
     gpus: int = 0
@@ -97,43 +97,43 @@ class Pod:
     acknowledged: int | None = None
     """`status.startTime`: when the kubelet took it, by the node's clock then."""
     began: int | None = None
-    """When that was."""
+    """The true time of that."""
     container: int | None = None
     container_stamp: int = 0
     over: int | None = None
-    """When the trainer's container ended; a sidecar may run on."""
+    """The end of the trainer's container; a sidecar may run on."""
     over_stamp: int = 0
     sidecar: bool = False
     """A container was injected that does not end by itself."""
     deleting: bool = False
     """The API server wants it ended, as far as the kubelet knows."""
     by_deadline: bool = False
-    """Its own deadline ended it."""
+    """The pod's own deadline ended it."""
     guarded: int | None = None
-    """When the guard began to end the trainer."""
+    """The time at which the guard began to end the trainer."""
     signalled: int | None = None
     ended: int | None = None
     ended_stamp: int = 0
     exit: Ending | None = None
     reported_at: int | None = None
-    """When the API server learned that it had ended, from its kubelet."""
+    """The time at which the API server learned from its kubelet that it had ended."""
     stepped_back: int = 0
     """Seconds by which its node's clock was stepped back while it ran."""
     cut: bool = False
-    """Its node was lost while it ran, so that for a time nobody could tell it anything."""
+    """The pod's node was lost while the pod ran, so that for a time nothing could reach it."""
     given_up: bool = False
-    """Its node is gone from the API, so the control plane marked it as failed."""
+    """The pod's node is gone from the API, so the control plane marked the pod as failed."""
     ip: str = ""
     hostile: bool = False
-    """Its image ignores SIGTERM and has no guard: only SIGKILL ends it."""
+    """The pod's image ignores SIGTERM and has no guard: only SIGKILL ends it."""
     stubborn: bool = False
-    """Its worker ignores SIGTERM; the guard kills it."""
+    """The pod's worker ignores SIGTERM; the guard kills it."""
     fault: tuple[int, Ending] | None = None
-    """After how many seconds of work it fails, and how."""
+    """The seconds of work after which it fails, and the end of its container."""
     work_before: int = 0
     """Seconds of work that its trial had behind it when the container began."""
     body: Body = field(default_factory=dict)
-    """As the API server had it last."""
+    """The pod as the API server had it last."""
     turn: int = 0
 
     @property
@@ -143,17 +143,17 @@ class Pod:
 
     @property
     def running(self) -> bool:
-        """Whether it holds a node's resources, and is paid for."""
+        """Return whether it holds a node's resources, and is paid for."""
         return self.scheduled is not None and self.ended is None
 
     @property
     def reachable(self) -> bool:
-        """Whether the API server and its kubelet hear of each other."""
+        """Return whether the API server and its kubelet hear of each other."""
         return self.node is None or self.node.reachable
 
     @property
     def reported(self) -> bool:
-        """Whether its kubelet could say that it ended."""
+        """Return whether its kubelet could report that it ended."""
         return self.reported_at is not None
 
     @property
@@ -180,40 +180,40 @@ class SimulatedJob:
     key: AttemptKey | None
     """The attempt that an operator made it for; `None`: it is somebody else's."""
     assignment: Assignment | None
-    """What its pods have to do; `None` where none was launched with it, such as for a tombstone."""
+    """The work of its pods; `None` if none was launched with it, such as for a tombstone."""
     body: Body
-    """As the API server had it last."""
+    """The Job as the API server had it last."""
     pods: list[Pod] = field(default_factory=list)
     gone: bool = False
-    """Its object is gone from the API server."""
+    """The Job's object is gone from the API server."""
     faults: list[str] = field(default_factory=list)
-    """What is wrong with the pods that it will have, as fields of `Pod`."""
+    """The faults of the pods that it will have, as fields of `Pod`."""
     tampered: bool = False
     """Somebody but the operator and Kubernetes changed it, or one of its pods."""
 
     @property
     def running(self) -> bool:
-        """Whether any of its pods is paid for."""
+        """Return whether any of its pods is paid for."""
         return any(pod.running for pod in self.pods)
 
     @property
     def stop(self) -> str | None:
-        """The end that an operator asked for."""
+        """Return the end that an operator requested."""
         return cast("str | None", self.body["metadata"].get("annotations", {}).get(STOP))
 
     @property
     def released(self) -> bool:
-        """Whether nothing of ours keeps it or its pods."""
+        """Return whether nothing of ours keeps it or its pods."""
         bodies = [self.body, *(pod.body for pod in self.pods)]
         return all(FINALIZER not in body["metadata"].get("finalizers", ()) for body in bodies)
 
     @property
     def scheduled(self) -> int | None:
-        """When the first of its pods was bound to a node."""
+        """Return when the first of its pods was bound to a node."""
         return min((pod.scheduled for pod in self.pods if pod.scheduled is not None), default=None)
 
     @property
     def ended(self) -> int | None:
-        """When its last pod ended; `None` where one has not, or where there was none."""
+        """Return when its last pod ended; `None` if one has not ended, or it has no pods."""
         ends = [pod.ended for pod in self.pods]
         return None if None in ends else max((end for end in ends if end is not None), default=None)

@@ -47,7 +47,7 @@ class Change:
 
     @property
     def uid(self) -> str:
-        """Of the object."""
+        """Return the uid of the object."""
         return str((self.new or self.old or {})["metadata"]["uid"])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Timeline:
-    """Calls in the order of their times; those of one moment in the order in which they were asked for."""
+    """Calls in the order of their times; those of one moment in the order of their requests."""
 
     def __init__(self, now: int) -> None:
         """Begin at `now`, in unix seconds."""
@@ -24,13 +24,13 @@ class Timeline:
 
     @property
     def next(self) -> int | None:
-        """When the next call is due; `None` where none is."""
+        """Return when the next call is due; `None` if no call is."""
         return self._queue[0][0] if self._queue else None
 
     def run(self, until: int) -> None:
         """Let time pass up to and with `until`.
 
-        A call may do so too: for whoever waits in it time goes on, and for everybody else.
+        A call may do so too: time then passes for the caller that waits in it, and for all others.
         """
         while self._queue and self._queue[0][0] <= until:
             when, _, call = heapq.heappop(self._queue)

@@ -1,4 +1,4 @@
-"""What the trainers of a simulation do: work of a known time, with the same result whenever it is run."""
+"""The trainers of a simulation: work of a known time, with the same result in every run."""
 
 import random
 from typing import Protocol
@@ -7,7 +7,7 @@ from comptroller_api.contract import Assignment, Report
 
 
 class Work(Protocol):
-    """How long a trial's epochs take."""
+    """The duration of a trial's epochs."""
 
     def __call__(self, work: Assignment) -> int:
         """Seconds from nothing to the end of the rung."""
@@ -20,7 +20,7 @@ def seconds_of_work(work: Assignment) -> int:
 
 
 def metrics(study: str, trial: int, epochs: int, total_epochs: int) -> dict[str, float]:
-    """What a trial measures: better with epochs, and with its number's luck."""
+    """Return the metrics of a trial: better with epochs, and with its number's luck."""
     luck = random.Random(f"{study}/{trial}").random()
     accuracy = 0.6 + 0.2 * luck + 0.1 * epochs / total_epochs
     return {
