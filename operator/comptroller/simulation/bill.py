@@ -18,7 +18,7 @@ _UNITS = 3600 * 1000
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What a core and a GPU of one node kind cost in an hour from some moment on, in micro-units."""
+    """The cost of a core and a GPU of one node kind in an hour from some moment on, in micro-units."""
 
     since: int
     rates: tuple[int, int]

@@ -1,4 +1,4 @@
-"""What must be so once the faults are over (P5): all has ended, or says why not, and the books agree."""
+"""The state that must hold after the faults (P5): all has ended, or states why not; the books agree."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def unsettled(run: "Run") -> str:
-    """What has neither ended nor said why it does not go on; empty where nothing is left."""
+    """Return what has neither ended nor a stated reason to wait; empty if nothing is left."""
     open_ones = [held.first.name for held in run.oracle.fold.attempts.values() if held.closed is None]
     if open_ones:
         return f"{open_ones[0]} is open in the books"
@@ -32,9 +32,9 @@ def unsettled(run: "Run") -> str:
     for study in run.cluster.studies.values():
         if study.metadata.deletion_timestamp:
             return f"{study.metadata.name} is deleted and does not go"
-        told = {c.type: c for c in study.status.conditions} if study.status else {}
+        stated = {c.type: c for c in study.status.conditions} if study.status else {}
         if not any(
-            kind in told and told[kind].status == "True" for kind in ("Complete", "Failed", "Stalled")
+            kind in stated and stated[kind].status == "True" for kind in ("Complete", "Failed", "Stalled")
         ):
             return f"{study.metadata.name} has not ended and does not say why"
     return ""
@@ -99,15 +99,15 @@ def _difference(fold: Fold, books: Books) -> str | None:
 
 
 def _study(run: "Run", study: Study) -> list[tuple[str, str]]:
-    """What is wrong with one study's end."""
-    told = {c.type: c for c in study.status.conditions if c.status == "True"} if study.status else {}
+    """Return the faults of one study's end."""
+    conditions = {c.type: c for c in study.status.conditions if c.status == "True"} if study.status else {}
     trials = [t for (uid, _), t in run.cluster.trials.items() if uid == study.metadata.uid]
     found: list[tuple[str, str]] = []
-    if "Complete" in told or "Failed" in told:
+    if "Complete" in conditions or "Failed" in conditions:
         unended = [t.metadata.name for t in trials if t.status is None or t.status.outcome is None]
         if unended:
             found.append(("P5", f"it is over, and {unended[0]} has no outcome"))
-    elif (wrong := _excuse(run, study, told["Stalled"])) is not None:
+    elif (wrong := _excuse(run, study, conditions["Stalled"])) is not None:
         found.append(("P5", wrong))
     for trial in trials:
         for rung in trial.status.rungs if trial.status else ():
@@ -119,18 +119,18 @@ def _study(run: "Run", study: Study) -> list[tuple[str, str]]:
 
 
 def _excuse(  # noqa: PLR0911  (a decision table)
-    run: "Run", study: Study, told: Condition
+    run: "Run", study: Study, why: Condition
 ) -> str | None:
-    """What is not true about the reason for which a study stands still."""
+    """Return the fault of the reason for which a study stands still."""
     runtime, now = study.spec.runtime, run.cluster.now
     currency = study.spec.ceilings.spend.currency
     book = PriceBook(run.cluster.prices, now, run.feed)
     quote = book.quote(runtime.node_class, runtime.capacity, currency, runtime.resources)
-    match told.reason:
+    match why.reason:
         case "Suspended":
             return None if study.spec.suspend else "it says that it is suspended, and it is not"
         case "NoPrice" | "StalePrice":
-            return None if isinstance(quote, Unpriced) and quote.reason == told.reason else "it has a price"
+            return None if isinstance(quote, Unpriced) and quote.reason == why.reason else "it has a price"
         case "BudgetExhausted":
             if isinstance(quote, Unpriced):
                 return "it has no price and says that it has no money"
@@ -139,7 +139,7 @@ def _excuse(  # noqa: PLR0911  (a decision table)
             room = min(
                 account.limit - account.spent - account.held
                 for name, account in run.oracle.fold.accounts.items()
-                if name.startswith("budget/") and name.replace("/", " ", 1) in told.message
+                if name.startswith("budget/") and name.replace("/", " ", 1) in why.message
             )
             return f"there is room for {room}, a lease is {worst}" if room >= worst else None
         case "PeriodEnding":
@@ -149,11 +149,11 @@ def _excuse(  # noqa: PLR0911  (a decision table)
                 None if any(e is not None and 0 <= e - now <= near for e in ends) else "no period ends soon"
             )
         case "NotStarted" | "StorageUnavailable":
-            # It goes on by itself, later and later while nothing has changed.
+            # It continues by itself, later and later while nothing has changed.
             return (
                 None
-                if "the next attempt is launched at" in told.message
-                else "it does not say when it goes on"
+                if "the next attempt is launched at" in why.message
+                else "it does not say when it continues"
             )
         case _:
-            return f"it stands still for {told.reason}: {told.message}"
+            return f"it stands still for {why.reason}: {why.message}"

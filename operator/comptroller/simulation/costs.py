@@ -1,4 +1,4 @@
-"""What nodes cost: price lists, feeds, and kinds of nodes."""
+"""The prices of nodes: price lists, feeds, and kinds of nodes."""
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -30,9 +30,9 @@ class SetPrices:
     age: int | None = None
     """Seconds after which they are stale; `None`: never."""
     gpu: str | None = None
-    """What a GPU costs, half of its cap; `None`: nothing is written."""
+    """The price of a GPU, half of its cap; `None`: nothing is written."""
     old: str | None = None
-    """What a core of an old node costs; `None`: there is no such class."""
+    """The price of a core of an old node; `None`: there is no such class."""
     feed: bool = False
     """A feed has the prices, and the list the caps."""
 

@@ -1,4 +1,4 @@
-"""What people had declared from some moment on, and what follows from it."""
+"""The declarations of people from some moment on, and what follows from them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from comptroller_api.study import Study
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What people had declared from some moment on."""
+    """The declarations of people from some moment on."""
 
     since: int
     studies: dict[str, Study]
@@ -67,7 +67,7 @@ def always(recent: list[Declared], names: Callable[[Declared], set[str]]) -> set
 
 
 def amounts(one: Declared, account: str) -> set[int]:
-    """Return what was asked for an account, in micro-units."""
+    """Return the amounts requested for an account, in micro-units."""
     kind, name, *rest = account.split("/")
     if kind == "study":
         study = one.studies.get(name)

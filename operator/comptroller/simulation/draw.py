@@ -1,4 +1,4 @@
-"""What is done to a run, drawn from its seed.
+"""The faults and edits of a run, drawn from its seed.
 
 Each seed draws which kinds of faults it has at all (swarm testing: Groce et al., ISSTA 2012): a run with
 three kinds of faults goes deeper into each than a run with twenty.
@@ -33,7 +33,7 @@ _OFTEN = dict.fromkeys(TENANTS, 2) | {
     "second": 3,
     "stand_still": 2,
 }
-"""What comes more often than the rest: it takes several steps to its end, and others may cut it short."""
+"""The weights of events that come more often: they take several steps to their end, and can be cut short."""
 
 
 def schedule(seed: int) -> Schedule:
@@ -42,13 +42,13 @@ def schedule(seed: int) -> Schedule:
 
 
 def _over(event: Event) -> int:
-    """When what an event begins is over."""
+    """Return when the effect of an event is over."""
     seconds: int | None = getattr(event, "seconds", None)
     return event.at + abs(seconds or 0)
 
 
 def _unguarded(event: Event) -> bool:
-    """Whether it keeps the guard away for longer than the shortest lease and its overhead."""
+    """Return whether it keeps the guard away for longer than the shortest lease and its overhead."""
     match event:
         case faults.NextJob(_, field):
             return field == "hostile"
@@ -62,10 +62,10 @@ def _unguarded(event: Event) -> bool:
 
 
 _WRITERS = (faults.SecondOperator, storage.StoreFault, people.Verify)
-"""What is left out where the bucket is rolled back: late writes may come to where a batch is gone."""
+"""Events left out if the bucket is rolled back: late writes may come to where a batch is gone."""
 
 _UNPRICED = (costs.DropPrices, costs.FeedErrs)
-"""What is left out where there are nodes of two kinds: without a price nobody can tell what a node costs."""
+"""Events left out if there are nodes of two kinds: without a price nobody knows the cost of a node."""
 
 
 class _Draw(Tenants):
@@ -78,11 +78,11 @@ class _Draw(Tenants):
         self.span = 60
         """Seconds in which the studies run, where nothing goes wrong."""
         self.gpu: str | None = None
-        """What a GPU costs."""
+        """The price of a GPU."""
         self.gpus = False
         """Some studies ask for GPUs."""
         self.old: str | None = None
-        """What a core of an old node costs."""
+        """The price of a core of an old node."""
         self.feed = False
         """Prices come from a feed."""
 
@@ -197,7 +197,7 @@ class _Draw(Tenants):
 
     def stand_still(self) -> Iterator[Event]:
         at, slot = self._at(), self.rng.choice(_SLOTS)
-        yield from self._second(at, "b" if self._chance(60) else slot)  # the world goes on without it
+        yield from self._second(at, "b" if self._chance(60) else slot)  # the world continues without it
         seconds = self.rng.choice((2, 10, 40, 150))
         self.lag += seconds
         yield faults.StandStill(at, slot, self.rng.randint(1, 25), seconds)
@@ -244,7 +244,7 @@ class _Draw(Tenants):
         yield storage.StoreAway(self._at(), self.rng.choice((10, 60, 200)))
 
     def bad_snapshot(self) -> Iterator[Event]:
-        at = self.rng.randint(self.span // 2, self.span + 20)  # there is none at first
+        at = self.rng.randint(self.span // 2, self.span + 20)  # no snapshot exists at first
         yield storage.BadSnapshot(at, self.rng.choice(("cut", "forged", "forged", "forged")))
         yield people.Verify(at)  # later on there may be newer ones in its place
         yield faults.Crash(at, "a", 1, self.rng.choice((0, 5)))

@@ -1,4 +1,4 @@
-"""What goes wrong with operators, the API server and nodes, apart from what people do."""
+"""Faults of operators, the API server and nodes, apart from what people do."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,7 +134,7 @@ class ApiAway:
 
 @dataclass(frozen=True)
 class Stale:
-    """Some of an operator's watches bring nothing new for a while."""
+    """A fault in which some of an operator's watches bring nothing new for a while."""
 
     at: int
     slot: str
@@ -182,19 +182,19 @@ _EVICTED_AFTER = 340
 
 @dataclass(frozen=True)
 class NodeLost:
-    """Nothing is heard of a node; perhaps it died, perhaps it comes back, perhaps its object goes."""
+    """A node is lost; perhaps it died, perhaps it comes back, perhaps its object goes."""
 
     at: int
     node: int
     seconds: int | None
-    """After which it comes back; `None`: never."""
+    """The seconds after which it comes back; `None`: never."""
     dead: bool = False
     collected: int | None = None
     """Seconds after which its object goes, and with it all hope for its pods."""
 
     def __str__(self) -> str:
         how = "dies" if self.dead else "is cut off"
-        back = "for ever" if self.seconds is None else f"for {self.seconds}s"
+        back = "forever" if self.seconds is None else f"for {self.seconds}s"
         gone = "" if self.collected is None else f", its object goes after {self.collected}s"
         return f"node {self.node} {how} {back}{gone}"
 

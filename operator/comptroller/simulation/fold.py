@@ -30,7 +30,7 @@ _UNITS = _HOUR * 1000 * 1024
 
 
 def _parts(rates: dict[str, int], kind: str, resources: Resources) -> int:
-    """What a second of one pod costs, in `_UNITS` parts of a micro-unit."""
+    """Return the cost of a second of one pod, in `_UNITS` parts of a micro-unit."""
     cpu = rates.get(f"{kind}.cpu", 0) * quantity.milli(resources.cpu) * 1024
     memory = rates.get(f"{kind}.memoryGiB", 0) * (quantity.whole(resources.memory) // _MEBI) * 1000
     gpu = rates.get(f"{kind}.gpu", 0) * resources.gpu * 1000 * 1024
@@ -39,7 +39,7 @@ def _parts(rates: dict[str, int], kind: str, resources: Resources) -> int:
 
 @dataclass
 class Account:
-    """What an account may have, and has. Micro-units."""
+    """The limits and balances of an account. Micro-units."""
 
     currency: str
     requested: int
@@ -50,13 +50,13 @@ class Account:
     moved: int = 0
     transfers: int = 0
     beyond: int = 0
-    """What was spent beyond its hold because somebody tampered with an attempt."""
+    """The amount that was spent beyond its hold because somebody tampered with an attempt."""
     elsewhere: int = 0
-    """What the budget's other periods spent and hold within this one's days."""
+    """The amount that the budget's other periods spent and hold within this one's days."""
 
     @property
     def limit(self) -> int:
-        """What it may spend and hold."""
+        """Return the amount that it may spend and hold."""
         return self.requested + self.moved - self.elsewhere
 
 
@@ -76,7 +76,7 @@ class Held:
     key: AttemptKey
     first: Reserve
     prices: list[Price]
-    """In force at its launch, and since then until it was closed."""
+    """Prices in force at its launch, and since then until it was closed."""
     holds: list[Hold] = field(default_factory=list)
     closed: Close | None = None
     began: bool = False
@@ -84,7 +84,7 @@ class Held:
     late: int = 0
     """Micro-units that were found after it was closed."""
     places: list[Place] = field(default_factory=list)
-    """Where its pods run, if not where they were meant to."""
+    """The places of its pods, if not where they were meant to run."""
 
     @property
     def granted(self) -> int:
@@ -150,7 +150,7 @@ class Fold:
     attempts: dict[AttemptKey, Held] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
     tampered: Callable[[AttemptKey], bool] = lambda _key: False
-    """Whether somebody changed an attempt's objects, so that it may have run beyond its hold."""
+    """Returns whether somebody changed an attempt's objects, so that it may have run beyond its hold."""
     _count: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def apply(self, entry: Entry) -> str | None:

@@ -75,15 +75,15 @@ class Oracle:
     studies: dict[str, Study] = field(default_factory=dict)
     """Every study there ever was."""
     tariffs: dict[tuple[str, str], list[Tariff]] = field(default_factory=dict)
-    """What people declared, by node kind and capacity."""
+    """The declarations of people, by node kind and capacity."""
     fed: tuple[PriceList, ...] | None = None
-    """What price lists would be that say what their feed says; `None`: the lists say it."""
+    """The price lists that would declare the prices of their feed; `None`: the lists declare them."""
     members: dict[str, set[str]] = field(default_factory=dict)
     """The budgets that leases of each study were under, by its uid."""
     unseen: set[AttemptKey] = field(default_factory=set)
     """Attempts whose books were closed before their pods were seen to end."""
     leased: dict[AttemptKey, tuple[int, int]] = field(default_factory=dict)
-    """For which seconds first leases and their overheads were, by the clocks of those who granted them."""
+    """The seconds of first leases and their overheads, by the clocks of those who granted them."""
 
     def __post_init__(self) -> None:
         """Let the fold ask who tampered with what."""
@@ -132,10 +132,10 @@ class Oracle:
             elif isinstance(entry, Close):
                 self._closed(self.fold.attempts[entry.key], entry, looked)
             self._was_declared(entry)
-        return [f"{batch.sequence} of {batch.writer}: {_told(entry)}" for entry in batch.entries]
+        return [f"{batch.sequence} of {batch.writer}: {_described(entry)}" for entry in batch.entries]
 
     def _recent(self) -> list[Declared]:
-        """What an operator that acts now may have believed, the latest last."""
+        """Return what an operator that acts now may have believed, the latest last."""
         since = self.cluster.now - self.lag
         found = [
             one
@@ -169,7 +169,7 @@ class Oracle:
                 self.violated("P1", f"{entry.id} is not under the cap per study of budget {name}")
 
     def _priced(self, entry: Reserve, clock: int) -> None:
-        """What is leased had a price by the writer's clock: one that is written, and not too old."""
+        """Check that a leased class had a price by the writer's clock: a written one, and not too old."""
         why = [unpriced(one, entry, clock) for one in self._recent()]
         if all(why):
             self.violated("P6", f"{entry.id}: {why[-1]}")
@@ -227,7 +227,7 @@ class Oracle:
             self.violated("P1", f"{entry.id}: {account} is {min(beyond)} above what its days may cost")
 
     def _in_its_period(self, entry: Reserve, now: int) -> None:
-        """What is reserved is for one period, as the writer's clock and the Job's start have it."""
+        """Check that a reservation is for one period, by the writer's clock and the Job's start."""
         begins = now
         if entry.lease:
             job, attempt = self.launched.get(entry.key), self.fold.attempts.get(entry.key)
@@ -247,9 +247,9 @@ class Oracle:
         """A run that has not answered its operator for long, since its node is lost, is not renewed."""
         job = self.launched.get(entry.key)
         pod = job.pods[-1] if job is not None and job.pods else None
-        if pod is None or pod.node is None or pod.reachable or pod.job.name not in looked.asked:
+        if pod is None or pod.node is None or pod.reachable or pod.job.name not in looked.scraped:
             return
-        silent = looked.at - max(looked.asked[pod.job.name], pod.node.cut_at)
+        silent = looked.at - max(looked.scraped[pod.job.name], pod.node.cut_at)
         if silent > _SILENT:
             self.violated("P5", f"{entry.id}: nothing was heard of it for {silent}s")
 
@@ -259,13 +259,13 @@ class Oracle:
         return quantity.seconds(lease.grace_period) + quantity.seconds(lease.slack)
 
     def _started(self, entry: Start) -> None:
-        """What the books take for an attempt was created by an operator, as far as anybody can tell."""
+        """Check that an operator created the Job that the books take for an attempt, as far as is known."""
         job = self.cluster.all_jobs.get(entry.job)
         if job is not None and job.key is None and not job.gone:
             self.violated("P4", f"{entry.id}: {job.name} is somebody else's Job")
 
     def _closed(self, attempt: Held, entry: Close, looked: Looked | None) -> None:
-        """What is settled is over, and costs what it cost as far as its writer could see."""
+        """Check that a settled attempt is over, at its true cost as far as its writer could see."""
         job = self.launched.get(entry.key)
         if job is not None and not all(self._confirmed(pod) for pod in job.pods):
             self.unseen.add(entry.key)
@@ -298,7 +298,7 @@ class Oracle:
                 self.violated("P1", f"{entry.id}: {posted} is posted of {held}, and nobody saw it end")
 
     def _visible(self, pod: Pod, looked: Looked | None) -> bool:
-        """Whether the writer could see that a pod runs."""
+        """Return whether the writer could see that a pod runs."""
         if not pod.job.tampered:
             return True
         since = looked.at if looked is not None else self.cluster.now
@@ -306,7 +306,7 @@ class Oracle:
         return pod.reachable and there and pod.scheduled is not None and pod.scheduled < since
 
     def _may_run(self, job: SimulatedJob) -> bool:
-        """Whether a pod of the Job, or one that is still to be made, may come to a node."""
+        """Return whether a pod of the Job, or one that is still to be made, may come to a node."""
         pods = self.cluster.server.objects["pods"]
         for pod in job.pods:
             if (
@@ -322,11 +322,11 @@ class Oracle:
         return pod.reported and not pod.given_up
 
     def _was_declared(self, entry: Entry) -> None:
-        """Nobody may raise a ceiling or make up a price but people."""
+        """Check that nobody but people raises a ceiling or makes up a price."""
         if isinstance(entry, Ceiling):
             wanted = {amount for one in self._recent() for amount in amounts(one, entry.account)}
             if wanted and entry.amount not in wanted:
-                self.violated("P1", f"{entry.id} is {entry.amount}, nobody asked for that")
+                self.violated("P1", f"{entry.id} is {entry.amount}, nobody requested that")
         if isinstance(entry, Price):
             known = {to_micro(rate) for one in self.declared for rate in rates_of(one)}
             free = {name for name in entry.rates if name.endswith("memoryGiB")}
@@ -413,10 +413,10 @@ class Oracle:
                 continue
             bodies = [job.body, *(pods[p.uid] for p in job.pods if p.ended is None and p.uid in pods)]
             allowed = [_allowed(body) for body in bodies]
-            # One whose label somebody took off is brought by no watch, and may be told of less.
+            # One whose label somebody took off is brought by no watch, and may be granted less.
             known = [_allowed(body) for body in bodies if is_watched(body)]
             if any(found is None or found < attempt.granted for found in known):
-                self.violated("P5", f"{who} rests, and {job.name} is not told of its {attempt.granted}s")
+                self.violated("P5", f"{who} rests, and {job.name} is not granted its {attempt.granted}s")
             elif any(found is not None and found > attempt.granted for found in allowed):
                 self.violated("P2", f"{who} rests, and {job.name} may run beyond its {attempt.granted}s")
 
@@ -425,10 +425,10 @@ class Oracle:
         self._covered(pod.job)
 
     def _covered(self, job: SimulatedJob) -> None:
-        """What a Job's pods have cost and how long they have run are within what the books have for it."""
+        """Check that the books cover the cost and the time of a Job's pods."""
         attempt = self.fold.attempts.get(job.key) if job.key is not None else None
         if attempt is None:
-            return  # it was told at its launch
+            return  # it was reported at its launch
         now = self.cluster.now
         if job.tampered:
             self._talked(job, attempt)
@@ -442,7 +442,7 @@ class Oracle:
             self.violated("P1", f"{job.name} has cost {cost}, {attempt.covered} is held")
 
     def _talked(self, job: SimulatedJob, attempt: Held) -> None:
-        """What a tenant has raised is lowered soon, as far as anybody can reach it."""
+        """Check that a limit raised by a tenant is lowered soon, as far as anybody can reach it."""
         ran = seconds(job.pods, self.cluster.now)
         allowed = attempt.granted + self.overhead(attempt.key[0]) + self.slack
         if ran > allowed and not any(pod.cut for pod in job.pods):
@@ -451,11 +451,11 @@ class Oracle:
     # -- the bill ------------------------------------------------------------------------------------------
 
     def bill(self, job: SimulatedJob) -> tuple[int, int]:
-        """What a Job's pods have truly cost, at least and at most."""
+        """Return the true cost of a Job's pods, at least and at most."""
         return bill(job.pods, self.tariffs, job.created, self.cluster.now, self.slack)
 
     def settled(self) -> None:
-        """In the end everything that ran is paid for, at what it cost, and no study went over its ceiling."""
+        """Check that in the end all that ran is paid for at its cost, and no study is over its ceiling."""
         totals: dict[str, int] = {}
         for key, job in self.launched.items():
             attempt = self.fold.attempts.get(key)
@@ -489,13 +489,13 @@ class Oracle:
         return worst(quantity.milli(resources.cpu), resources.gpu, self.tariffs.values(), seconds)
 
     def _waited(self, job: SimulatedJob) -> int:
-        """What may be billed for the time in which nobody could see that its pod was not bound, or over."""
+        """Return what may be billed while nobody could see that its pod was not bound, or over."""
         waits = sum((pod.scheduled or pod.created) - pod.created for pod in job.pods)
         late = sum(max(0, (pod.reported_at or 0) - pod.until(0)) for pod in job.pods)
         return sum(worst(p.cpu, p.gpus, self.tariffs.values(), waits + late) for p in job.pods[:1])
 
     def ends(self, account: str) -> int | None:
-        """When a period or a credit ends, in unix seconds; `None`: never."""
+        """Return when a period or a credit ends, in unix seconds; `None`: never."""
         kind, name, *rest = account.split("/")
         if kind != "budget" or rest[0] in {"total", "cap"}:
             return None
@@ -534,7 +534,7 @@ def _released(change: Change) -> bool:
     )
 
 
-def _told(entry: Entry) -> str:
+def _described(entry: Entry) -> str:
     match entry:
         case Reserve():
             return f"{entry.id} {entry.amount} for {entry.seconds}s"

@@ -1,4 +1,4 @@
-"""What people do to a namespace while its operators run."""
+"""The edits of people to a namespace while its operators run."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class CreateStudy:
     retries: int = 2
     gpu: int = 0
     foreign: bool = False
-    """Its image has no guard of ours, and ignores SIGTERM."""
+    """The study's image has no guard of ours, and ignores SIGTERM."""
 
     def __str__(self) -> str:
         more = f", {self.gpu} GPUs" if self.gpu else ""
@@ -129,8 +129,8 @@ class EditStudy:
             "team": self.team,
             "parallel": self.parallel,
         }
-        said = ", ".join(f"{name} {value}" for name, value in changes.items() if value is not None)
-        return f"study s{self.number} is edited: {said}"
+        edits = ", ".join(f"{name} {value}" for name, value in changes.items() if value is not None)
+        return f"study s{self.number} is edited: {edits}"
 
     def happen(self, run: "Run") -> None:
         """Edit it, as far as the API server allows."""
@@ -163,7 +163,7 @@ class DeleteStudy:
     forced: bool = False
     """Somebody takes its finalizer away, too."""
     orphans: bool = False
-    """With `--cascade=orphan`: what it owns stays."""
+    """The study is deleted with `--cascade=orphan`, so that its objects stay."""
 
     def __str__(self) -> str:
         forced = ", its finalizer taken away" if self.forced else ""

@@ -19,7 +19,7 @@ def quiet() -> None:
 
 
 def run_seed(seed: int) -> Result:
-    """One run."""
+    """Do one run."""
     return Run(schedule(seed)).execute()
 
 

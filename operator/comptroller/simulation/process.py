@@ -1,8 +1,8 @@
 """One run of one operator: the real controller, stepped by hand, on a machine that may stop at any step.
 
 Every call to the store and to the API server has two points, before its effect and after it. At any point the
-process may die, or stand still while the world goes on; between two calls another operator may do as much as
-it likes. Nothing of a dead process is used again but what it made durable.
+process may die, or stand still while the world continues; between two calls another operator may do as much
+as it likes. Nothing of a dead process is used again but what it made durable.
 """
 
 import random
@@ -43,10 +43,10 @@ class Crashed(BaseException):
 
 @dataclass
 class Stop:
-    """What befalls a process at one of its next points."""
+    """A fault of a process at one of its next points."""
 
     points: int
-    """How many it has left."""
+    """The number of points that it has left."""
     stand: int = 0
     """Seconds to stand still; 0: it dies."""
     down: int = 0
@@ -55,16 +55,16 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """When an operator made its picture of the world."""
+    """The moment at which an operator read the world."""
 
     clock: int
-    """As its own clock had it."""
+    """The operator's clock at that moment."""
     at: int
-    """As it truly was."""
+    """The true time."""
     batches: int
-    """How many were durable."""
-    asked: Mapping[str, int]
-    """When the operator first asked a pod for a heartbeat, by the pod's name."""
+    """The number of durable batches."""
+    scraped: Mapping[str, int]
+    """The operator's first scrapes for heartbeats, by the pods' names."""
 
 
 class _Turn:
@@ -88,9 +88,9 @@ class Process(Store):
         self.watches, self.pulse = Watches(run.cluster), Heartbeats(run.cluster)
         connection = Connection(run.cluster, OPERATOR, self._enter)
         self._cluster = run.cluster.connect(self.watches, self.pulse, connection)
-        self.saw = self._looked = Looked(0, 0, 0, self.pulse.asked)
+        self.saw = self._looked = Looked(0, 0, 0, self.pulse.scraped)
         self.store_faults: list[tuple[str, Fault]] = []
-        """What becomes of the next calls: of which kind, and how."""
+        """The fate of the next calls, by their kind."""
         self.lost_actions: list[bool] = []
         """The next actions that raise: whether they take effect."""
         self._stops: list[Stop] = []
@@ -114,7 +114,7 @@ class Process(Store):
         """The action under way."""
         self._pause = 1
         self.idle = False
-        """Its last pass found nothing to do, and nothing has changed since."""
+        """The operator's last pass found nothing to do, and nothing has changed since."""
         self._pass_in(delay)
 
     def clock(self) -> int:
@@ -123,7 +123,7 @@ class Process(Store):
 
     def _look_at_clock(self) -> int:
         now = self._run.cluster.now
-        self._looked = Looked(self.clock(), now, self._run.batches, self.pulse.asked)
+        self._looked = Looked(self.clock(), now, self._run.batches, self.pulse.scraped)
         return self._looked.clock
 
     def _journal(self, namespace: str) -> Journal:
@@ -175,7 +175,7 @@ class Process(Store):
             self._pass = None
         except (StoreError, Lost, ApiException) as error:
             self._failed(error)
-        except Exception as error:  # noqa: BLE001 - the oracle is told
+        except Exception as error:  # noqa: BLE001 - the oracle gets it
             self._failed(error)
             self._run.raised(self, error)
         else:
@@ -213,7 +213,7 @@ class Process(Store):
             self._pass = None
 
     def calm(self) -> None:
-        """Nothing befalls it any more."""
+        """Clear the pending faults."""
         self._stops.clear()
         self.store_faults.clear()
         self.lost_actions.clear()
@@ -241,7 +241,7 @@ class Process(Store):
             self._run.die(self, stop.down)
 
     def _stand(self, seconds: int) -> None:
-        """Time goes on, for everybody else too."""
+        """Let time pass, for all others too."""
         self._run.cluster.timeline.run(self._run.cluster.now + seconds)
         if self.dead:
             raise Crashed
@@ -298,7 +298,7 @@ class Process(Store):
         self._call(f"DELETE {_short(key)}", lambda: self._remote.delete(key))
 
     def arrive(self) -> None:
-        """What is still under way takes effect, where it can."""
+        """Let everything that is still under way take effect, where it can."""
         self._remote.arrive()
 
     def _report(self, uri: str) -> bytes | None:
@@ -320,7 +320,7 @@ class Process(Store):
 
     async def act(self, namespace: str, action: Action) -> None:
         """`Cluster`."""
-        self._doing, self._effect = told(action), False
+        self._doing, self._effect = described(action), False
         try:
             await self._cluster.act(namespace, action)
         finally:
@@ -331,7 +331,7 @@ class Process(Store):
             self._run.say(self.name, f"{what} (without effect)")
 
     async def _enter(self, what: str, call: Callable[[], Any]) -> Any:
-        """One call to the API server."""
+        """Make one call to the API server."""
         await self._turn()
         place = self._doing or what
         self._point("before", place)
@@ -356,7 +356,7 @@ class Process(Store):
 
 
 class _Straight:
-    """Nobody else is there to be let go on."""
+    """An awaitable that lets nobody else run."""
 
     def __await__(self) -> Generator[int | None, None, None]:
         return
@@ -370,8 +370,8 @@ def _short(key: str) -> str:
     return key.rsplit("/", 1)[-1] if "report" not in key else "/".join(key.rsplit("/", 4)[1:])
 
 
-def told(action: Action) -> str:
-    """An action as a person would say it."""
+def described(action: Action) -> str:
+    """Return an action as a person would describe it."""
     match action:
         case todo.Launch():
             what = f"{action.assignment.name} for {action.assignment.lease_seconds}s"
@@ -395,8 +395,8 @@ def _told_status(action: Action) -> str:
         case todo.RecordTrial(trial, status):
             return f"{trial.metadata.name}: {status.outcome or status.state}"
         case todo.RecordStudy(study, status):
-            said = next((f"{c.type} {c.reason}" for c in status.conditions if c.status == "True"), "")
-            return f"{study.metadata.name}: {status.progress} {said}"
+            stands = next((f"{c.type} {c.reason}" for c in status.conditions if c.status == "True"), "")
+            return f"{study.metadata.name}: {status.progress} {stands}"
         case todo.RecordBudget(budget, status):
             return f"{budget.metadata.name}: {status.spent} spent, {status.held} held"
         case todo.Protect(study) | todo.Unprotect(study):

@@ -27,7 +27,7 @@ _MOST_PASSES = 3000
 
 @dataclass
 class Result:
-    """What one run came to."""
+    """The result of one run."""
 
     seed: int
     violations: list[Violation]
@@ -40,7 +40,7 @@ class Result:
 
 
 class _Stored(MemoryStore):
-    """What is truly durable; the oracle sees every batch of it."""
+    """The batches that are truly durable; the oracle sees every one of them."""
 
     def __init__(self, run: "Run") -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Run(Witness):
     """Everything in one run of the simulation."""
 
     process: type[Process] = Process
-    """What operators are made of."""
+    """The class of operators' processes."""
 
     def __init__(self, schedule: Schedule, *, keep_trace: bool = False) -> None:
         """Set the stage; nothing has happened yet."""
@@ -63,7 +63,7 @@ class Run(Witness):
         self.schedule = schedule
         self.reports: dict[str, bytes] = {}
         self.bad_reports: list[str] = []
-        """What becomes of the next reports: `lost`, `garbage` or `foreign`."""
+        """The fates of the next reports: `lost`, `garbage` or `foreign`."""
         self.cluster = Simulated(
             schedule.seed,
             self._put_report,
@@ -78,27 +78,27 @@ class Run(Witness):
         self.oracle = Oracle(self.cluster, lag=schedule.lag, slack=schedule.slack)
         self.trace = Trace(schedule.start, keep=keep_trace)
         self.skews: dict[str, int] = {}
-        """By operator: seconds by which its clock is ahead."""
+        """Seconds by which an operator's clock is ahead; by operator."""
         self.damaged: dict[int, bytes] = {}
         """Snapshots that are not what was stored, by their batch."""
         self.missing: dict[str, bytes] = {}
-        """What is not in the bucket since it was rolled back."""
+        """The objects that are not in the bucket since it was rolled back."""
         self.restored = 0
-        """When the bucket was last restored, in unix seconds."""
+        """The last restoration of the bucket, in unix seconds."""
         self.feed: Feed = {}
-        """What price feeds would say, were nothing wrong with them."""
+        """The answers of price feeds without faults."""
         self.feed_parts: list[int] = []
-        """What they answer in place of the price: such a part of it; 0: nothing."""
+        """The parts of the price that feeds answer instead; 0: nothing."""
         self.store_away = False
         self.store_seconds = 0
-        """How long a call to S3 takes."""
+        """The seconds that a call to S3 takes."""
         self.watches_last = False
-        """While the API server is away, operators go on with what their watches brought."""
+        """While the API server is away, operators continue with the objects of their watches."""
         self.processes: dict[str, Process] = {}
         self.looked: dict[bytes, Looked] = {}
-        """By what was to be stored: what its writer had looked at when it planned it."""
+        """The writer's view when it planned a batch; by the batch."""
         self.next_jobs: list[str] = []
-        """What is wrong with the pods of the next Jobs, each a field of `Pod`."""
+        """The faults of the pods of the next Jobs, each a field of `Pod`."""
         self.guests: list[str] = []
         """Jobs that are nobody's of ours."""
         self.batches = self.actions = self.passes = 0
@@ -166,7 +166,7 @@ class Run(Witness):
             event.happen(self)
 
     def _calm_down(self) -> None:
-        """The faults are over; what is lost for ever stays lost."""
+        """The faults are over; everything that is lost forever stays lost."""
         self.is_calm = True
         self.say("---", "no more faults")
         self.skews.clear()
@@ -187,7 +187,7 @@ class Run(Witness):
             self.start_operator("a")
 
     def _see_off(self) -> None:
-        """What tenants put in everybody's way goes, as somebody would see to in the end.
+        """Remove the obstacles of tenants, as somebody would do in the end.
 
         A Job that is suspended before it began waits and holds its lease, as in a queue, until it is resumed.
         """
@@ -237,7 +237,7 @@ class Run(Witness):
             self.stop_operator(slot)
 
     def die(self, process: Process, down: int) -> None:
-        """It has died; another takes its place after `down` seconds."""
+        """Note that a process has died; another takes its place after `down` seconds."""
         if self.processes.get(process.slot) is process:
             del self.processes[process.slot]
             self.cluster.timeline.after(down, lambda: self._succeed(process.slot))

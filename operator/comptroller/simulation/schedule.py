@@ -37,7 +37,7 @@ class Schedule:
     """Seconds after which nothing befalls anybody any more."""
     nodes: int = 2
     milli_cores: int = 3000
-    """Of each node."""
+    """The CPU of each node."""
     lag: int = 30
     """Seconds for which an operator may go on with what it saw."""
 

@@ -1,4 +1,4 @@
-"""From a failing schedule to a short one that fails in the same way: delta debugging over its events.
+"""A search of the shortest schedule that fails in the same way: delta debugging over its events.
 
 Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input" (IEEE TSE 2002). Events are drawn
 before a run begins, so leaving one out changes no other.

@@ -1,4 +1,4 @@
-"""What goes wrong with the bucket."""
+"""Faults of the bucket."""
 
 import gzip
 import json

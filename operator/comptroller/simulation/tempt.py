@@ -1,4 +1,4 @@
-"""What tenants and their controllers do to a run, drawn from its seed."""
+"""The edits of tenants and their controllers in a run, drawn from its seed."""
 
 import random
 from collections.abc import Callable, Iterator

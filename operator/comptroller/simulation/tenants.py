@@ -1,4 +1,4 @@
-"""What people with Kubernetes' `edit` role do to Jobs and pods, by hand or by their own controllers."""
+"""The edits of Jobs and pods by people with Kubernetes' `edit` role, by hand or by their own controllers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,9 +73,9 @@ class EditJob:
     at: int
     pick: int
     edit: str
-    """Of `JOB_EDITS`."""
+    """One of `JOB_EDITS`."""
     seconds: int | None = None
-    """After which `suspend` is taken back."""
+    """The seconds after which `suspend` is taken back."""
 
     def __str__(self) -> str:
         return f"Job {self.pick} of those there are is patched: {self.edit}"
@@ -100,7 +100,7 @@ class EditPod:
     at: int
     pick: int
     edit: str
-    """Of `POD_EDITS`."""
+    """One of `POD_EDITS`."""
 
     def __str__(self) -> str:
         return f"pod {self.pick} of those there are is patched: {self.edit}"
@@ -184,12 +184,12 @@ class Impostor:
 
     at: int
     number: int
-    """Of the study."""
+    """The number of the study."""
     trial: int
     attempt: int
     cpu: str = "2"
     labelled: bool = True
-    """It says that it is the attempt's."""
+    """The pod is labelled as the attempt's."""
 
     def __str__(self) -> str:
         return f"a Job of somebody else has the name of attempt {self.attempt} of s{self.number}/{self.trial}"

@@ -1,4 +1,4 @@
-"""What happened, line by line, and a hash of it: two runs are the same where their hashes are."""
+"""The events of a run, line by line, and a hash of them: two runs with the same hash are the same."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -26,5 +26,5 @@ class Trace:
 
     @property
     def digest(self) -> str:
-        """Of everything that happened so far."""
+        """Return the hash of everything that happened so far."""
         return self._hash.hexdigest()[:16]

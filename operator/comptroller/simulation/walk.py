@@ -2,7 +2,7 @@
 
 A run draws one history of thousands of events; the walk takes every history of a few. From a state in which
 an attempt runs, each choice is tried: an operator makes a pass, or dies at one of its writes; a second one
-does; watches stand still or catch up; time goes on to the next event; somebody patches or deletes a Job or
+does; watches stand still or catch up; time passes to the next event; somebody patches or deletes a Job or
 a pod. The plan, the adapter and the code that reads bodies are the real ones. A state that was seen before is
 not walked again, and from every last state the world has to come to rest with everything paid for.
 
@@ -178,7 +178,7 @@ def _stale(slot: str, kind: str) -> Callable[[Small], bool]:
 CHOICES: dict[str, Callable[[Small], bool]] = {
     "a passes": lambda run: run.let("a"),
     "b passes": Small.second,
-    "time goes on": Small.passes_on,
+    "time passes": Small.passes_on,
     **{f"a dies at point {points}": _dies(points) for points in (2, 4, 6, 9)},
     **{f"the watch of {kind} of {slot}": _stale(slot, kind) for slot in "ab" for kind in ("jobs", "pods")},
     "talked out of its lease": _does(tenants.Talk(0, 0)),
@@ -196,7 +196,7 @@ CHOICES: dict[str, Callable[[Small], bool]] = {
 
 @dataclass
 class Walked:
-    """What a walk came to."""
+    """The result of a walk."""
 
     depth: int
     states: int = 0
@@ -209,7 +209,7 @@ class Walked:
 
 @dataclass
 class _Part:
-    """What a fork found."""
+    """The findings of a fork."""
 
     seen: dict[bytes, int]
     ends: int

@@ -9,7 +9,7 @@ from comptroller.simulation.fold import Held
 
 
 class Ran(Protocol):
-    """When a pod ran, in unix seconds."""
+    """The time in which a pod ran, in unix seconds."""
 
     @property
     def scheduled(self) -> int | None: ...

@@ -38,7 +38,7 @@ class Watches:
 
     @property
     def up_to_date(self) -> bool:
-        """Whether all of them bring what is."""
+        """Return whether all of them bring the present state."""
         return not self._old
 
     @property
@@ -64,7 +64,7 @@ class Watches:
                     self.gone(kind, uid)
 
     def saw(self, change: Change) -> None:
-        """Hear of a change, where the watch goes on."""
+        """Hear of a change, while the watch runs."""
         if change.new is not None and (change.resource not in _SELECTED or _is_selected(change.new)):
             return
         if change.resource in self._old:
@@ -97,12 +97,12 @@ class Heartbeats:
     """`Pulse`: what an operator hears of the pods that run."""
 
     def __init__(self, cluster: Machines) -> None:
-        """Nothing has been heard."""
+        """Start with no heartbeat."""
         self._cluster = cluster
-        self.asked: dict[str, int] = {}
-        """When an attempt was first asked, by its Job's name."""
+        self.scraped: dict[str, int] = {}
+        """The first scrape of an attempt, by its Job's name."""
         self._heard: dict[str, int] = {}
-        """When one last answered, or when it was first asked, by its Job's uid."""
+        """The last answer of a Job's pod, or else its first scrape, by the Job's uid."""
 
         self._answered: dict[str, int] = {}
 
@@ -112,7 +112,7 @@ class Heartbeats:
         for pod in self._cluster.live.values():
             if pod.container is None or pod.given_up:
                 continue
-            self.asked.setdefault(pod.job.name, now)
+            self.scraped.setdefault(pod.job.name, now)
             if pod.ended is None and pod.reachable:
                 self._heard[pod.job.uid] = self._answered[pod.job.uid] = now
             else:
