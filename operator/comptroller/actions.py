@@ -1,4 +1,4 @@
-"""What `plan` asks for. Each action is idempotent: done twice, it is done once."""
+"""The actions that `plan` requests. Each is idempotent: done twice, it is done once."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,7 +14,7 @@ from comptroller_api.trial import End, Trial, TrialStatus
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One batch for the journal. Whatever depends on it is planned once it is durable."""
+    """One batch for the journal. Actions that depend on it are planned once it is durable."""
 
     entries: tuple[Entry, ...]
 
@@ -50,7 +50,7 @@ class Bury:
     name: str
     reason: str
     owner: Study | Trial | None
-    """With which the Job goes; `None` where nothing is left that it could go with."""
+    """The owner with which the Job is deleted; `None` if no owner is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Extend:
     name: str
     seconds: int
     uid: str | None = None
-    """Of the Job that is meant; `None`: whichever has the name."""
+    """The uid of the intended Job; `None`: any Job of the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Grant:
     name: str
     seconds: int
     uid: str | None = None
-    """Of the Job that is meant; `None`: whichever has the name."""
+    """The uid of the intended Job; `None`: any Job of the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Stop:
     end: End
     reason: str
     uid: str | None = None
-    """Of the Job that is meant; `None`: whichever has the name."""
+    """The uid of the intended Job; `None`: any Job of the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Expire:
 
     name: str
     uid: str | None = None
-    """Of the Job that is meant; `None`: whichever has the name."""
+    """The uid of the intended Job; `None`: any Job of the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Release:
 
     name: str
     uid: str | None = None
-    """Of the Job that is meant; `None`: whichever has the name."""
+    """The uid of the intended Job; `None`: any Job of the name."""
 
 
 @dataclass(frozen=True, slots=True)

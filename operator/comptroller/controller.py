@@ -43,8 +43,8 @@ from comptroller_api.trial import Trial
 
 log = structlog.get_logger()
 
-_FAILURES_UNTOLD = 3
-"""Failing passes in a row after which people are told."""
+_FAILURES_UNREPORTED = 3
+"""Failing passes in a row after which people are notified."""
 _OUTDATED = 20
 """Seconds after which what was seen is looked at again before anything more is done on it."""
 _PASSES = 32
@@ -92,8 +92,8 @@ class Controller:
             clock: unix seconds.
             trainer_image: for studies that name none.
             site: what the platform team requires of every study.
-            feed: what price feeds have said so far.
-            observer: told of each pass, for metrics.
+            feed: what price feeds have answered so far.
+            observer: called with each pass, for metrics.
             blocking: how calls to stores are made.
             unverified_reports: also take reports whose digest the trainer's termination message lacks.
             anchor: where the heads of journals are published; `None`: nowhere, and nothing is compared.
@@ -140,7 +140,7 @@ class Controller:
         except Exception as error:
             self._failures[namespace] += 1
             # A refused journal does not mend itself, and what to do changes with what is found.
-            if isinstance(error, JournalError) or self._failures[namespace] == _FAILURES_UNTOLD:
+            if isinstance(error, JournalError) or self._failures[namespace] == _FAILURES_UNREPORTED:
                 await self._tell(namespace, error)
             raise
         del self._failures[namespace]

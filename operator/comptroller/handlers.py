@@ -63,7 +63,7 @@ class Picture:
     """The indexes that Kopf keeps, as `Watched`."""
 
     def __init__(self) -> None:
-        """Nothing has been seen yet; the first event brings the indexes, filled."""
+        """Start with nothing seen; the first event brings the indexes, filled."""
         self._indexes: Mapping[str, Mapping[str, Iterable[dict[str, Any]]]] = {}
         self._gone: dict[str, set[str]] = {}
 
@@ -90,7 +90,7 @@ class Picture:
         self._gone.setdefault(resource, set()).update(uids)
 
     def show(self, resource: str, uid: str) -> None:
-        """A watch has told of it: it is there, or gone from the indexes too."""
+        """Note that a watch has reported it: it exists, or is gone from the indexes too."""
         self._gone.get(resource, set()).discard(uid)
 
 
@@ -152,7 +152,7 @@ class Operator:
 
     @property
     def healthy(self) -> bool:
-        """Whether every loop still runs; a restart helps only where one has ended.
+        """Return whether every loop still runs; a restart helps only if one has ended.
 
         A namespace's worker that has ended is started again by the next thing that wakes it.
         """
@@ -277,7 +277,7 @@ def watch_ours(settings: kopf.OperatorSettings) -> None:
 
 
 def _process_handlers(found: kopf.OperatorRegistry, operator: Operator) -> None:
-    """How the process logs in, starts and says that it lives."""
+    """Register the handlers by which the process logs in, starts and reports that it lives."""
 
     @kopf.on.login(registry=found)
     async def login(**known: Any) -> kopf.ConnectionInfo | None:
@@ -313,11 +313,11 @@ async def _cluster_id(api: Api, configured: str) -> str:
 
 
 async def serve(settings: Settings) -> None:
-    """Run until the process is told to stop.
+    """Run until the process is signalled to stop.
 
     Raises:
         NoConditionalWrites: the ledger's store cannot hold a ledger.
-        NoObjectLock: the ledger's bucket cannot keep batches from deletion, as is asked.
+        NoObjectLock: the ledger's bucket cannot keep batches from deletion, as the settings require.
     """
     # Each pass uses one thread at a time for its store. With asyncio's few, the namespaces of some slow
     # buckets would keep all others waiting.

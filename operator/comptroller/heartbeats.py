@@ -1,4 +1,4 @@
-"""What running attempts say of themselves: one bounded read of `/heartbeat`, and how long each was idle."""
+"""The heartbeats of running attempts: one bounded read of `/heartbeat`, and how long each was idle."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -135,7 +135,7 @@ class Tracker:
         history.add(now, min(100, int(heartbeat.utilization.percent)))
 
     def idle_seconds(self, name: str, threshold: int, now: float) -> int:
-        """For how long utilization has stayed under `threshold` percent, by samples without a gap.
+        """Return the seconds for which utilization has stayed under `threshold` percent, without a gap.
 
         Returns:
             Seconds from the first to the latest of these samples; 0 where the latest is not under the

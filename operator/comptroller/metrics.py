@@ -1,4 +1,4 @@
-"""What the operator tells Prometheus."""
+"""The metrics of the operator for Prometheus."""
 
 from collections import defaultdict
 from typing import TypeAlias
@@ -9,7 +9,7 @@ from comptroller.actions import Action
 from comptroller.world import World
 from comptroller_api.money import MICRO
 
-ACTIONS = Counter("comptroller_actions", "Actions asked for by plan.", ["namespace", "action"])
+ACTIONS = Counter("comptroller_actions", "Actions requested by plan.", ["namespace", "action"])
 FAILURES = Counter("comptroller_pass_failures", "Passes that raised and will be tried again.", ["namespace"])
 LOOP_FAILURES = Counter(
     "comptroller_loop_failures", "Rounds of the operator's own loops that raised.", ["loop"]
@@ -29,7 +29,7 @@ TRIALS = Gauge("comptroller_trials", "Trials of a study by state.", ["namespace"
 
 
 _Series: TypeAlias = dict[tuple[str, ...], float]
-_told: dict[tuple[Gauge, str], set[tuple[str, ...]]] = {}
+_reported: dict[tuple[Gauge, str], set[tuple[str, ...]]] = {}
 """The labels of each gauge that a namespace's last pass set."""
 
 
@@ -38,8 +38,8 @@ def observe(namespace: str, world: World, actions: list[Action]) -> None:
     for action in actions:
         ACTIONS.labels(namespace, type(action).__name__).inc()
     OVERRUNS.labels(namespace).set(world.books.overruns)
-    _tell(MONEY, namespace, _money(namespace, world))
-    _tell(TRIALS, namespace, _trials(namespace, world))
+    _report(MONEY, namespace, _money(namespace, world))
+    _report(TRIALS, namespace, _trials(namespace, world))
 
 
 def _money(namespace: str, world: World) -> _Series:
@@ -62,10 +62,10 @@ def _trials(namespace: str, world: World) -> _Series:
     return found
 
 
-def _tell(gauge: Gauge, namespace: str, now: _Series) -> None:
-    """Set what is, and take back what was told and is no more: the last trial has left a state."""
-    for labels in _told.get((gauge, namespace), set()) - now.keys():
+def _report(gauge: Gauge, namespace: str, now: _Series) -> None:
+    """Set the present values, and remove reported ones that are gone: the last trial has left a state."""
+    for labels in _reported.get((gauge, namespace), set()) - now.keys():
         gauge.remove(*labels)
     for labels, value in now.items():
         gauge.labels(*labels).set(value)
-    _told[gauge, namespace] = set(now)
+    _reported[gauge, namespace] = set(now)

@@ -16,13 +16,13 @@ _NO_BUCKET = "NoSuchBucket"
 
 
 class Preflight:
-    """What is known of the storage of studies that have not begun."""
+    """The known state of the storage of studies that have not begun."""
 
     def __init__(self, artifacts: Artifacts, clock: Callable[[], int]) -> None:
         """Read through `artifacts`; `clock` gives unix seconds."""
         self._artifacts, self._clock = artifacts, clock
         self._found: dict[tuple[str, ...], tuple[int, Unreachable | None]] = {}
-        """By namespace, study and what it names: when it was looked at, and what was wrong."""
+        """The time and the fault of each check; by namespace, study and what the study names."""
 
     def due(self, namespace: str, studies: Iterable[Study]) -> bool:
         """Return whether `check` would read anything, or let go of what was wrong before a study began."""
@@ -62,7 +62,7 @@ class Preflight:
         return None
 
     def _lacking(self, uri: str) -> str:
-        """Return why there are surely no data below the prefix `uri`; nothing where that is not known."""
+        """Return why there are certainly no data below the prefix `uri`; empty if that is not known."""
         try:
             if self._artifacts.first(uri) is not None:
                 return ""

@@ -16,7 +16,7 @@ class Artifacts(Protocol):
     """Read access to object storage: what trainers left, and what they are to find."""
 
     def get(self, uri: str, limit: int, /) -> bytes | None:
-        """Return the object at `uri`, or `None` where there surely is none.
+        """Return the object at `uri`, or `None` if it does not exist.
 
         Raises:
             TooLarge: it has more than `limit` bytes.
@@ -25,7 +25,7 @@ class Artifacts(Protocol):
         ...
 
     def first(self, uri: str, /) -> str | None:
-        """Return the URI of one object below the prefix `uri`, or `None` where there surely is none.
+        """Return the URI of one object below the prefix `uri`, or `None` if there are no objects.
 
         Raises:
             StoreError: the prefix cannot be listed, as where nobody allows it.
@@ -57,9 +57,9 @@ def read(
 
 
 def _forged(attempt: Attempt, uri: str, data: bytes, *, unverified: bool) -> Unusable | None:
-    """Why the bytes are not those that the pod wrote.
+    """Return why the bytes are not those that the pod wrote, if so.
 
-    The books have no digest where nobody saw the pod end, or where an older release closed the attempt.
+    The books have no digest if nobody saw the pod end, or if an older release closed the attempt.
     """
     found = hashlib.sha256(data).hexdigest()
     if attempt.report and attempt.report != found:

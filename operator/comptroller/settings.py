@@ -49,12 +49,13 @@ class Settings(BaseSettings):
     )
 
     guarded_images: str = Field(
-        default="", description="Comma-separated images, beside the operator's own, that run under our guard."
+        default="",
+        description="Comma-separated images, besides the operator's own, that run under our guard.",
     )
 
     @property
     def ledger_lock(self) -> ObjectLock | None:
-        """How batches are kept from deletion."""
+        """Return the protection of batches from deletion."""
         mode = self.ledger_lock_mode
         return ObjectLock(mode, self.ledger_lock_days) if mode else None
 
@@ -65,7 +66,7 @@ class Settings(BaseSettings):
 
     @property
     def site(self) -> SitePolicy:
-        """What the platform team requires of every study."""
+        """Return the platform team's requirements for every study."""
         return SitePolicy(
             min_duration=self.lease_min_duration,
             min_grace=self.lease_min_grace,

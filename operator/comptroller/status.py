@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Model)
 
 
 class Standing(Protocol):
-    """What a verdict says, read here without importing `plan`."""
+    """The verdict's fields, read here without importing `plan`."""
 
     @property
     def state(self) -> str: ...
@@ -66,17 +66,17 @@ def study_status(
         verdict: where the study stands.
         now: unix seconds.
     """
-    told = study.status
-    counts = _counts(observations, states, told.trials if told else None)
+    before = study.status
+    counts = _counts(observations, states, before.trials if before else None)
     ended = sum(o.outcome is not None for o in observations)
-    if told is not None and is_final(study) and verdict.state in {"Complete", "Failed"}:
+    if before is not None and is_final(study) and verdict.state in {"Complete", "Failed"}:
         # Results of an ended study stay what they were, whatever its spec says now.
-        best, best_number, front = told.best, told.best_trial, told.front
+        best, best_number, front = before.best, before.best_trial, before.front
     else:
-        best, best_number, front = _results(told, problem, observations, trials)
+        best, best_number, front = _results(before, problem, observations, trials)
     return stated(
         StudyStatus,
-        told,
+        before,
         observed_generation=study.metadata.generation,
         trials=counts,
         progress=f"{ended}/{study.spec.search.trials}",
@@ -90,15 +90,15 @@ def study_status(
 
 
 def _results(
-    told: StudyStatus | None, problem: Problem, observations: Sequence[Observation], trials: Iterable[Trial]
+    before: StudyStatus | None, problem: Problem, observations: Sequence[Observation], trials: Iterable[Trial]
 ) -> tuple[str, int | None, list[FrontEntry]]:
     """Return the best trial for people, its number, and the front."""
     front, best = front_and_best(problem, observations, most=_FRONT)
     by_number, artifacts = {o.number: o for o in observations}, {t.spec.number: t for t in trials}
-    entries = {entry.trial: entry for entry in told.front} if told else {}
+    entries = {entry.trial: entry for entry in before.front} if before else {}
     first = problem.objectives[0].metric
-    said = "" if best is None else f"{best}: {first} {_short(by_number[best].rungs[-1].metrics[first])}"
-    return said, best, [_entry(by_number[n], artifacts.get(n), problem, entries.get(n)) for n in front]
+    named = "" if best is None else f"{best}: {first} {_short(by_number[best].rungs[-1].metrics[first])}"
+    return named, best, [_entry(by_number[n], artifacts.get(n), problem, entries.get(n)) for n in front]
 
 
 def _entry(
@@ -146,9 +146,9 @@ class _Held(NamedTuple):
 
 
 def is_final(study: Study) -> bool:
-    """Whether its status says that it is complete or has failed."""
-    told = study.status.conditions if study.status else []
-    return any(c.type in {"Complete", "Failed"} and c.status == "True" for c in told)
+    """Return whether its status states that it is complete or has failed."""
+    conditions = study.status.conditions if study.status else []
+    return any(c.type in {"Complete", "Failed"} and c.status == "True" for c in conditions)
 
 
 def stalled(study: Study, reason: str, message: str, now: int) -> StudyStatus:
@@ -183,8 +183,8 @@ def condition(
     status: Literal["True", "False"] = "True" if on else "False"
     message = message[:1024] if message.isprintable() else plain(message, 1024)
     if known is not None and known.status == status:
-        said = (known.reason, known.message, known.observed_generation)
-        if said == (reason, message, generation):
+        stands = (known.reason, known.message, known.observed_generation)
+        if stands == (reason, message, generation):
             return known
     return Condition(
         type=kind,

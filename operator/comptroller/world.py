@@ -1,4 +1,4 @@
-"""What one pass sees of a namespace: plain values, no clock, no network."""
+"""The state of a namespace that one pass sees: plain values, no clock, no network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ AttemptKey: TypeAlias = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How the work of a run ended, as the kubelet and the Job controller tell it."""
+    """The end of a run's work, as the kubelet and the Job controller report it."""
 
     code: int | None = None
     """The container's exit code; `None` where no container ended."""
     message: str = ""
-    """What the trainer left in its termination log, on one line of printable characters."""
+    """The trainer's termination message, on one line of printable characters."""
     report: str | None = None
     """The SHA-256 of its report that the trainer left there; empty: it left none; `None`: nobody saw
     the container end."""
@@ -37,14 +37,14 @@ class Exit:
     disruption: str = ""
     """The reason of the pod's `DisruptionTarget` condition."""
     rejected: str = ""
-    """Why the kubelet did not take the pod, or evicted it."""
+    """The reason why the kubelet did not take the pod, or evicted it."""
     unstarted: bool = False
     """The pod is over, and its container was never started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """What a pod makes the scheduler set aside for it."""
+    """The resources that the scheduler sets aside for a pod."""
 
     cpu_milli: int
     """Thousandths of a core."""
@@ -52,7 +52,7 @@ class Requested:
     devices: tuple[tuple[str, int], ...] = ()
     """Every other resource by name, and how many: GPUs, huge pages, claims of devices."""
     storage_bytes: int = 0
-    """Of the node's disk."""
+    """Bytes of the node's disk."""
 
     def beyond(self, resources: Resources) -> str:
         """Return what is requested beyond the `resources` that are paid for; empty where nothing is."""
@@ -66,7 +66,7 @@ class Requested:
             found.append(("memory", f"{self.memory_bytes} B", f"{memory} B"))
         if self.storage_bytes > (storage := quantity.whole(resources.storage)):
             found.append(("ephemeral-storage", f"{self.storage_bytes} B", f"{storage} B"))
-        return ", ".join(f"{name}: {asked} requested, {known} paid for" for name, asked, known in found)
+        return ", ".join(f"{name}: {wanted} requested, {known} paid for" for name, wanted, known in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,36 +78,36 @@ class Run:
     deadline: int
     """The Job's `activeDeadlineSeconds`."""
     granted: int
-    """Seconds told to the guard; of several, to the one that was told least."""
+    """Seconds granted to the guard; of several guards, the least."""
     created: int | None = None
-    """When the Job was created; `None` where it is gone, or the cluster does not say."""
+    """The creation of the Job; `None` if it is gone, or the cluster does not report it."""
     started: int | None = None
-    """When the Job began to count."""
+    """The time at which the Job began to count."""
     scheduled: int | None = None
-    """When the first pod was bound to a node; billing starts here."""
+    """The binding of the first pod to a node; billing starts here."""
     ended: int | None = None
-    """When the work had surely stopped; billing ends here."""
+    """The time at which the work had certainly stopped; billing ends here."""
     spans: tuple[tuple[int, int | None], ...] = ()
-    """From when to when each pod is billed; empty: one pod, from `scheduled` to `ended`."""
+    """The billed span of each pod; empty: one pod, from `scheduled` to `ended`."""
     certain: bool = True
     """The ends of the spans are known; else a node's clock stepped, and the lease's end bounds each."""
     exit: Exit = Exit()
     stop: End | None = None
-    """The end that was asked for, if the operator asked."""
+    """The end that was requested, if the operator requested one."""
     stop_reason: str = ""
     heartbeat: Heartbeat | None = None
     heard: int | None = None
-    """When this operator last got a heartbeat from it, in unix seconds; `None` where it never did."""
+    """This operator's last heartbeat from it, in unix seconds; `None`: never."""
     reported: int | None = None
-    """When a kubelet last wrote the status of one of its pods, by the API server's clock."""
+    """A kubelet's last write of the status of one of its pods, by the API server's clock."""
     silent_seconds: int = 0
-    """For how long it has not answered, though this operator asked; 0 also where it did not ask yet."""
+    """Seconds for which it has left this operator's scrapes unanswered; 0 also before the first scrape."""
     idle_seconds: int = 0
-    """For how long utilization has stayed under the study's threshold."""
+    """Seconds for which utilization has stayed under the study's threshold."""
     leader: str | None = None
-    """The address of the pod where the others meet, where they have yet to be told."""
+    """The address of the pod where the others meet, if they do not have it yet."""
     released: bool = False
-    """Nothing of ours keeps the Job from being deleted."""
+    """None of our finalizers keeps the Job from being deleted."""
     deleted: bool = False
     """Somebody deleted the Job; only our finalizer keeps it."""
     nodes: tuple[Mapping[str, str], ...] = ()
@@ -125,7 +125,7 @@ class Run:
     paused: bool = False
     """The Job is suspended, or has no parallelism, and may go on."""
     bound: int = 0
-    """How many pods have reached a node."""
+    """The number of pods that have reached a node."""
     live: bool = False
     """A pod is on a node and not over."""
     unreachable: bool = False
@@ -139,11 +139,11 @@ class Run:
     pod_deadline: int = 0
     """The pods' own `activeDeadlineSeconds`, the largest of those that are live."""
     template: Requested | None = None
-    """What a pod of the Job would request."""
+    """The requests of a pod of the Job."""
     requested: tuple[Requested, ...] = ()
-    """What its pods do request, each amount once."""
+    """The requests of its existing pods, each amount once."""
     jobless: bool = False
-    """Only its pods are there, and the Job is gone."""
+    """Only the run's pods exist, and the Job is gone."""
     hidden: bool = False
     """Somebody took our labels off the Job or off a pod, so that watches bring it no more."""
     rivals: tuple["Run", ...] = ()
@@ -155,7 +155,7 @@ class Run:
         return self.deleted and self.started is None and self.scheduled is None
 
     def billed(self, until: int) -> list[tuple[int, int]]:
-        """From when to when each pod that reached a node is billed; up to `until` for one that still runs."""
+        """Return the billed span of each pod that reached a node; up to `until` for one that still runs."""
         alone = [] if self.scheduled is None else [(self.scheduled, self.ended)]
         spans = self.spans or alone
         return [(start, max(start, until if end is None else end)) for start, end in spans]
@@ -170,13 +170,13 @@ class Refused:
     uid: str
     why: str
     newer: bool = False
-    """It has fields or values that this release does not know."""
+    """The object has fields or values that this release does not know."""
     study: str = ""
-    """Of a trial: its study's uid."""
+    """The uid of a trial's study."""
     number: int | None = None
-    """Of a trial: its number, where that can be read."""
+    """The number of a trial, if that can be read."""
     selector: Mapping[str, str] | None = None
-    """Of a budget: the labels of the studies that it takes, where at least these can be read."""
+    """The labels of the studies that a budget takes, if at least these can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,16 +191,16 @@ class Unreachable:
     """Storage that a study names and that cannot be reached."""
 
     reason: str
-    """One word."""
+    """The reason, in one word."""
     message: str
 
 
 @dataclass(slots=True)
 class Memory:
-    """What a pass over a namespace leaves for the next one. Nothing is lost with it but time."""
+    """The state that a pass over a namespace leaves for the next one. Only time is lost with it."""
 
     at_rest: dict[str, tuple[object, ...]] = field(default_factory=dict)
-    """By uid, the ended studies that had nothing to do, each with all that this rests on."""
+    """Ended studies that had nothing to do, each with all that this rests on; by uid."""
     prices: Shelf = field(default_factory=Shelf)
 
 
@@ -213,39 +213,39 @@ class World:
     books: Books
     studies: tuple[Study, ...] = ()
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
-    """By study uid, in order of their numbers."""
+    """Trials by study uid, in order of their numbers."""
     runs: Mapping[AttemptKey, Run] = field(default_factory=dict)
     taken: Mapping[AttemptKey, str] = field(default_factory=dict)
     """Attempts whose name a Job has that is not ours, and why it is not."""
     reports: Mapping[AttemptKey, Report | Unusable | None] = field(default_factory=dict)
-    """Of attempts that finished and are not yet in their trial's status; `None`: surely not there."""
+    """Reports of finished attempts that are not yet in their trial's status; `None`: not there."""
     budgets: tuple[Budget, ...] = ()
     prices: tuple[PriceList, ...] = ()
     feed: Feed = field(default_factory=dict)
-    """What price feeds have said."""
+    """The answers of price feeds."""
     refused: tuple[Refused, ...] = ()
     doubtful: bool = False
     """A pod of ours has no Job in sight, and only a fresh look shows whether it is gone."""
     unreachable: Mapping[str, Unreachable] = field(default_factory=dict)
-    """By study uid, of studies that have no attempt yet."""
+    """Storage faults by study uid, of studies that have no attempt yet."""
     unpublished: str = ""
-    """Why the ledger's head could not be published, without which no lease is granted; empty where it is."""
+    """The reason why the ledger's head could not be published, which holds all leases; empty if it was."""
     trainer_image: str = ""
-    """For studies that name none."""
+    """The image for studies that name none."""
     site: SitePolicy = ANYTHING
-    """What the platform team requires of every study."""
+    """The platform team's requirements for every study."""
     fresh: bool = False
     """The cluster's part was read just now, and is not what watches brought some time ago."""
     server_now: int | None = None
     """Unix seconds of the clock that stamps the cluster's objects, where the part is fresh."""
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
-    """What the pass before left, and what this one leaves."""
+    """The state that the pass before left, and that this one leaves."""
     covering: dict[str, list[Budget]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """By study uid, the budgets that pay for it, once `plan.membership` has found them."""
+    """The budgets that pay for a study, by its uid, once `plan.membership` has found them."""
 
 
 def trial_prefix(study: Study, trial: int) -> str:
-    """Where a trial's checkpoints, artifacts and reports go."""
+    """Return the prefix of a trial's checkpoints, artifacts and reports."""
     meta = study.metadata
     root = study.spec.artifacts.uri.rstrip("/")
     return f"{root}/{meta.namespace}/{unique_name(meta.name, meta.uid)}/trials/{trial:04d}"
