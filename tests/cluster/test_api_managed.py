@@ -368,15 +368,15 @@ def test_an_agent_of_nodes_notes_addresses_and_drains_and_no_more(api_server: Ap
 def test_nobody_deletes_a_pod_with_a_grace_period_in_which_it_outlives_its_lease(
     api_server: ApiServer, user: str
 ) -> None:
-    refusal = refused(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 600})
+    message = refused(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 600})
     assert (
-        f"gracePeriodSeconds: 600 would let Pod '{NAME}-abcde' outlive its lease: at most its own" in refusal
+        f"gracePeriodSeconds: 600 would let Pod '{NAME}-abcde' outlive its lease: at most its own" in message
     )
     accepted(ask(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 1}))
     evict = dict(TAMPERINGS["the pod is evicted"][2])
     evict["deleteOptions"] = {"gracePeriodSeconds": 60}
-    refusal = refused(api_server, user, "POST", f"{POD}/eviction", evict)
-    assert "deleteOptions.gracePeriodSeconds: 60 may let Pod" in refusal
+    message = refused(api_server, user, "POST", f"{POD}/eviction", evict)
+    assert "deleteOptions.gracePeriodSeconds: 60 may let Pod" in message
     evict["deleteOptions"] = {"gracePeriodSeconds": 1}
     assert refusal(ask(api_server, user, "POST", f"{POD}/eviction", evict)) is None
 
