@@ -12,13 +12,13 @@ app = typer.Typer(
     help="Spends a training budget well and never overspends it.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # our texts are plain: markup would drop what stands in square brackets
+    rich_markup_mode=None,  # our texts are plain: markup would drop text in square brackets
     pretty_exceptions_enable=False,
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"comptroller {version('comptroller')}")
         raise typer.Exit
 

@@ -1,4 +1,4 @@
-"""A finished trial, run again from what it left."""
+"""Run a finished trial again from its report and artifacts."""
 
 import hashlib
 import os
@@ -19,9 +19,9 @@ from comptroller_api.trial import Trial
 
 ASSIGNMENT = "assignment.json"
 _LEASE = 30 * 86_400
-"""Seconds. The guard runs as in a pod, and a person ends what is too long for him."""
-_SAID = 4000
-"""Bytes of a log's end."""
+"""Seconds. The guard needs a lease, as in a pod; here the user stops a run that takes too long."""
+_TAIL = 4000
+"""Bytes of the log's end that an error quotes."""
 
 
 class AgainError(Exception):
@@ -29,10 +29,10 @@ class AgainError(Exception):
 
 
 def left(uri: str) -> Left:
-    """The report at `uri`, and what it names, each file as it was when the report was written.
+    """Return the report at `uri` and the digests of its artifacts, none of which may have changed since.
 
     Raises:
-        AgainError: something is gone, cannot be read, or has changed since.
+        AgainError: an object is gone, cannot be read, or has changed since.
     """
     objects = Objects()
     try:
@@ -51,10 +51,10 @@ def left(uri: str) -> Left:
 
 
 def last_report(trial: Trial) -> str:
-    """Where the report of the last rung is that a trial has finished.
+    """Return the URI of the report of the last rung that a trial has finished.
 
     Raises:
-        AgainError: there is none.
+        AgainError: no rung is finished.
     """
     rungs = trial.status.rungs if trial.status else []
     if not rungs or not rungs[-1].report:
@@ -63,10 +63,10 @@ def last_report(trial: Trial) -> str:
 
 
 def assignment(trial: Trial, report: Report) -> Assignment:
-    """What the report's attempt was given.
+    """Return the assignment of the report's attempt.
 
     Raises:
-        AgainError: it is not there, is not the trial's, or one machine cannot do it.
+        AgainError: the assignment is missing, is not the trial's, or needs more than one process.
     """
     found = next((one for one in report.artifacts if one.name == ASSIGNMENT), None)
     if found is None:
@@ -84,10 +84,10 @@ def assignment(trial: Trial, report: Report) -> Assignment:
 
 
 def elsewhere(work: Assignment, name: str, directory: Path, data: str | None) -> Assignment:
-    """The same work as a first attempt in `directory`, on the data at `data` where it is given.
+    """Return the same work as a first attempt in `directory`, on the data at `data` if that is given.
 
     Raises:
-        AgainError: `data` is one place, and the work has several.
+        AgainError: `data` is one place, and the work has several sources.
     """
     given = work.data
     if data is not None:
@@ -104,22 +104,22 @@ def elsewhere(work: Assignment, name: str, directory: Path, data: str | None) ->
     return work.model_copy(update=own)
 
 
-def run(work: Assignment, told: Mapping[str, str], command: Sequence[str], directory: Path) -> Left:
-    """Do `work` in `directory`, with the threads that a report's environment tells, and a GPU where it does.
+def run(work: Assignment, recorded: Mapping[str, str], command: Sequence[str], directory: Path) -> Left:
+    """Do `work` in `directory`, with the threads and the device that a report's environment has `recorded`.
 
     Raises:
-        AgainError: the trainer does not start, or does not finish; with what it said.
+        AgainError: the trainer does not start, or does not finish; the message quotes its reason.
     """
-    log, said = directory / "log", directory / "termination-log"
+    log, reason = directory / "log", directory / "termination-log"
     own = {name: value for name, value in os.environ.items() if name != TRACKING_ENV}
     environment = own | {
         ASSIGNMENT_ENV: work.model_dump_json(by_alias=True, exclude_none=True),
         "COMPTROLLER_GRANT_FILE": str(directory / "lease-seconds"),
-        "COMPTROLLER_TERMINATION_LOG": str(said),
+        "COMPTROLLER_TERMINATION_LOG": str(reason),
     }
-    if threads := told.get("threads"):
+    if threads := recorded.get("threads"):
         environment |= {"COMPTROLLER_CPUS": threads, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if told.get("device") == "cpu":
+    if recorded.get("device") == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     try:
         with log.open("wb") as out:
@@ -127,13 +127,13 @@ def run(work: Assignment, told: Mapping[str, str], command: Sequence[str], direc
     except OSError as error:
         raise AgainError(f"the trainer did not start: {error}") from error
     if code:
-        why = said.read_text() if said.exists() else log.read_bytes()[-_SAID:].decode(errors="replace")
+        why = reason.read_text() if reason.exists() else log.read_bytes()[-_TAIL:].decode(errors="replace")
         raise AgainError(f"the trainer ended with exit {code}: {plain(why, 4096)}")
     return left(f"{work.artifacts}/{report_key(work.attempt)}")
 
 
 def _finished(command: Sequence[str], environment: Mapping[str, str], out: BinaryIO) -> int:
-    """The exit code of `command`, which is told to end where this process is."""
+    """Return the exit code of `command`, which gets SIGTERM when this process does."""
 
     def leave(number: int, _: object) -> None:
         raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""What all commands share: where they print, in which form, and how they refuse."""
+"""Helpers that all commands share: consoles, output forms and refusals."""
 
 import json
 import sys
@@ -14,13 +14,13 @@ DONE, REFUSED, USAGE = 0, 1, 2
 """Exit codes: done; refused or violated; called wrongly (typer's own)."""
 
 _LONGEST_LINE = 8192
-"""Characters that are shown of a line that others wrote and that does not print as it is."""
+"""Characters shown of a line that others wrote and that is not printable as it is."""
 _PIPED_WIDTH = 200
-"""Columns where nobody says: a table in a file is not cut to 80."""
+"""Columns if the terminal reports no width: a table in a file is not cut to 80."""
 
 
 class Form(StrEnum):
-    """How a result is printed."""
+    """The form in which a result is printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -30,7 +30,7 @@ Output = Annotated[Form, typer.Option("--output", "-o", help="A table for people
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console on today's `sys.stdout` or `sys.stderr`."""
+    """Return a console on the current `sys.stdout` or `sys.stderr`."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(
         file=stream,
@@ -52,6 +52,6 @@ def printable(text: str) -> str:
 
 
 def refuse(message: str) -> NoReturn:
-    """Say why not, and exit 1."""
+    """Print the reason and exit 1."""
     typer.echo(f"error: {printable(message)}", err=True)
     raise typer.Exit(REFUSED)

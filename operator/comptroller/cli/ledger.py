@@ -1,4 +1,4 @@
-"""`ledger verify`, `balance` and `export`: what the books say, from the bucket alone."""
+"""`ledger verify`, `balance` and `export`: read the books from the bucket alone."""
 
 import re
 import sys
@@ -35,7 +35,7 @@ app = typer.Typer(
 
 _BATCH = re.compile(r"(?P<root>.*?)ledger/[^/]+/journal/[0-9]{12}\.json")
 _LOOKED_AT = 1_000
-"""Keys that are looked at for a ledger elsewhere."""
+"""Keys that are searched for a ledger below the URI."""
 _SHORT = 12
 """Digits of a hash in a table; JSON has them all."""
 _NUMBERS = frozenset(
@@ -109,7 +109,7 @@ def verify(
 
 
 def _heads(file: Path) -> dict[str, Head]:
-    """The heads in `file`, by namespace."""
+    """Return the heads in `file`, by namespace."""
     try:
         return published_heads(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -127,7 +127,7 @@ def balance(
     ] = False,
     output: Output = Form.TABLE,
 ) -> None:
-    """What each account may spend, has spent and holds; by study and trial."""
+    """Print what each account may spend, has spent and holds, by study and trial."""
     with opened(uri, namespace) as (store, names):
         balances = [draw(store, name, study=study, account=account, explain=explain) for name in names]
     if account and not any(found.accounts for found in balances):
@@ -154,7 +154,7 @@ def export(
     ] = focus.Version.V1_2,
     output: Annotated[Form | None, typer.Option("--output", "-o", help="json: rows as JSON.")] = None,
 ) -> None:
-    """What was spent, as FOCUS rows: CSV to the terminal or a file, JSON, or Parquet to a file."""
+    """Export spending as FOCUS rows: CSV to the terminal or a file, JSON, or Parquet to a file."""
     with opened(uri, namespace) as (store, names):
         rows = list(chain.from_iterable(focus.rows(store, name) for name in names))
     if output is Form.JSON:
@@ -181,7 +181,7 @@ def _write(rows: Iterable[focus.Row], to: Path, version: focus.Version) -> None:
 def opened(
     uri: str, namespace: str | None, expected: Collection[str] = ()
 ) -> Iterator[tuple[Store, list[str]]]:
-    """Open the store at `uri` for the namespaces asked for; all that goes wrong is a sentence and exit 1.
+    """Open the store at `uri` for the requested namespaces; any error becomes a sentence and exit 1.
 
     Args:
         uri: of a ledger.
@@ -204,7 +204,7 @@ def opened(
 
 
 def _no_ledger(store: Store, uri: str) -> str:
-    """What was looked for in a place that is no ledger, and where one is below it."""
+    """Return why `uri` is not a ledger, and the URI of a ledger below it if one is found."""
     why = f"{uri} is not a ledger: no object ledger/NAMESPACE/journal/{0:012d}.json exists there"
     for key in islice(store.keys(), _LOOKED_AT):
         if (found := _BATCH.fullmatch(key)) is not None and found["root"]:
@@ -272,10 +272,12 @@ def _print_records(found: Balance) -> None:
     """Print the records of the journal that move no money: manifests and approvals."""
     if found.manifests:
         manifests = table("BATCH", "TIME", "MANIFEST", "GENERATION", "SPEC", "SPACE", "CRITERIA")
-        for said in found.manifests:
-            name = f"{said.study}/{said.revision}"
-            hashes = (digest[:_SHORT] for digest in (said.spec, said.space, said.criteria))
-            manifests.add_row(str(said.sequence), _time(said.time), name, str(said.generation), *hashes)
+        for manifest in found.manifests:
+            name = f"{manifest.study}/{manifest.revision}"
+            hashes = (digest[:_SHORT] for digest in (manifest.spec, manifest.space, manifest.criteria))
+            manifests.add_row(
+                str(manifest.sequence), _time(manifest.time), name, str(manifest.generation), *hashes
+            )
         console().print(manifests)
     if found.approvals:
         approvals = table("BATCH", "TIME", "APPROVAL", "UP TO", "APPROVER")
@@ -286,7 +288,7 @@ def _print_records(found: Balance) -> None:
 
 
 def _balance(found: Balance) -> dict[str, Any]:
-    """JSON; money as decimal strings."""
+    """Return a balance for JSON, with money as decimal strings."""
     return {
         "namespace": found.namespace,
         "overruns": found.overruns,
@@ -314,14 +316,14 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 class _Printable(Table):
-    """A table whose cells print no escape sequences: others may have written them."""
+    """A table whose cells print no escape sequences, since others may have written the cells."""
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
 def table(*heads: str) -> Table:
-    """A table for people, without lines around it."""
+    """Return an empty table for people, without lines around it."""
     shown = _Printable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for head in heads:
         shown.add_column(head, justify="right" if head in _NUMBERS else "left", overflow="fold")

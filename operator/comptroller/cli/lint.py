@@ -10,7 +10,7 @@ import typer
 
 from comptroller.admission import Manifest, ManifestError, admit, concerns, read
 from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, printable, refuse
-from comptroller.cli.trainers import Described, described, said
+from comptroller.cli.trainers import Described, assess, described
 from comptroller.pricing import PriceBook, Unpriced
 from comptroller.pricing.offline import declared
 from comptroller_api.crd import KINDS, Object
@@ -36,7 +36,7 @@ class Finding:
     errors: tuple[str, ...]
     notes: tuple[str, ...] = ()
     skipped: str = ""
-    """Why the manifest was not checked; empty where it was."""
+    """The reason why the manifest was not checked; empty if it was."""
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}: {self.kind} {self.name}".rstrip() if self.kind else ""
@@ -87,7 +87,7 @@ def lint(
 
 
 def _expand(paths: list[Path]) -> list[Path]:
-    """Directories as the manifests in them."""
+    """Return `files` with each directory replaced by the manifests in it."""
     out = []
     for path in paths:
         inside = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES) if path.is_dir() else [path]
@@ -102,7 +102,7 @@ def _skipped(manifest: Manifest) -> Finding:
 
 def _check(manifest: Manifest, trainer: Trainer | None, *, assumed: bool) -> _Checked:
     verdict = admit(manifest.content)
-    its = said(verdict.object, trainer, assumed=assumed)
+    its = assess(verdict.object, trainer, assumed=assumed)
     errors = tuple(map(str, verdict.refusals + its.refusals))
     found = Finding(manifest.source, manifest.line, manifest.kind, manifest.name, errors, its.notes)
     return found, verdict.object
@@ -111,7 +111,7 @@ def _check(manifest: Manifest, trainer: Trainer | None, *, assumed: bool) -> _Ch
 def _priced(checked: Iterable[_Checked], now: int) -> Iterator[Finding]:
     """Add to each study what the price lists among the manifests do not price."""
     checked = list(checked)
-    # Of lists of one name, the last: it is the one that stays when all files are applied.
+    # Several lists of one name: the last one stays when all files are applied.
     named = {one.metadata.name: declared(one, now) for _, one in checked if isinstance(one, PriceList)}
     lists = list(named.values())
     book = PriceBook(lists, now)

@@ -1,4 +1,4 @@
-"""Where events go while a person watches: a file of JSON lines."""
+"""Write events to a file of JSON lines while a person watches the terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -13,7 +13,7 @@ import typer
 from comptroller.admission import ManifestError, admit, concerns, read
 from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, refuse
 from comptroller.cli.planned import Planned, as_json, print_tables, to_markdown
-from comptroller.cli.trainers import Described, described, said
+from comptroller.cli.trainers import Described, assess, described
 from comptroller.ledger.books import Books
 from comptroller.ledger.names import budget_of
 from comptroller.plan import accounts
@@ -36,7 +36,7 @@ O = TypeVar("O", Study, Budget, PriceList)  # noqa: E741 - an object
 
 
 def _epoch(text: str) -> Durations:
-    """The durations that `20` or `20-60` seconds stand for."""
+    """Return the durations that `20` or `20-60` seconds stand for."""
     low, _, high = text.partition("-")
     try:
         shortest, longest = (int(Decimal(part) * 1000) for part in (low, high or low))
@@ -57,7 +57,9 @@ def _scenario(text: str) -> Scenario:
 def plan(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Studies, and what else is beside them; - is standard input.", metavar="FILE…"),
+        typer.Argument(
+            help="Studies, and PriceLists and Budgets next to them; - is standard input.", metavar="FILE…"
+        ),
     ],
     prices: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="PriceLists, where FILE… holds none.")
@@ -76,7 +78,7 @@ def plan(
     ] = None,
     seconds_per_attempt: Annotated[
         int,
-        typer.Option(metavar="SECONDS", min=0, help="Beside its epochs: the image, the data, the export."),
+        typer.Option(metavar="SECONDS", min=0, help="Time besides the epochs: image, data, export."),
     ] = 0,
     scenario: Annotated[
         list[Scenario] | None,
@@ -91,19 +93,19 @@ def plan(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for a review.")] = False,
     output: Output = Form.TABLE,
 ) -> None:
-    """What a study would cost: worst case, expected, trials that fit. Needs no cluster.
+    """Print what a study would cost: worst case, expected, trials that fit. Needs no cluster.
 
     Exits 1 where a manifest is refused, or where a study could not run one trial.
     """
-    told = list(_objects([*files, *(prices or []), *(budgets or [])], trainer))
-    objects = [one for one, _ in told]
+    admitted = list(_objects([*files, *(prices or []), *(budgets or [])], trainer))
+    objects = [one for one, _ in admitted]
     if not _of(Study, objects):
         raise typer.BadParameter(f"no Study in {', '.join(map(str, files))}")
     durations = seconds_per_epoch and replace(seconds_per_epoch, attempt=seconds_per_attempt)
     now = int(time.time())
     found = [
         _planned(one, objects, durations, scenario or [], now, notes)
-        for one, notes in told
+        for one, notes in admitted
         if isinstance(one, Study)
     ]
     if output is Form.JSON:
@@ -117,7 +119,7 @@ def plan(
 
 
 def _objects(paths: Sequence[Path], trainer: str | None) -> Iterator[tuple[Object, tuple[str, ...]]]:
-    """The objects of all files as the API server would store them, with notes; a refused file ends it."""
+    """Yield the objects of all files, as the API server would store them, with notes; a refusal exits."""
     known = described(trainer)
     for path in dict.fromkeys(paths):
         try:
@@ -131,7 +133,7 @@ def _objects(paths: Sequence[Path], trainer: str | None) -> Iterator[tuple[Objec
             if concerns(manifest.content):
                 verdict = admit(manifest.content)
                 where = f"{manifest.source}:{manifest.line}: {manifest.kind} {manifest.name}"
-                its = said(verdict.object, known, assumed=trainer is None)
+                its = assess(verdict.object, known, assumed=trainer is None)
                 refused += [f"{where}: {refusal}" for refusal in verdict.refusals + its.refusals]
                 if verdict.object is not None:
                     yield verdict.object, its.notes
@@ -149,13 +151,13 @@ def _planned(
     durations: Durations | None,
     scenarios: Sequence[Scenario],
     now: int,
-    told: Sequence[str],
+    noted: Sequence[str],
 ) -> Planned:
     meta = study.metadata.model_copy(update={"creation_timestamp": _stamp(now), "uid": "planned"})
     study = study.model_copy(update={"metadata": meta})
     budgets = tuple(b for b in _of(Budget, objects) if b.metadata.namespace == meta.namespace)
     world = World(now, meta.namespace, Books(), studies=(study,), budgets=budgets)
-    notes = list(told)
+    notes = list(noted)
     book = PriceBook([_declared(one, now, notes) for one in _of(PriceList, objects)], now)
     quote, firm = hedged(study, book)
     runtime = study.spec.runtime
@@ -195,7 +197,7 @@ def _declared(prices: PriceList, now: int, notes: list[str]) -> PriceList:
 
 
 def _limits(world: World, study: Study) -> Iterator[Limit]:
-    """Every ceiling over the study. A budget's is that of one period, of which nothing is spent yet."""
+    """Yield every ceiling over the study. A budget's is for one period, before anything is spent."""
     for options in accounts.purses(world, study):
         account = options[-1].account
         budget = budget_of(account)
@@ -205,7 +207,7 @@ def _limits(world: World, study: Study) -> Iterator[Limit]:
 
 
 def _under(scenario: Scenario, case: Case) -> Forecast | str:
-    """What it comes to under a scenario, or why nothing would be launched."""
+    """Return the forecast of a case under a scenario, or the reason why nothing would be launched."""
     changed = scenario.of(case)
     if over := changed.quote.rates.over(changed.quote.cap):
         rate, price, cap = over[0]

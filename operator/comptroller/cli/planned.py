@@ -17,7 +17,7 @@ from comptroller_api.study import Study
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is said of one study."""
+    """The plan of one study."""
 
     study: Study
     quote: Quote | None = None
@@ -29,7 +29,7 @@ class Planned:
 
     @property
     def fits(self) -> bool:
-        """At least one trial can be run and paid for."""
+        """True if at least one trial can be run and paid for."""
         return not self.refusal and self.forecast is not None and self.forecast.fit_expected != 0
 
 
@@ -39,7 +39,7 @@ _UNKNOWN = "unknown"
 
 
 def print_tables(one: Planned) -> None:
-    """For people."""
+    """Print the plan as tables for people."""
     typer.echo(f"study {one.study.metadata.name}")
     if one.forecast is None:
         typer.echo(f"  refused: {one.refusal}")
@@ -56,7 +56,7 @@ def print_tables(one: Planned) -> None:
 
 
 def to_markdown(one: Planned) -> str:
-    """For a review comment."""
+    """Return the plan as Markdown for a review comment."""
     title = f"### Plan of study `{one.study.metadata.name}`\n"
     if one.forecast is None:
         return f"{title}\n**Refused**: {one.refusal}\n"
@@ -70,7 +70,7 @@ def to_markdown(one: Planned) -> str:
 
 
 def as_json(one: Planned) -> dict[str, Any]:
-    """For programs; money as decimal strings, what is not known as null."""
+    """Return the plan for programs: money as decimal strings, unknown values as null."""
     found: dict[str, Any] = {
         "study": one.study.metadata.name,
         "namespace": one.study.metadata.namespace,

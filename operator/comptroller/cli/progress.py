@@ -1,4 +1,4 @@
-"""What happens, a line each, as it happens: attempts that begin and end, rungs, outcomes."""
+"""Print a line for each event as it happens: attempts that begin and end, rungs, outcomes."""
 
 from collections.abc import Callable
 
@@ -11,16 +11,16 @@ from comptroller_api.trial import Trial
 
 
 class Progress:
-    """Tells what is new in a world since the last."""
+    """Prints what is new in a world since the previous one."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
-        """Tell by `tell`, which prints a line."""
+        """Print each line with `tell`."""
         self._tell = tell
-        self._told: set[tuple[object, ...]] = set()
+        self._printed: set[tuple[object, ...]] = set()
         self._resumed = True
 
     def show(self, world: World) -> None:
-        """Tell what is new; what the first world holds already is not."""
+        """Print what is new; nothing in the first world is."""
         for study in world.studies:
             for trial in world.trials.get(study.metadata.uid, ()):
                 self._trial(world, study, trial)
@@ -54,8 +54,8 @@ class Progress:
             self._once(f"trial {number}: {trial.status.outcome}{why}", uid, number, "outcome")
 
     def _once(self, line: str, *key: object) -> None:
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._printed:
+            self._printed.add(key)
             if not self._resumed:
                 self._tell(line)
 

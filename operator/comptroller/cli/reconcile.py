@@ -1,4 +1,4 @@
-"""`ledger reconcile`: the books beside what the cloud provider asks for."""
+"""`ledger reconcile`: compare the books with the cloud provider's report."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime

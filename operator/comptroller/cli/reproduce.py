@@ -1,4 +1,4 @@
-"""`comptroller reproduce`: a finished trial, run again from what it left, and compared."""
+"""`comptroller reproduce`: run a finished trial again from its report and artifacts, and compare."""
 
 import importlib.util
 import shlex
@@ -19,7 +19,7 @@ from comptroller.cli.sources import SourceError, open_source
 from comptroller.cli.studies import Context, Directory, Namespace
 
 _WORDS = {(True, True): "yes", (True, False): "NO", (False, True): "yes", (False, False): "differs"}
-"""By whether a line is judged, and whether it is the same."""
+"""The word for a line, by whether the line is judged and whether it is the same."""
 
 
 def reproduce(
@@ -56,7 +56,7 @@ def reproduce(
     from comptroller.cluster.local import TRAINER  # noqa: PLC0415
 
     if trainer is None and importlib.util.find_spec(TRAINER[-1]) is None:
-        refuse(f"{TRAINER[-1]} is not installed beside this command; install it, or give --trainer")
+        refuse(f"{TRAINER[-1]} is not installed next to this command; install it, or give --trainer")
     out = console(stderr=output is Form.JSON)
     try:
         found = open_source(namespace, directory, context).trial(trial)
@@ -84,7 +84,7 @@ def reproduce(
 
 @contextmanager
 def _place(keep: Path | None) -> Iterator[Path]:
-    """An empty directory: what another run left there would be gone on with."""
+    """Yield an empty directory, since files of another run would be resumed from."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="comptroller-") as directory:
             yield Path(directory)

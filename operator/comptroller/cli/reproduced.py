@@ -1,4 +1,4 @@
-"""What a trial left beside what it left when it was run again: pure."""
+"""Compare what a trial left with what its second run left; pure functions."""
 
 import hashlib
 import io
@@ -12,9 +12,9 @@ import numpy as np
 from comptroller_api.contract import Report
 
 COMPARED = ("model.safetensors", "model.onnx", "selection.npz", "data.json")
-"""The artifacts that are the same where the trial is."""
+"""The artifacts that must be the same if the trial is reproduced."""
 _TIMED = ("latency_", "cold_start_", "peak_memory_", "energy_")
-"""How the metrics begin that are of a machine at a moment; the others follow from the assignment."""
+"""Prefixes of the metrics that depend on the machine and the moment; the assignment decides the others."""
 _PARENT = "parent_"
 _ABSENT = "-"
 _SHOWN = 12
@@ -23,7 +23,7 @@ _SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a run left: its report, and the contents of the compared artifacts as `digest` has them."""
+    """The report of a run, and the `digest` of each compared artifact."""
 
     report: Report
     digests: Mapping[str, str]
@@ -31,7 +31,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing, then and now, as a person reads it; `-` where there is none."""
+    """One value then and now, as a person reads it; `-` if there was no value."""
 
     kind: Literal["metric", "artifact", "timed", "environment"]
     name: str
@@ -41,12 +41,12 @@ class Line:
 
     @property
     def judged(self) -> bool:
-        """Whether a difference is one of the trial, not of the machine."""
+        """True if a difference is a fault of the trial, not of the machine."""
         return self.kind in {"metric", "artifact"}
 
 
 def compare(then: Left, now: Left) -> list[Line]:
-    """Metrics, artifacts, what is timed, and the environment, in this order."""
+    """Return a line for each metric, artifact, timed metric and entry of the environment, in this order."""
     before, after = then.report, now.report
     metrics = [_number("metric", "epochs", before.epochs, after.epochs)]
     timed: list[Line] = []
@@ -69,23 +69,23 @@ def compare(then: Left, now: Left) -> list[Line]:
 
 
 def differing(lines: list[Line]) -> list[str]:
-    """The names of what is not the same and should be."""
+    """Return the names of the lines that differ and should not."""
     return [line.name for line in lines if line.judged and not line.same]
 
 
 def is_timed(metric: str) -> bool:
-    """Whether a metric is of a machine at a moment, of the artifact or of its parent."""
+    """Return true if a metric, of the artifact or of its parent, depends on the machine and the moment."""
     return metric.removeprefix(_PARENT).startswith(_TIMED)
 
 
 def digest(name: str, content: bytes) -> str:
-    """SHA-256 of what an artifact says, whoever packed it and wherever it was.
+    """Return the SHA-256 of an artifact's content, independent of its packing and its address.
 
-    Of `.npz` files the arrays, which another zlib packs differently; of `data.json` all but the addresses,
-    since copies of data are as good.
+    For `.npz` files this is the digest of the arrays, since another zlib packs them differently; for
+    `data.json` that of everything but the URIs, since copies of data are as good.
 
     Raises:
-        ValueError: it is not what its name says.
+        ValueError: the content is not what the name says.
     """
     if name.endswith(".npz"):
         return _of_arrays(content)
@@ -112,7 +112,7 @@ def _without_addresses(content: bytes) -> bytes:
 
 
 def _number(kind: Literal["metric", "timed"], name: str, then: float | None, now: float | None) -> Line:
-    # Every digit of a metric: two that look alike are alike.
+    # Print every digit of a metric: two that look alike are alike.
     digits = None if kind == "metric" else 3
     before, after = (
         _ABSENT if value is None else repr(value if digits is None else round(value, digits))

@@ -62,7 +62,7 @@ def run(
     from comptroller.cluster.local import TRAINER, Local  # noqa: PLC0415
 
     if trainer is None and importlib.util.find_spec(TRAINER[-1]) is None:
-        refuse(f"{TRAINER[-1]} is not installed beside this command; install it, or give --trainer")
+        refuse(f"{TRAINER[-1]} is not installed next to this command; install it, or give --trainer")
     directory = directory.absolute()
     out = console(stderr=output is Form.JSON)
     tell = out.print

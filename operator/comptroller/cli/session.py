@@ -1,4 +1,4 @@
-"""One `comptroller run`: manifests in, the controller on this machine, and what a person sees meanwhile."""
+"""One `comptroller run`: read manifests, run the controller on this machine, and print progress."""
 
 import asyncio
 import fcntl
@@ -33,7 +33,7 @@ from comptroller_api.study import Study
 log = structlog.get_logger()
 
 CLUSTER = "local"
-"""Whose journal it is."""
+"""The cluster name in the journal of a local run."""
 _PASS_EVERY = 0.5
 _UNAVAILABLE_LIMIT = 120
 """Passes in a row without the store, about a minute, before giving up."""
@@ -51,7 +51,7 @@ def check_directory(directory: Path) -> None:
 
 
 def manifests(files: Sequence[Path], data: str | None) -> list[Manifest]:
-    """The objects of `files`, with the studies' data taken from `data` where it is given.
+    """Return the objects of `files`, with the studies' data taken from `data` if that is given.
 
     Raises:
         RunError: a file cannot be read, there is no study in any, or one whose data `data` cannot replace.
@@ -133,7 +133,7 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def ledger_uri(directory: Path) -> str:
-    """Where a local run keeps its ledger."""
+    """Return the URI of a local run's ledger."""
     return f"file://{directory / 'ledger'}"
 
 
@@ -230,7 +230,7 @@ class Session:
         self._progress.show(world)
 
     def _over(self) -> bool:
-        """Nothing runs, and every study has ended, or is held, or is suspended."""
+        """Return true if nothing runs, and every study has ended, is held, or is suspended."""
         objects = self._local.objects
         studies = [s for name in objects.namespaces() for s in objects.studies(name)]
         settled = {"Complete", "Failed", "Held", "Suspended"}

@@ -116,7 +116,7 @@ def _one(schedule: "Schedule", *, trace: bool, output: Form) -> None:
     else:
         for line in result.trace:
             typer.echo(line)
-        for line in _told(result, schedule.start):
+        for line in _report(result, schedule.start):
             typer.echo(line)
         if not result.violations:
             typer.echo(f"seed {result.seed}: no violation in {result.seconds} virtual seconds")
@@ -139,7 +139,7 @@ def _many(seeds: int, start: int, jobs: int, output: Form) -> None:
         if result.violations:
             failed.append(result)
             if output is Form.TABLE:
-                typer.echo("\n".join(_told(result, schedule(result.seed).start)))
+                typer.echo("\n".join(_report(result, schedule(result.seed).start)))
     took = time.monotonic() - began
     shrunk = [_shrunk(result.seed, output) for result in failed[:_SHRUNK]]
     if output is Form.JSON:
@@ -176,7 +176,7 @@ def _shrunk(seed: int, output: Form) -> dict[str, Any]:
     if output is Form.TABLE:
         typer.echo(f"\nseed {seed}, {len(kept)} of {len(whole.events)} events:")
         typer.echo("\n".join(result.trace))
-        typer.echo("\n".join(_told(result, whole.start)))
+        typer.echo("\n".join(_report(result, whole.start)))
         typer.echo(f"again: {replay}\n")
     return {
         "seed": seed,
@@ -186,7 +186,7 @@ def _shrunk(seed: int, output: Form) -> dict[str, Any]:
     }
 
 
-def _told(result: "Result", start: int) -> list[str]:
+def _report(result: "Result", start: int) -> list[str]:
     return [
         f"seed {result.seed}: {violation.promise} at {violation.at - start}s: {violation.what}"
         for violation in result.violations

@@ -1,4 +1,4 @@
-"""Where the commands on a study find it: a cluster or a directory."""
+"""Read studies from a cluster or from the directory of a `comptroller run`."""
 
 import json
 from contextlib import suppress
@@ -22,29 +22,29 @@ class Source(Protocol):
     """Reads studies and their trials, suspends and approves studies."""
 
     resumed_by: str
-    """What else a person must do so that a study goes on, to be put behind a sentence."""
+    """The end of a sentence: what else a person must do so that the study continues."""
 
     def study(self, name: str) -> Study:
-        """One study.
+        """Return one study.
 
         Raises:
-            SourceError: there is none, or it cannot be read.
+            SourceError: the study does not exist or cannot be read.
         """
         ...
 
     def trials(self, study: Study) -> list[Trial]:
-        """Its trials, by number.
+        """Return a study's trials, by number.
 
         Raises:
-            SourceError: they cannot be read.
+            SourceError: the trials cannot be read.
         """
         ...
 
     def trial(self, name: str) -> Trial:
-        """One trial, by its object's name.
+        """Return one trial, by its object's name.
 
         Raises:
-            SourceError: there is none, or it cannot be read.
+            SourceError: the trial does not exist or cannot be read.
         """
         ...
 
@@ -69,24 +69,24 @@ class DirectorySource:
     """The directory of a `comptroller run`."""
 
     def __init__(self, directory: Path, namespace: str | None) -> None:
-        """Read `directory`; nothing is written unless asked to."""
+        """Read `directory`; only `suspend` writes."""
         from comptroller.cluster.local import ObjectFiles  # noqa: PLC0415  (a second of imports)
 
         self._directory, self._namespace = directory, namespace or "default"
-        self.resumed_by = f"; `comptroller run … --dir {directory}` goes on with it"
+        self.resumed_by = f"; `comptroller run … --dir {directory}` continues it"
         self._objects = ObjectFiles(directory.absolute() / "objects")
 
     def study(self, name: str) -> Study:
-        """One study."""
+        """Return one study."""
         found = self._objects.study(self._namespace, name)
         return found if found is not None else self._missing("study", name)
 
     def trials(self, study: Study) -> list[Trial]:
-        """Its trials, by number."""
+        """Return a study's trials, by number."""
         return list(self._objects.trials(self._namespace, study.metadata.uid))
 
     def trial(self, name: str) -> Trial:
-        """One trial."""
+        """Return one trial."""
         found = self._objects.trial(self._namespace, name)
         return found if found is not None else self._missing("trial", name)
 
@@ -96,7 +96,7 @@ class DirectorySource:
             self._missing("study", name)
 
     def approve(self, name: str, amount: str) -> None:
-        """Say where it is approved: on one's own machine, nobody else could."""
+        """Raise: on one's own machine, nobody else could approve."""
         del name
         raise SourceError(
             f"in a directory, approve in the manifest: metadata.annotations: {APPROVED}: '{amount}'"
@@ -138,12 +138,12 @@ class KubernetesSource:
         self._unreached = urllib3.exceptions.HTTPError
 
     def study(self, name: str) -> Study:
-        """One study."""
+        """Return one study."""
         body = self._call("get_namespaced_custom_object", "studies", name)
         return Study.model_validate(body)
 
     def trials(self, study: Study) -> list[Trial]:
-        """Its trials, by number."""
+        """Return a study's trials, by number."""
         found: list[Trial] = []
         more = ""
         while True:
@@ -155,7 +155,7 @@ class KubernetesSource:
                 return sorted(found, key=lambda trial: trial.spec.number)
 
     def trial(self, name: str) -> Trial:
-        """One trial."""
+        """Return one trial."""
         return Trial.model_validate(self._call("get_namespaced_custom_object", "trials", name))
 
     def suspend(self, name: str, *, suspended: bool) -> None:
@@ -198,7 +198,7 @@ class KubernetesSource:
 
 
 def open_source(namespace: str | None, directory: Path | None, context: str | None) -> Source:
-    """The directory where one is named, else the cluster.
+    """Return the source for the directory if one is named, else for the cluster.
 
     Raises:
         SourceError: no cluster is configured.
@@ -207,7 +207,7 @@ def open_source(namespace: str | None, directory: Path | None, context: str | No
 
 
 def _sentence(error: Any) -> str:
-    """What an API server's refusal says: a policy's message, where it has one."""
+    """Return the message of an API server's refusal: that of a policy, if it has one."""
     with suppress(TypeError, ValueError, KeyError):
         return str(json.loads(error.body)["message"])
     return f"{error.status} {error.reason}"

@@ -1,4 +1,4 @@
-"""`status`, `trials`, `front`, `watch`, `stop`, `resume` and `approve`: what a person wants of a study."""
+"""`status`, `trials`, `front`, `watch`, `stop`, `resume` and `approve`: the commands on a study."""
 
 import functools
 import inspect
@@ -32,12 +32,12 @@ def _place(
     directory: Directory = None,
     context: Context = None,
 ) -> tuple[Source, str]:
-    """Which study, and where it is: the words that each of these commands takes."""
+    """Return the source and the name of a study; its parameters are those that all these commands share."""
     return open_source(namespace, directory, context), study
 
 
 def _of_study(command: Callable[..., None]) -> Callable[..., None]:
-    """Make a command of what is done with a source and a study's name; what cannot be done is exit 1."""
+    """Make a command of a function of a source and a study's name; a `SourceError` ends it with exit 1."""
     place = inspect.signature(_place).parameters
     own = [*inspect.signature(command).parameters.values()][2:]
 
@@ -50,14 +50,14 @@ def _of_study(command: Callable[..., None]) -> Callable[..., None]:
         except SourceError as error:
             refuse(str(error))
 
-    # What typer reads the options from.
+    # Typer reads the options from the signature.
     run.__signature__ = inspect.Signature([*place.values(), *own])  # type: ignore[attr-defined]
     return run
 
 
 @_of_study
 def status(source: Source, study: str, output: Output = Form.TABLE) -> None:
-    """Where a study stands: its trials by state, what is spent and held, its best trial.
+    """Print the state of a study: its trials by state, what is spent and held, its best trial.
 
     Exit 1 when it has Failed.
     """
@@ -72,7 +72,7 @@ def status(source: Source, study: str, output: Output = Form.TABLE) -> None:
 
 @_of_study
 def trials(source: Source, study: str, output: Output = Form.TABLE) -> None:
-    """A study's trials: state, the latest metrics, spend and parameters."""
+    """Print a study's trials: state, the latest metrics, spend and parameters."""
     found = source.study(study)
     every = source.trials(found)
     if output is Form.JSON:
@@ -86,7 +86,7 @@ def trials(source: Source, study: str, output: Output = Form.TABLE) -> None:
 
 @_of_study
 def front(source: Source, study: str, output: Output = Form.TABLE) -> None:
-    """The Pareto front: the trials that no other beats in every objective, and their artifacts."""
+    """Print the Pareto front: the trials that no other beats in every objective, and their artifacts."""
     found = source.study(study)
     entries = found.status.front if found.status else []
     if output is Form.JSON:
@@ -127,13 +127,13 @@ def _watch(source: Source, name: str, interval: float) -> str:
 
 
 def _watch_json(source: Source, name: str, interval: float) -> str:
-    told = ""
+    printed = ""
     while True:
         found = source.study(name)
         line = json.dumps(found.status.to_json() if found.status else {})
-        if line != told:
+        if line != printed:
             typer.echo(line)
-            told = line
+            printed = line
         word = tables.standing(found)[0]
         if word in _OVER:
             return word
@@ -149,9 +149,9 @@ def stop(source: Source, study: str) -> None:
 
 @_of_study
 def resume(source: Source, study: str) -> None:
-    """Let a suspended study go on, from its trials' checkpoints."""
+    """Resume a suspended study from its trials' checkpoints."""
     source.suspend(study, suspended=False)
-    typer.echo(f"study {study} goes on{source.resumed_by}")
+    typer.echo(f"study {study} is resumed{source.resumed_by}")
 
 
 @_of_study

@@ -27,12 +27,12 @@ _LATENCY = {"P50": "latency_p50_ms", "P95": "latency_p95_ms", "P99": "latency_p9
 
 
 def coloured(word: str) -> Text:
-    """A state or an outcome in its colour."""
+    """Return a state or an outcome in its colour."""
     return Text(word, style=_COLOURS.get(word, ""))
 
 
 def standing(study: Study) -> tuple[str, str]:
-    """Where a study stands, in one word, and why, fit for a terminal: anybody may have written the status."""
+    """Return a study's state in one word, and its reason, cleaned since anybody may have written it."""
     word, why = _standing(study)
     return word, plain(why, 1200)
 
@@ -51,7 +51,7 @@ def _standing(study: Study) -> tuple[str, str]:
 
 
 def shown_metrics(study: Study) -> list[str]:
-    """The metrics worth a column: the objectives and what has a ceiling."""
+    """Return the metrics that get a column: the objectives and those with a ceiling."""
     spec = study.spec
     names: list[str] = [objective.metric for objective in spec.objectives]
     if spec.ceilings.latency is not None:
@@ -64,7 +64,7 @@ def shown_metrics(study: Study) -> list[str]:
 
 
 def summary(study: Study) -> Table:
-    """One study on one line, as `kubectl get studies` has it, and why it stands there."""
+    """Return a table with the study on one line, as `kubectl get studies` has it, and the reason."""
     status, spend = study.status, study.spec.ceilings.spend
     word, why = standing(study)
     table = _table("STUDY", "STATE", "TRIALS", "SPENT", "HELD", "CEILING", "BEST", "WHY")
@@ -82,7 +82,7 @@ def summary(study: Study) -> Table:
 
 
 def trials_table(study: Study, trials: Sequence[Trial]) -> Table:
-    """A line for each trial: how it stands, what was measured last, what it cost and what it was."""
+    """Return a table with a line for each trial: state, last metrics, cost and parameters."""
     metrics = shown_metrics(study)
     rungs = len(study.spec.search.rungs.epochs)
     heads = [name.upper() for name in metrics]
@@ -104,13 +104,13 @@ def trials_table(study: Study, trials: Sequence[Trial]) -> Table:
 
 
 def reasons(trials: Iterable[Trial]) -> list[str]:
-    """Why trials ended as they did, where that needs saying."""
+    """Return a line with the reason of each trial that ended with one."""
     ended = ((t, t.status) for t in trials if t.status is not None and t.status.reason)
     return [f"trial {t.spec.number} {s.outcome or s.state}: {plain(s.reason, 512)}" for t, s in ended]
 
 
 def front_table(study: Study) -> Table:
-    """The Pareto front."""
+    """Return the Pareto front as a table."""
     entries = study.status.front if study.status else []
     metrics = list(dict.fromkeys(name for entry in entries for name in entry.metrics))
     heads = [name.upper() for name in metrics]
@@ -123,7 +123,7 @@ def front_table(study: Study) -> Table:
 
 
 def whole(study: Study, trials: Sequence[Trial]) -> RenderableType:
-    """Everything of a study on one screen."""
+    """Return everything about a study on one screen."""
     parts: list[RenderableType] = [summary(study), Text(), trials_table(study, trials)]
     if study.status and study.status.front:
         parts += [Text(), Text("Pareto front (* best)", style="bold"), front_table(study)]
@@ -131,12 +131,12 @@ def whole(study: Study, trials: Sequence[Trial]) -> RenderableType:
 
 
 def parameters(trial: Trial) -> str:
-    """The configuration on one line, without the levers' names where the rest says enough."""
+    """Return the configuration on one line, without the levers' names if the rest is enough."""
     return " ".join(f"{name}={value}" for name, value in sorted(trial.spec.parameters.items()))
 
 
 def figure(value: float) -> str:
-    """A metric as a person reads it."""
+    """Return a metric as a person reads it."""
     return str(int(value)) if value == int(value) and abs(value) < 10**12 else f"{value:.4g}"
 
 

@@ -1,4 +1,4 @@
-"""The trainer that a study is held to before a pod is paid for."""
+"""Check studies against a trainer's description before a pod is paid for."""
 
 import subprocess
 from functools import cache
@@ -20,24 +20,24 @@ Described = Annotated[
     typer.Option(
         "--trainer",
         metavar="FILE",
-        help="What the studies' image can be told, as `comptroller-trainer parameters --json` prints it"
-        f" there; {UNCHECKED}: parameters are not checked. Else the project's own trainer is assumed.",
+        help="The parameters of the studies' image, as its `comptroller-trainer parameters --json` prints"
+        f" them; {UNCHECKED}: parameters are not checked. Else the project's own trainer is assumed.",
     ),
 ]
 
 
-class Said(NamedTuple):
-    """What a trainer says of an object."""
+class Assessment(NamedTuple):
+    """The refusals and notes of a trainer on an object."""
 
     refusals: tuple[Refusal, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def described(trainer: str | None) -> Trainer | None:
-    """The description that `--trainer` names; None: there is none to go by.
+    """Return the description that `--trainer` names; None: parameters are not checked.
 
     Raises:
-        BadParameter: the file cannot be read, or is no description.
+        BadParameter: the file cannot be read, or is not a description.
     """
     if trainer is None:
         return reference()
@@ -53,34 +53,35 @@ def described(trainer: str | None) -> Trainer | None:
         raise typer.BadParameter(f"--trainer {trainer}: {where}: {first['msg']}") from error
 
 
-def said(one: Object | None, trainer: Trainer | None, *, assumed: bool) -> Said:
-    """What the trainer says of an object, which is something only of studies.
+def assess(one: Object | None, trainer: Trainer | None, *, assumed: bool) -> Assessment:
+    """Return what the trainer would refuse of an object; only studies have parameters to refuse.
 
     Args:
         one: as it was admitted.
-        trainer: None: there is nothing to go by.
-        assumed: nobody said that it is this trainer; a study with an image of its own may then run another,
-            and what would be refused is told in a note.
+        trainer: None: parameters are not checked.
+        assumed: no `--trainer` was given; a study with its own image may run another trainer, so each
+            refusal becomes a note.
     """
     if not isinstance(one, Study) or trainer is None:
-        return Said()
+        return Assessment()
     found = findings(one, trainer)
     if not assumed or one.spec.runtime.image is None:
-        return Said(tuple(found))
-    return Said(notes=tuple(f"{r}; the project's own trainer would refuse it" for r in found))
+        return Assessment(tuple(found))
+    return Assessment(notes=tuple(f"{r}; the project's own trainer would refuse it" for r in found))
 
 
 def own(study: Study) -> tuple[Refusal, ...]:
-    """What the trainer that is installed beside this command would refuse.
+    """Return what the trainer that is installed next to this command would refuse.
 
-    It may have stages that we do not: where ours would refuse, it is asked, which takes seconds.
+    The installed trainer may have more stages than the reference: only where the reference refuses is the
+    installed one run, which takes seconds.
     """
     return tuple(findings(study, _installed())) if findings(study, reference()) else ()
 
 
 @cache
 def _installed() -> Trainer:
-    asked = subprocess.run(  # noqa: S603  # our own interpreter
+    printed = subprocess.run(  # noqa: S603  # our own interpreter
         [*TRAINER, "parameters", "--json"], check=True, stdout=subprocess.PIPE
     )
-    return Trainer.model_validate_json(asked.stdout)
+    return Trainer.model_validate_json(printed.stdout)
