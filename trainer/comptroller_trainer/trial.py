@@ -39,9 +39,9 @@ from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.learning.trial_cache import Remembered
 from comptroller_trainer.measure.artifact import Infer, measure, opened, servable, served
-from comptroller_trainer.measure.beside import beside, same_graph
 from comptroller_trainer.measure.calibration import calibrate, divisible
 from comptroller_trainer.measure.drift import profile as profile_of
+from comptroller_trainer.measure.gain import against_parent, same_graph
 from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.measure.robustness import robustness
 from comptroller_trainer.measure.slices import slices
@@ -199,7 +199,7 @@ class Trial:
             theirs = self._measured(parent, self._opened(parent)(validation.inputs), validation, context)
             again = partial(self._served_again, graph, parent, validation, context)
             alike = same_graph(graph, parent)
-            metrics = dict(beside(compressor.must, metrics, theirs, again, alike=alike))
+            metrics = dict(against_parent(compressor.must, metrics, theirs, again, alike=alike))
         if self._recipe.training.robustness == "corruptions":
             metrics |= robustness(infer, validation, context)
         size = dataclasses.asdict(profile(model, context.shape))

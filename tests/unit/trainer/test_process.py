@@ -98,7 +98,7 @@ def test_a_near_miss_leaves_its_numbers_before_it_exits_66(
     monkeypatch.setenv(protocol.TERMINATION_LOG_ENV, str(tmp_path / "termination-log"))
     monkeypatch.setenv("COMPTROLLER_ASSIGNMENT", json.dumps(described(heartbeatPort=0)))
     monkeypatch.setattr(Stop, "listen", lambda _: None)
-    miss = NoGainError("compress.must", "gain", "is not what it became")
+    miss = NoGainError("compress.must", "gain", "is not met")
     miss.report = Report(
         name="study-3-0", trial=3, attempt=0, rung=0, epochs=2, metrics={"accuracy": 0.5}, seconds=1,
         missed=str(miss),

@@ -1,4 +1,4 @@
-"""What an augmentation policy is."""
+"""The interface of augmentation policies."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class Augmentation(Stage[P]):
     """Changes one training batch at a time."""
 
     changes: ClassVar[bool] = True
-    """Whether it does anything."""
+    """True if the policy does anything."""
 
     def fit(self, samples: Samples, context: Context) -> Self:
         """Learn from the training split, if there is anything to learn.
@@ -50,7 +50,7 @@ class Augmentation(Stage[P]):
         """
 
     def configuration(self) -> dict[str, Any]:
-        """All that decides what the policy does, of JSON types, to be stored with the checkpoint."""
+        """Return all that decides what the policy does, as JSON types, to store with the checkpoint."""
         kind = type(self)
         return {
             "policy": f"{kind.__module__}:{kind.__qualname__}",
@@ -68,7 +68,7 @@ class ScheduledParameters(Parameters):
     off: float = Field(0.0, ge=0, le=1, description="Last share of training without augmentation, 0 to 1.")
 
     def strength(self, progress: float) -> float:
-        """What magnitudes are multiplied by, 0 to 1, when the share `progress` of training is behind."""
+        """Return the factor of magnitudes, 0 to 1, when the share `progress` of training is behind."""
         share = 1 - self.off
         if progress >= share and self.off:
             return 0.0
@@ -82,7 +82,7 @@ class Scheduled(Augmentation[Q]):
     """A policy whose strength follows the training's progress."""
 
     name: str
-    """Of the policy."""
+    """The policy's name."""
 
     def fit(self, samples: Samples, context: Context) -> Self:
         require("augment.policy", self.name, context.shape, *self.kinds)
@@ -93,22 +93,22 @@ class Scheduled(Augmentation[Q]):
         return self.apply(batch, generator, strength) if strength else batch
 
     def apply(self, batch: Batch, generator: torch.Generator, strength: float) -> Batch:
-        """The batch, changed with `strength`, more than 0 and at most 1."""
+        """Return the batch, changed with `strength`, more than 0 and at most 1."""
         return replace(batch, inputs=self.transform(batch.inputs, generator, strength))
 
     def transform(self, inputs: Tensor, generator: torch.Generator, strength: float) -> Tensor:
-        """The inputs, changed; for policies that keep the targets."""
+        """Return the changed inputs; for policies that keep the targets."""
         raise NotImplementedError
 
 
 def stored_like(values: Tensor, inputs: Tensor) -> Tensor:
-    """Float `values` in the type of `inputs`: bytes are rounded, and clamped to 0 to 255."""
+    """Return float `values` in the type of `inputs`: bytes are rounded and clamped to 0 to 255."""
     return values.round().clamp(0, 255).to(torch.uint8) if inputs.dtype == torch.uint8 else values
 
 
 def uniform(
     count: int, like: Tensor, generator: torch.Generator, low: float = 0.0, high: float = 1.0
 ) -> Tensor:
-    """One draw a sample, float32, on the device of `like` and shaped to broadcast over it."""
+    """Return one draw a sample, float32, on the device of `like` and shaped to broadcast over it."""
     drawn = torch.rand(count, generator=generator) * (high - low) + low
     return drawn.to(like.device).view(-1, *(1,) * (like.ndim - 1))

@@ -8,7 +8,7 @@ from comptroller_trainer.augment.base import Scheduled, ScheduledParameters, sto
 from comptroller_trainer.stages.modality import IMAGE
 
 _LUMA = (0.299, 0.587, 0.114)
-"""Of red, green and blue (ITU-R BT.601)."""
+"""Weights of red, green and blue in the luma (ITU-R BT.601)."""
 
 
 class ColourParameters(ScheduledParameters):

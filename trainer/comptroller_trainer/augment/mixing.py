@@ -45,10 +45,10 @@ class Mixing(Scheduled[MixingParameters]):
     def mix(
         self, inputs: Tensor, others: Tensor, kept: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The mixed inputs, and the share of each, (n,), that is really its own; `kept` is what is wanted."""
+        """Return the mixed inputs, and each one's share (n,) of its own sample; `kept` is intended."""
 
     def _soft(self, targets: Tensor) -> Tensor:
-        """As float32: (n, classes), or (n,) for regression."""
+        """Return the targets as float32: (n, classes), or (n,) for regression."""
         if self.classes_ and targets.ndim == 1:
             return functional.one_hot(targets, self.classes_).float()
         return targets

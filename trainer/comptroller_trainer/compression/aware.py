@@ -1,4 +1,4 @@
-"""Training further while weights and activations are rounded as int8 will round them."""
+"""Quantization-aware training: weights and activations are rounded as int8 will round them."""
 
 from typing import Self
 

@@ -1,4 +1,4 @@
-"""What a compressor is: it may change the trained module, and it may change the exported graph."""
+"""The interface of compressors, which may change the trained module and the exported graph."""
 
 from pathlib import Path
 from typing import ClassVar, Self
@@ -8,10 +8,10 @@ from torch import nn
 
 from comptroller_api.trainer import Place
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.measure.beside import Must
+from comptroller_trainer.measure.gain import Must
 from comptroller_trainer.stages.base import Context, P, Parameters, Stage
 
-MUST = "What the artifact has to be beside its parent, or the trial is Infeasible. gain: either."
+MUST = "Rule for the artifact against its parent; if broken, the trial is Infeasible. gain: either."
 
 
 class CompressorParameters(Parameters):
@@ -27,22 +27,22 @@ class Compressor(Stage[P]):
     """
 
     place: ClassVar[Place] = "alone"
-    """What it works on: parts are taken out of the module first, it is trained further next, then the graph's
-    numbers change.
+    """The compressor's position: parts are first taken out of the module, then the module is fine-tuned, then
+    the graph's numbers change.
     """
     channels: ClassVar[bool] = False
-    """Whether the parts are channels, which not every family's networks can do without."""
+    """True if the parts are channels, which not every family's networks can do without."""
     wants: ClassVar[str] = ""
     """The compressor that has to follow, if one has to."""
     needs_parent: ClassVar[bool] = False
-    """Whether `parent_` is to be set before the fit."""
+    """True if `parent_` must be set before the fit."""
     parent_: nn.Module
     """The model as the trial trained it, in eval mode; not to be changed."""
     model_: nn.Module
 
     @property
     def must(self) -> Must:
-        """What the artifact has to be beside its parent; a compressor that says nothing leaves it open."""
+        """The requirement on the artifact, compared with its parent; `anything` if there is no rule."""
         must: Must = getattr(self.parameters, "must", "anything")
         return must
 
@@ -53,18 +53,18 @@ class Compressor(Stage[P]):
 
     @property
     def changes_graph(self) -> bool:
-        """Whether what is shipped is no longer what the module computes."""
+        """True if the shipped graph does not compute what the module does."""
         return type(self).finish is not Compressor.finish
 
     def check(self, model: nn.Module, context: Context) -> None:
-        """Whether there will be something to do, before anything is spent on training.
+        """Check that the compressor can do something, before anything is spent on training.
 
         Args:
             model: untrained; not to be changed.
             context: the trial.
 
         Raises:
-            AssignmentError: this model, or this task, is not one for it.
+            AssignmentError: the compressor does not fit this model or this task.
         """
         del model, context
 
@@ -81,11 +81,11 @@ class Compressor(Stage[P]):
         return self
 
     def finish(self, graph: Path, context: Context) -> Path:
-        """The ONNX file to ship, given `graph`, the export of `model_`."""
+        """Return the ONNX file to ship, given `graph`, the export of `model_`."""
         del context
         return graph
 
     def metrics(self, graph: Path) -> dict[str, float]:
-        """What the report says of the ONNX file to ship, beside what it says of all."""
+        """Return the metrics of the ONNX file to ship that only this compressor reports."""
         del graph
         return {}

@@ -21,7 +21,7 @@ _LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 
 
 class DynamicInt8(Compressor[CompressorParameters]):
-    """`int8_dynamic`: weights to int8 once, activations anew in each call."""
+    """`int8_dynamic`: weights to int8 once, activations again in each call."""
 
     Parameters = CompressorParameters
     place = "numbers"
@@ -79,7 +79,7 @@ class StaticInt8(Compressor[StaticInt8Parameters]):
 
 
 class _Batches:
-    """Calibration samples as ONNX Runtime asks for them."""
+    """Calibration samples in the form that ONNX Runtime requests."""
 
     def __init__(self, samples: NDArray[np.float32], size: int = 64) -> None:
         self._parts: Iterator[NDArray[np.float32]] = (
@@ -111,7 +111,7 @@ def _after_weights(graph: Path) -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without its advice on the root logger, to do what `_prepared` has just done."""
+    """Silence ONNX Runtime's advice on the root logger to do what `_prepared` has just done."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

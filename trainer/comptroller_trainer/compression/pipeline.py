@@ -11,7 +11,7 @@ from comptroller_api.trainer import disorder
 from comptroller_trainer.compression.base import Compressor
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.measure.beside import Must
+from comptroller_trainer.measure.gain import Must
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.stages.base import Context, Parameters
 
@@ -38,8 +38,8 @@ class Pipeline(Compressor[Parameters]):
 
     @property
     def must(self) -> Must:
-        asked: list[Must] = [step.must for step in self._steps if step.must != "anything"]
-        return asked[0] if asked else "anything"
+        required: list[Must] = [step.must for step in self._steps if step.must != "anything"]
+        return required[0] if required else "anything"
 
     @property
     def changes_graph(self) -> bool:

@@ -18,7 +18,7 @@ _PROBED = 3
 
 
 def fetched(uri: str, sha256: str, context: Context) -> nn.Module:
-    """The teacher at `uri`, on the CPU.
+    """Return the teacher at `uri`, on the CPU.
 
     Args:
         uri: of a rung, or of an ONNX file.
@@ -26,7 +26,7 @@ def fetched(uri: str, sha256: str, context: Context) -> nn.Module:
         context: the trial.
 
     Raises:
-        AssignmentError: there is none, it is another one, or it is of other data.
+        AssignmentError: the teacher does not exist, has another digest, or is of other data.
     """
     if uri.endswith(ONNX):
         return _graph(uri, sha256, context)
@@ -36,7 +36,7 @@ def fetched(uri: str, sha256: str, context: Context) -> nn.Module:
 
 
 class Artifact(nn.Module):
-    """What ONNX Runtime computes on the CPU: (n, classes) of inputs (n, *shape), without gradients."""
+    """An ONNX file as a module on the CPU: (n, classes) from inputs (n, *shape), without gradients."""
 
     def __init__(self, session: Any) -> None:
         super().__init__()

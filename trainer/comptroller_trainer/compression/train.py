@@ -1,4 +1,4 @@
-"""Training further what was changed: plainly, or towards a teacher."""
+"""Fine-tune the changed model, on the labels or towards a teacher."""
 
 import copy
 from typing import Literal, Self
@@ -10,7 +10,7 @@ from comptroller_trainer.compression.base import MUST, Compressor
 from comptroller_trainer.compression.teacher import ONNX, fetched
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.measure.beside import Must
+from comptroller_trainer.measure.gain import Must
 from comptroller_trainer.stages.base import Context, Parameters
 from comptroller_trainer.stages.soft_targets import Soft
 

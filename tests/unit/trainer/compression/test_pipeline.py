@@ -1,4 +1,4 @@
-"""Compressors one after the other: channels are really gone, training goes on, teachers teach."""
+"""Compressors one after the other: channels are really gone, training continues, teachers teach."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from torch import nn
 from comptroller_api.contract import Report
 from comptroller_trainer.errors import AssignmentError, NoGainError, Suspended
 from comptroller_trainer.export.onnx import export
-from comptroller_trainer.measure.beside import beside
+from comptroller_trainer.measure.gain import against_parent
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.recipe.parse import parse
@@ -72,7 +72,7 @@ def test_training_further_stops_and_goes_on_exactly(
 
 
 @pytest.mark.parametrize(
-    ("method", "said"),
+    ("method", "message"),
     [
         ("int8_static+prune", "must first take parts out"),
         ("tune+kd", "must first take parts out"),
@@ -81,8 +81,8 @@ def test_training_further_stops_and_goes_on_exactly(
         ("prune+shrink", "'shrink' is not known"),
     ],
 )
-def test_an_order_that_makes_no_sense_is_refused(method: str, said: str) -> None:
-    with pytest.raises(AssignmentError, match=said):
+def test_an_order_that_makes_no_sense_is_refused(method: str, message: str) -> None:
+    with pytest.raises(AssignmentError, match=message):
         parse({"compress.method": method})
 
 
@@ -149,7 +149,7 @@ def test_an_onnx_file_teaches_as_the_weights_it_was_made_from(
 
 
 @pytest.mark.parametrize(
-    ("shape", "classes", "given", "said"),
+    ("shape", "classes", "given", "message"),
     [
         ((1, 12, 12), 4, {"compress.teacher_sha256": "0" * 64}, "compress.teacher_sha256: '0{64}' is not of"),
         ((1, 12, 12), 4, {"compress.match": "features"}, "compress.match: 'features' needs a teacher with"),
@@ -160,7 +160,7 @@ def test_an_onnx_file_teaches_as_the_weights_it_was_made_from(
 )
 def test_an_onnx_file_that_cannot_teach_is_refused_before_training(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shape: tuple[int, ...] | None,
-    classes: int, given: dict[str, str], said: str,
+    classes: int, given: dict[str, str], message: str,
 ) -> None:  # fmt: skip
     monkeypatch.delattr("comptroller_trainer.fit.loop.Fit.run")
     file = tmp_path / "model.onnx"
@@ -169,7 +169,7 @@ def test_an_onnx_file_that_cannot_teach_is_refused_before_training(
     else:
         context = Context(0, 1, classes, shape, torch.device("cpu"), tmp_path)
         export(nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), classes)), context)
-    with pytest.raises(AssignmentError, match=said):
+    with pytest.raises(AssignmentError, match=message):
         attempt({"compress.method": "kd", "compress.teacher": file.as_uri()} | given)
 
 
@@ -205,19 +205,19 @@ def test_an_artifact_has_to_be_what_was_asked_beside_its_parent(
         return ours, BEFORE
 
     if held:
-        found = beside(must, ours, BEFORE, measured_again)
+        found = against_parent(must, ours, BEFORE, measured_again)
         assert (found["parent_accuracy"], found["accuracy"]) == (0.9, 0.8)
         assert not again
     else:
         with pytest.raises(
-            NoGainError, match=f"{milliseconds:g} ms and {size:.0f} bytes, before 1 ms and 100"
+            NoGainError, match=f"artifact {milliseconds:g} ms, {size:.0f} bytes; parent 1 ms, 100"
         ):
-            beside(must, ours, BEFORE, measured_again)
+            against_parent(must, ours, BEFORE, measured_again)
 
 
 def test_a_neighbour_that_was_in_the_way_is_no_reason_to_refuse() -> None:
     ours, quiet = BEFORE | {"latency_p50_ms": 3.0}, BEFORE | {"latency_p50_ms": 0.5}
-    found = beside("faster", ours, BEFORE, lambda: (quiet, BEFORE))
+    found = against_parent("faster", ours, BEFORE, lambda: (quiet, BEFORE))
     assert (found["latency_p50_ms"], found["parent_latency_p50_ms"]) == (0.5, 1.0)
 
 
@@ -226,8 +226,8 @@ def test_a_neighbour_that_was_in_the_way_of_the_parent_is_no_reason_to_accept() 
         BEFORE | {"artifact_bytes": 200.0},
         BEFORE | {"latency_p50_ms": 5.0, "latency_trusted": 0.0},
     )
-    with pytest.raises(NoGainError, match="before 1 ms"):
-        beside("gain", ours, disturbed, lambda: (ours, BEFORE))
+    with pytest.raises(NoGainError, match="parent 1 ms"):
+        against_parent("gain", ours, disturbed, lambda: (ours, BEFORE))
 
 
 def test_a_line_has_to_be_what_its_strictest_step_asks() -> None:

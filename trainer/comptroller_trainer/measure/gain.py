@@ -1,4 +1,4 @@
-"""A compressed artifact beside its parent, both measured in one run: it is what it had to be, or refused."""
+"""Compare a compressed artifact with its parent, both measured in one run, and refuse one without gain."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,30 +8,30 @@ from comptroller_trainer.errors import NoGainError
 
 Must = Literal["gain", "faster", "smaller", "anything"]
 _NOISE = 0.05
-"""Share of a latency that says nothing."""
+"""Share by which latencies differ by chance."""
 _LATENCY, _SIZE = "latency_p50_ms", "artifact_bytes"
-_TOLD = (
+_REPORTED = (
     "accuracy", "loss", "rmse", _LATENCY, "latency_p95_ms", "latency_trusted", "peak_memory_bytes", _SIZE,
 )  # fmt: skip
 
 Metrics = Mapping[str, float]
 
 
-def beside(
+def against_parent(
     must: Must, ours: Metrics, theirs: Metrics, again: Callable[[], tuple[Metrics, Metrics]], *,
     alike: bool = False,
 ) -> Metrics:  # fmt: skip
-    """The artifact's metrics, and what the report says of its parent.
+    """Return the artifact's metrics, and those of its parent that the report has.
 
     Args:
-        must: what the artifact has to be.
+        must: the requirement on the artifact.
         ours: its metrics.
         theirs: its parent's.
         again: measures the latency of both once more, where neighbours may have been in the way of either.
-        alike: both are one graph with other weights, so that no latency tells them apart.
+        alike: both are one graph with other weights, so latency cannot differ.
 
     Raises:
-        NoGainError: it is not.
+        NoGainError: the requirement does not hold.
     """
     smaller = ours[_SIZE] < theirs[_SIZE]
     if not alike and (must == "faster" or (must == "gain" and not smaller)):
@@ -40,12 +40,12 @@ def beside(
             ours, theirs = map(_quieter, (ours, theirs), again())
     faster = not alike and _faster(ours, theirs)
     held = {"gain": smaller or faster, "faster": faster, "smaller": smaller, "anything": True}
-    found = {**ours} | {f"parent_{name}": theirs[name] for name in _TOLD if name in theirs}
+    found = {**ours} | {f"parent_{name}": theirs[name] for name in _REPORTED if name in theirs}
     if not held[must]:
         error = NoGainError(
             "compress.must", must,
-            f"is not what it became: {ours[_LATENCY]:.4g} ms and {ours[_SIZE]:.0f} bytes, before"
-            f" {theirs[_LATENCY]:.4g} ms and {theirs[_SIZE]:.0f} bytes"
+            f"is not met: artifact {ours[_LATENCY]:.4g} ms, {ours[_SIZE]:.0f} bytes;"
+            f" parent {theirs[_LATENCY]:.4g} ms, {theirs[_SIZE]:.0f} bytes"
             f"{', by the same graph' if alike else ''}",
         )  # fmt: skip
         error.metrics = found
@@ -54,12 +54,12 @@ def beside(
 
 
 def same_graph(graph: Path, parent: Path) -> bool:
-    """Whether two ONNX files are one graph with other weights, which ONNX Runtime serves alike."""
+    """Return true if two ONNX files are one graph with other weights, which ONNX Runtime serves alike."""
     import onnx  # noqa: PLC0415  # a second that trials without a parent do not need
 
     def shape(path: Path) -> object:
         held = onnx.load(path).graph
-        # Sorted: what has been masked is written after what has not.
+        # Sorted: masked weights are written after the others.
         return [n.op_type for n in held.node], sorted((c.data_type, *c.dims) for c in held.initializer)
 
     return shape(graph) == shape(parent)
