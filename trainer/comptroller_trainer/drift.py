@@ -1,4 +1,4 @@
-"""`comptroller-trainer drift`: are new data, and a model's answers to them, what they were in training?"""
+"""`comptroller-trainer drift`: compare new data, and a model's answers to them, with those in training."""
 
 import argparse
 import json
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     except (AssignmentError, StoreError) as error:
         sys.stderr.write(f"{error}\n")
         return _USAGE
-    except Exception as error:  # noqa: BLE001  # left alone it would end with 1, which says that they drifted
+    except Exception as error:  # noqa: BLE001  # uncaught, the exit code would be 1, which means drift
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return _USAGE
 
@@ -82,10 +82,10 @@ def _check(given: argparse.Namespace, scratch: Path) -> int:
 
 
 def _read(given: str, scratch: Path) -> tuple["Profile", Path | None]:
-    """The profile, and the model's graph where it lies beside.
+    """Return the profile, and the model's graph if that is in the same directory.
 
     Raises:
-        AssignmentError: it is not a profile.
+        AssignmentError: the file is not a profile.
     """
     from comptroller_trainer.measure.drift import Profile  # noqa: PLC0415
     from comptroller_trainer.store import open_store  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""What can end an attempt, by the exit code it leads to."""
+"""Errors that end an attempt, by the exit code of each."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,8 +12,8 @@ class AssignmentError(Exception):
 
     Args:
         field: the assignment's field or the parameter, by its full name.
-        value: what was given.
-        rule: what it breaks, as a phrase that follows the value.
+        value: the given value.
+        rule: the broken rule, as a phrase that follows the value.
     """
 
     def __init__(self, field: str, value: object, rule: str) -> None:
@@ -22,11 +22,11 @@ class AssignmentError(Exception):
 
 
 class DivergedError(AssignmentError):
-    """Training left the finite numbers, and would again: the same seed gives the same steps (exit 65)."""
+    """The loss is not finite, and would not be again: the same seed gives the same steps (exit 65)."""
 
 
 class NoGainError(AssignmentError):
-    """What compression made is no better than what it was made from, measured (exit 66).
+    """The compressed artifact is measured to be no better than its parent (exit 66).
 
     Attributes:
         metrics: of the artifact and its parent, so that what was paid for is reported.
@@ -40,8 +40,7 @@ class NoGainError(AssignmentError):
 class Suspended(BaseException):
     """SIGTERM was honoured (exit 75).
 
-    Not an `Exception`, since libraries swallow those, and an exporter that falls back to its next
-    strategy is not what was asked for.
+    This is not an `Exception`, since libraries swallow those: an exporter would try its next strategy.
     """
 
 
@@ -54,11 +53,11 @@ class UnavailableError(StoreError):
 
 
 class MissingError(StoreError):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed; without importing torch for it: if it raised, it is there."""
+    """Return true if an allocation failed; torch is not imported for this check."""
     names = {kind.__name__ for kind in type(error).__mro__}
     text = str(error).lower()
     return (

@@ -1,7 +1,7 @@
-"""The command: without arguments the guard and its worker; `parameters` prints what a trial can be told.
+"""The command: without arguments, run the guard and its worker; `parameters` prints a trial's parameters.
 
-`parameters --json` prints it for `comptroller lint --trainer`; `drift` compares new data with those that a
-model was made from.
+`parameters --json` prints them for `comptroller lint --trainer`; `drift` compares new data with the data
+that a model was trained on.
 """
 
 import sys
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one attempt, or what the first argument names."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
-        # Imported here, like all else in this package: what is not needed yet is not waited for.
+        # Imported here, like everything in this package: nobody waits for what is not needed yet.
         from comptroller_trainer.runtime.guard import main as guard  # noqa: PLC0415
 
         return guard()

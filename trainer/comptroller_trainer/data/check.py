@@ -1,4 +1,4 @@
-"""What must hold of data before they are split, whatever they were read from."""
+"""Checks of data before the split, for every format."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ _MOST_CLASSES = 100_000
 
 
 def check(raw: Raw, *, regression: bool) -> int:
-    """How many classes `raw` has; 0 for a regression.
+    """Return the number of classes in `raw`; 0 for a regression.
 
     Raises:
         DataError: there are no samples, the counts differ, a number is not finite, a class is out of range or
@@ -31,7 +31,7 @@ def check(raw: Raw, *, regression: bool) -> int:
 
 
 def finite(inputs: Stored, name: str) -> None:
-    """Raise a `DataError` where a sample holds nothing, or what is no number."""
+    """Raise a `DataError` if a sample is empty or has a value that is not finite."""
     array = inputs.array
     if len(array) == 0:
         raise DataError(f"{name}: no samples")
@@ -46,7 +46,7 @@ def _classes(raw: Raw) -> int:
     labels = raw.labels.astype(np.int64)
     counts = np.bincount(labels) if labels.min() >= 0 and labels.max() < _MOST_CLASSES else None
     if counts is None or (counts == 0).any():
-        # A class nobody has is a label out of range as seen from the other side.
+        # A class without samples means that a larger label is out of range.
         wrong = labels.min() if labels.min() < 0 else labels.max()
         where = int(np.flatnonzero(labels == wrong)[0])
         raise DataError(

@@ -1,4 +1,4 @@
-"""From columns to what is split: which column is the label, which are inputs, and of what kind."""
+"""Interpret columns: find the label and the inputs, and the kind of each."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def interpret(rows: "Rows", data: Data, name: str, key: str) -> Raw:
-    """`rows` as `data` says they are to be read.
+    """Return `rows` as `data` says they are to be read.
 
     Args:
         rows: one sample each.
         data: names the columns.
-        name: of the source, for messages.
-        key: of its content, for what is cached.
+        name: the source's, for messages.
+        key: of the source's content, for caches.
 
     Raises:
         DataError: a column is missing or cannot be used, or a sample has no label.
@@ -59,7 +59,7 @@ def _label(data: Data) -> str:
 
 
 def inputs(rows: "Rows", data: Data, key: str) -> Inputs:
-    """What is predicted from; the arguments are those of `interpret`, and no label need be there."""
+    """Return the inputs; the arguments are those of `interpret`, and the label may be missing."""
     used = {_label(data), data.group, data.time, data.slice}
     names = data.features or [name for name in rows.column_names if name not in used]
     for name in names:
@@ -78,7 +78,8 @@ def inputs(rows: "Rows", data: Data, key: str) -> Inputs:
             {name: _category(rows, name) for name in names if kinds[name] == "category"},
         )
     odd = ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
-    raise DataError("need be one image, or numbers and categories, or sequences", "features", odd[:300])
+    rule = "must be one image column, or numeric and categorical columns, or sequence columns"
+    raise DataError(rule, "features", odd[:300])
 
 
 def _kind(feature: Any, name: str) -> str:
@@ -116,7 +117,7 @@ def _category(rows: "Rows", name: str) -> NDArray[np.object_]:
 
 
 def _sequence(rows: "Rows", name: str) -> NDArray[np.float32]:
-    """(n, channels, length): one channel a column, or a list of channels each."""
+    """Return (n, channels, length): a column is one channel, or a list of channels."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -157,7 +158,7 @@ def _labels(rows: "Rows", name: str) -> Any:
 
 
 def _classes(rows: "Rows", name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Whole numbers as they are; text and truth values by their order."""
+    """Return classes and their names: integers as they are; text and booleans by their order."""
     import pyarrow as pa  # noqa: PLC0415
 
     column, feature = _labels(rows, name), rows.features[name]
@@ -201,7 +202,7 @@ def _codes(rows: "Rows", field: str, name: str | None) -> Codes | None:
 
 
 def _times(rows: "Rows", name: str | None) -> NDArray[np.float64] | NDArray[np.int64] | None:
-    """Numbers as they are, and moments in microseconds; text is read as ISO 8601."""
+    """Return numbers as they are and moments in microseconds; text is read as ISO 8601."""
     import pyarrow as pa  # noqa: PLC0415
 
     if name is None:

@@ -1,6 +1,6 @@
-"""What validation may know of training: found and said, not forbidden.
+"""Find leakage from training into validation; findings are reported, not forbidden.
 
-All checks are bounded, since each trial pays for them: what was looked at is in `Leakage.checked`.
+All checks are bounded, since each trial pays for them: `Leakage.checked` has what each looked at.
 """
 
 from collections.abc import Iterable
@@ -24,10 +24,10 @@ _NEAR = 0.1
 """A near duplicate's distance, where 1 is that of two samples drawn at random."""
 _PIXELS = 16
 _LEAST_FEATURES = 16
-"""With fewer, neighbours are near without being copies."""
+"""Features at least: with fewer, neighbours are near without being copies."""
 _FEATURES, _ROWS, _BINS = 256, 8_192, 64
 _KNOWN = 0.99
-"""Of a feature alone: balanced accuracy, or R²."""
+"""Balanced accuracy, or R², of a single feature at which it is taken to know the label."""
 _SHOWN = 5
 
 
@@ -50,7 +50,7 @@ def inspect(
     time: NDArray[np.float64] | NDArray[np.int64] | None = None,
     feature_names: list[str],
 ) -> Leakage:
-    """Duplicates, groups on both sides, training later than validation, features that know the label.
+    """Find duplicates, groups on both sides, training later than validation, features that know the label.
 
     Args:
         train: what training sees.
@@ -84,14 +84,14 @@ def _finding(kind: str, of: int, examples: Iterable[str]) -> list[Finding]:
 
 
 def _exact(train: Side, validation: Side, checked: dict[str, str]) -> list[Finding]:
-    """Equal bytes; and of those, the pairs whose labels differ."""
+    """Find samples of equal bytes and, among those, the pairs whose labels differ."""
     checked["exact_duplicates"] = f"all {len(train.index)} training and {len(validation.index)} validation"
-    seen, asked = _hashes(train.inputs), _hashes(validation.inputs)
+    seen, held = _hashes(train.inputs), _hashes(validation.inputs)
     order = np.argsort(seen, kind="stable")
-    first = order[np.minimum(np.searchsorted(seen[order], asked), len(order) - 1)]
+    first = order[np.minimum(np.searchsorted(seen[order], held), len(order) - 1)]
     pairs = [
         (int(v), int(t))
-        for v, t in ((v, first[v]) for v in np.flatnonzero(seen[first] == asked))
+        for v, t in ((v, first[v]) for v in np.flatnonzero(seen[first] == held))
         if np.array_equal(validation.inputs[v], train.inputs[t])
     ]
     odd = [(v, t) for v, t in pairs if validation.labels[v] != train.labels[t]]
@@ -103,7 +103,7 @@ def _exact(train: Side, validation: Side, checked: dict[str, str]) -> list[Findi
 
 
 def _hashes(inputs: Numbers) -> NDArray[np.uint64]:
-    """(n,): of each sample's bytes, a sum of its words times random odd ones, modulo 2^64."""
+    """Return (n,): for each sample, the sum of its words times random odd ones, modulo 2^64."""
     size = int(np.prod(inputs.shape[1:])) * inputs.itemsize
     word = next(word for word in (8, 4, 1) if size % word == 0)
     factors = words(size // word, derive(0, "leakage", "hash")) | np.uint64(1)
@@ -116,7 +116,7 @@ def _hashes(inputs: Numbers) -> NDArray[np.uint64]:
 
 
 def _near(train: Side, validation: Side, checked: dict[str, str], known: set[str]) -> list[Finding]:
-    """By distances after a random projection (Johnson and Lindenstrauss, 1984), then by distances themselves.
+    """Find near duplicates by distance, first after a random projection (Johnson and Lindenstrauss, 1984).
 
     Images are shrunk to 16 x 16 first, so that a copy in another encoding is found too.
     """
@@ -164,7 +164,7 @@ def _sample(samples: int, most: int, place: str) -> NDArray[np.int64]:
 
 
 def _small(inputs: Numbers, index: NDArray[np.int64]) -> torch.Tensor:
-    """(k, features) float32."""
+    """Return the samples at `index` as (k, features) float32."""
     parts = []
     for chunk in np.array_split(index, max(1, len(index) // 1024)):
         part = torch.from_numpy(np.ascontiguousarray(inputs[chunk])).float()
@@ -185,18 +185,18 @@ def _groups(train: Side, validation: Side, group: Codes, checked: dict[str, str]
 def _later(
     train: Side, validation: Side, time: NDArray[np.float64] | NDArray[np.int64], checked: dict[str, str]
 ) -> list[Finding]:
-    """Training samples taken after the first of validation: a model in use will have none such."""
+    """Find training samples taken after the first of validation; a model in use has no such samples."""
     checked["time"] = "all"
     first = time[validation.index].min()
     later = train.index[time[train.index] > first]
-    said = (f"training sample {place} is later than the first validation sample" for place in later)
-    return _finding("time", len(train.index), said)
+    examples = (f"training sample {place} is later than the first validation sample" for place in later)
+    return _finding("time", len(train.index), examples)
 
 
 def _known(
     train: Side, validation: Side, classes: int, names: list[str], checked: dict[str, str]
 ) -> list[Finding]:
-    """Features of which one alone, cut into at most 64 bins of training, all but gives the label."""
+    """Find features that alone, cut into at most 64 bins of training, almost give the label."""
     ours, theirs = (
         _sample(len(side.index), _ROWS, f"rows {place}") for place, side in enumerate((validation, train))
     )
@@ -219,16 +219,16 @@ def _known(
 def _alone(
     seen: Numbers, labels: NDArray[np.generic], unseen: Numbers, wanted: NDArray[np.generic], classes: int
 ) -> float:
-    """Balanced accuracy, or R², of predicting by the bin's most frequent class, or its mean."""
+    """Return the balanced accuracy, or R², of predicting a bin's most frequent class, or its mean."""
     values = np.unique(seen)
     if len(values) > _BINS:
         values = np.unique(np.quantile(seen, np.linspace(0, 1, _BINS + 1)[:-1], method="lower"))
     bins = np.clip(np.searchsorted(values, seen, "right") - 1, 0, None)
-    asked = np.clip(np.searchsorted(values, unseen, "right") - 1, 0, None)
+    places = np.clip(np.searchsorted(values, unseen, "right") - 1, 0, None)
     if classes:
         table = np.zeros((len(values), classes), np.int64)
         np.add.at(table, (bins, labels.astype(np.int64)), 1)
-        right = table.argmax(1)[asked] == wanted
+        right = table.argmax(1)[places] == wanted
         of = np.bincount(wanted.astype(np.int64), minlength=classes)
         hit = np.bincount(wanted.astype(np.int64), right, minlength=classes)
         return float((hit[of > 0] / of[of > 0]).mean())
@@ -236,4 +236,4 @@ def _alone(
     count = np.bincount(bins, minlength=len(values))
     mean = np.bincount(bins, labels.astype(np.float64), minlength=len(values)) / np.maximum(count, 1)
     spread = np.square(target - target.mean()).sum()
-    return float(1 - np.square(target - mean[asked]).sum() / spread) if spread else 0.0
+    return float(1 - np.square(target - mean[places]).sum() / spread) if spread else 0.0

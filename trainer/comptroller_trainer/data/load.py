@@ -1,4 +1,4 @@
-"""From a study's `data` to the splits, everything about them checked once."""
+"""Load the splits of a study's `data` and check them once."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ _Index = NDArray[np.int64]
 
 
 def load(data: Data, cache: Path) -> Dataset:
-    """The training and validation splits of `data`; what has to be copied or decoded goes to `cache`.
+    """Return the training and validation splits of `data`; copies and decoded files go to `cache`.
 
     Raises:
         AssignmentError: a file is absent or damaged, a column is missing, a value is not finite, labels are
@@ -117,10 +117,10 @@ def _splits(train: _Index, validation: _Index) -> dict[str, SplitRecord]:
 def _identified(
     data: Data, raw: Raw, records: list[SourceRecord], train: _Index, validation: _Index
 ) -> tuple[list[SourceRecord], str]:
-    """The sources with what training has of each, and the hash of it all.
+    """Return the sources with the number of training samples of each, and the hash of all data.
 
     Raises:
-        DataError: it is not the hash that was named.
+        DataError: the hash is not that of `data.manifest`.
     """
     code = raw.source if raw.source is not None else np.zeros(len(raw.labels), np.int64)
     counts = np.bincount(code[train], minlength=len(records)).tolist()
@@ -135,7 +135,7 @@ def _identified(
 
 
 def feature_names(steps: list[Step]) -> list[str]:
-    """Of the features that `steps` made, in their order."""
+    """Return the names of the features that `steps` made, in their order."""
     names: list[str] = []
     for step in steps:
         several = step.categories or [] if step.kind == "one_hot" else []

@@ -1,4 +1,4 @@
-"""What data a trial saw: the record that is stored as `data.json`."""
+"""The record of the data that a trial saw, stored as `data.json`."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ class File(Record):
 
 
 class SourceRecord(Record):
-    """Where samples came from."""
+    """A source of samples."""
 
     name: str
     uri: str
@@ -41,7 +41,7 @@ class SplitRecord(Record):
 
 
 class Step(Record):
-    """What was done to one column, or to all images; its numbers are of the training split alone."""
+    """The preprocessing of one column, or of all images, learned from the training split alone."""
 
     column: str
     kind: Literal["image", "number", "one_hot", "ordinal", "sequence"]
@@ -56,7 +56,7 @@ class Step(Record):
 
 
 class Finding(Record):
-    """One way in which validation may know what training told."""
+    """One kind of leakage from training into validation."""
 
     kind: Literal[
         "exact_duplicates", "near_duplicates", "conflicting_labels", "groups", "time", "label_known"
@@ -67,7 +67,7 @@ class Finding(Record):
 
 
 class Leakage(Record):
-    """What was looked for, and what was found."""
+    """The checks for leakage, and their findings."""
 
     checked: dict[str, str] = Field(description="Each check, and on how many samples or features.")
     findings: list[Finding]
@@ -95,12 +95,12 @@ class Manifest(Record):
 
 
 def index_digest(index: NDArray[np.int64]) -> str:
-    """SHA-256 of places in a source, whatever machine it is."""
+    """Return the SHA-256 of places in a source, the same on every machine."""
     return hashlib.sha256(index.astype("<i8").tobytes()).hexdigest()
 
 
 def array_file(name: str, *arrays: NDArray[np.generic]) -> File:
-    """Arrays that no file holds, as one."""
+    """Return generated arrays as one file."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(array.tobytes())
@@ -108,7 +108,7 @@ def array_file(name: str, *arrays: NDArray[np.generic]) -> File:
 
 
 def identity(settings: dict[str, object], sources: list[SourceRecord], splits: dict[str, SplitRecord]) -> str:
-    """SHA-256 of what makes data these data; not where they are, since copies are as good."""
+    """Return the SHA-256 of the data's identity; addresses are left out, since copies are as good."""
     what = {
         "settings": settings,
         "sources": [s.model_dump(exclude={"uri", "name"}) for s in sources],

@@ -1,4 +1,4 @@
-"""How much training sees of each source of a mixture."""
+"""Limit how many training samples come from each source of a mixture."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from comptroller_trainer.seeds import derive
 def limit(
     train: NDArray[np.int64], source: NDArray[np.int64], sources: Sequence[Source], seed: int
 ) -> NDArray[np.int64]:
-    """Those of `train` that stay, ascending: a uniform draw from each source, none twice.
+    """Return the part of `train` that stays, ascending: a uniform draw from each source, without replacement.
 
     Under weights the mixture is as large as its scarcest source allows.
 

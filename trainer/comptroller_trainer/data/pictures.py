@@ -37,7 +37,7 @@ class Pictures(Inputs):
     rows: "Rows"
     column: str
     key: str
-    """Of the source's content: the same for the same images."""
+    """Hash of the source's content: the same for the same images."""
     steps_: list[Step] = field(default_factory=list)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""From `data` to what is to be split: one source, or the sources of a mixture one after another."""
+"""Read `data` before the split: one source, or the sources of a mixture one after another."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +23,10 @@ _GENERATED = "generated:"
 
 
 def read(data: Data, cache: Path) -> tuple[Raw, list[SourceRecord]]:
-    """The samples, and where they are from.
+    """Return the samples, and a record of each source.
 
     Raises:
-        DataError, MissingError: they cannot be used.
+        DataError, MissingError: the data cannot be used.
         StoreError: the store does not answer.
     """
     if (data.uri is None) == (data.sources is None):
@@ -49,7 +49,7 @@ def read(data: Data, cache: Path) -> tuple[Raw, list[SourceRecord]]:
 
 
 def read_inputs(data: Data, steps: Sequence[Step], cache: Path) -> tuple[Numbers, dict[str, float]]:
-    """All inputs there are, (n, *shape), and the share that lacks a value, by column.
+    """Return all inputs, (n, *shape), and the share without a value, by column.
 
     Args:
         data: where there are columns, none of them need be the label.
@@ -57,7 +57,7 @@ def read_inputs(data: Data, steps: Sequence[Step], cache: Path) -> tuple[Numbers
         cache: where to write what has to be copied or decoded.
 
     Raises:
-        DataError, MissingError: they cannot be used.
+        DataError, MissingError: the data cannot be used.
         StoreError: the store does not answer.
     """
     from comptroller_trainer.data.check import finite  # noqa: PLC0415
@@ -129,7 +129,7 @@ def _columns(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw
 
 
 def _rows(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple["Rows", list[int], str]:
-    """All rows, how many are of each source, and the hash of their content."""
+    """Return all rows, the number from each source, and the hash of their content."""
     from comptroller_trainer.data import rows  # noqa: PLC0415
 
     parts: list[Rows] = []
@@ -154,7 +154,7 @@ def _rows(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple["Rows"
 
 @contextmanager
 def _blamed(source: str) -> Iterator[None]:
-    """Says which source of a mixture it was."""
+    """Name the source of a mixture in errors from within."""
     try:
         yield
     except (DataError, MissingError) as error:

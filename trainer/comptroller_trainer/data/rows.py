@@ -23,7 +23,7 @@ _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def library() -> Any:
-    """`datasets`, which takes seconds to import, kept from asking its hub and from drawing bars."""
+    """Return `datasets`, which takes seconds to import, without its hub and its progress bars."""
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     import datasets  # noqa: PLC0415
 
@@ -33,7 +33,7 @@ def library() -> Any:
 
 @contextmanager
 def damaged(name: str) -> Iterator[None]:
-    """What a parser says of a broken file, as a `DataError` that names it."""
+    """Turn a parser's error on a broken file into a `DataError` that names the file."""
     import pyarrow as pa  # noqa: PLC0415
 
     parser = library().exceptions.DatasetGenerationError
@@ -49,7 +49,7 @@ def damaged(name: str) -> Iterator[None]:
 
 
 def read_parquet(files: Files, cache: Path) -> "Rows":
-    """Every .parquet file of the training split."""
+    """Read every .parquet file of the training split."""
     library()
     keys = training([key for key in files.keys() if key.endswith(".parquet")])  # noqa: SIM118
     root = files.tree(keys)
@@ -57,7 +57,7 @@ def read_parquet(files: Files, cache: Path) -> "Rows":
 
 
 def read_image_folder(files: Files, cache: Path, *, by_directory: bool) -> "Rows":
-    """Images; their directories as `label` where `by_directory`, and the columns of metadata.csv."""
+    """Read images; their directories as `label` if `by_directory`, and the columns of metadata.csv."""
     found = [k for k in files.keys() if k.lower().endswith((*_IMAGES, *_METADATA))]  # noqa: SIM118
     keys = training(found, whole_path=False)
     root = files.tree(keys)
@@ -70,7 +70,7 @@ def read_image_folder(files: Files, cache: Path, *, by_directory: bool) -> "Rows
 
 
 def read_webdataset(files: Files, cache: Path) -> "Rows":
-    """Every .tar shard of the training split; members by their extension, `json` members taken apart."""
+    """Read every .tar shard of the training split: a column an extension, `json` members taken apart."""
     keys = training([key for key in files.keys() if key.endswith(".tar")])  # noqa: SIM118
     root = files.tree(keys)
     shards = [_shard(root / key, key, cache) for key in keys]
@@ -78,7 +78,7 @@ def read_webdataset(files: Files, cache: Path) -> "Rows":
 
 
 def read_saved(files: Files) -> "Rows":
-    """What `datasets` saved to disk: one split, or the `train` split of several."""
+    """Read a directory that `datasets` saved: one split, or the `train` split of several."""
     keys = files.keys()
     prefix = "train/" if "dataset_dict.json" in keys else ""
     keys = [key for key in keys if key.startswith(prefix)]
@@ -100,7 +100,7 @@ def read_saved(files: Files) -> "Rows":
 
 
 def training(keys: Sequence[str], *, whole_path: bool = True) -> list[str]:
-    """Those of `keys` that are not of a test or validation split by name; those of `train`, if any are.
+    """Return the `keys` that no name puts in a test or validation split; only those of `train`, if any are.
 
     `test_set` and `val2017` are such names. Without `whole_path` only directories count: what all keys have
     in common and the first below it, since others may name classes.
@@ -139,7 +139,7 @@ def _shard(path: Path, key: str, cache: Path) -> "Rows":
 
 
 def together(parts: "list[Rows]", names: Sequence[str]) -> "Rows":
-    """`parts`, known by `names`, one after another; their columns are the same."""
+    """Return `parts`, known by `names`, one after another; their columns must be the same."""
     for part, name in zip(parts, names, strict=True):
         if part.features.keys() != parts[0].features.keys():
             odd = sorted(part.features.keys() ^ parts[0].features.keys())
@@ -150,7 +150,7 @@ def together(parts: "list[Rows]", names: Sequence[str]) -> "Rows":
 
 
 def _flat(rows: "Rows") -> "Rows":
-    """Columns that are records as a column a field, named `<column>.<field>`."""
+    """Split each column of records into a column for each field, named `<column>.<field>`."""
     for column, feature in list(rows.features.items()):
         if isinstance(feature, dict):
             records = rows.data.column(column).combine_chunks()

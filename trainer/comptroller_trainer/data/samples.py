@@ -13,7 +13,7 @@ class Samples:
     """Inputs and their labels, in the same order."""
 
     inputs: Tensor
-    """(n, *shape), uint8 or float32; kept as it came, since bytes are a quarter of floats.
+    """(n, *shape), uint8 or float32; kept in this type, since bytes are a quarter of floats.
     May be a mapped file."""
     labels: Tensor
     """(n,), int64 classes or float32 numbers."""
@@ -22,17 +22,17 @@ class Samples:
         return len(self.labels)
 
     def take(self, index: Tensor) -> "Samples":
-        """The samples at `index`, (k,) int64, in its order."""
+        """Return the samples at `index`, (k,) int64, in the order of `index`."""
         return Samples(self.inputs[index], self.labels[index])
 
     def to(self, device: torch.device) -> "Samples":
-        """The samples on `device`."""
+        """Return the samples on `device`."""
         return Samples(self.inputs.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What search may see: the test split is not here, and not read (P8)."""
+    """The splits that a search may see; the test split is never read (P8)."""
 
     train: Samples
     validation: Samples
@@ -49,26 +49,26 @@ class Dataset:
     """(len(validation),), int64: the code of each validation sample's slice."""
     slice_names: tuple[str, ...] = ()
     manifest: Manifest | None = None
-    """None only where a data set was not loaded but made."""
+    """None only if the data set was made, not loaded."""
 
     @property
     def outputs(self) -> int:
-        """Of a model: a logit a class, or one number."""
+        """The number of a model's outputs: a logit a class, or one number."""
         return self.classes or 1
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+        """The shape of one sample."""
         return tuple(self.train.inputs.shape[1:])
 
     def moments(self, chunk: int = 4096) -> tuple[Tensor, Tensor]:
-        """`moments` of the training split; a channel that never varies has deviation 1."""
+        """Return the `moments` of the training split; a channel that never varies has deviation 1."""
         mean, deviation = moments(self.train.inputs, chunk)
         return mean, torch.where(deviation < 1e-6, 1.0, deviation)  # noqa: PLR2004
 
 
 def moments(inputs: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of `inputs` (n, c, ...) per channel (or feature), each float32 (c,)."""
+    """Return mean and standard deviation of `inputs` (n, c, ...) by channel or feature, each float32 (c,)."""
     count = 0
     total = squares = torch.zeros(inputs.shape[1], dtype=torch.float64)
     for part in torch.split(inputs, chunk):

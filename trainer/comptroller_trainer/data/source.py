@@ -1,4 +1,4 @@
-"""What a source holds for training, before anything is split, and the files it was read from."""
+"""The contents of a source before the split, and the files that they were read from."""
 
 import hashlib
 import os
@@ -24,8 +24,8 @@ class DataError(Exception):
 
     Args:
         rule: names the file or the sample, and what is wrong with it.
-        field: of `data`, that led here.
-        value: of that field; None: `data.uri`'s.
+        field: the field of `data` at fault.
+        value: the field's value; None: that of `data.uri`.
     """
 
     def __init__(self, rule: str, field: str = "uri", value: object = None) -> None:
@@ -44,7 +44,7 @@ class Files:
         self._hashed: list[File] | None = None
 
     def keys(self) -> list[str]:
-        """All there are, sorted; paths below the source's prefix."""
+        """Return all keys, sorted; paths below the source's prefix."""
         if self._keys is None:
             self._keys = self._store.list("")
             if not self._keys:
@@ -55,10 +55,10 @@ class Files:
         return self._keys
 
     def fetch(self, key: str) -> Path:
-        """A local file with the content of `key`.
+        """Return a local file with the content of `key`.
 
         Raises:
-            MissingError: there is none.
+            MissingError: the object does not exist.
             DataError: the source is a file itself.
         """
         try:
@@ -69,13 +69,13 @@ class Files:
         return path
 
     def _must_be_prefix(self) -> None:
-        """Raise `DataError` where the source is one file; its files are looked for below it."""
+        """Raise `DataError` if the source is a file, not a prefix."""
         if self._store.is_object():
             above = self.uri.rpartition("/")[0]
             raise DataError(f"{self.uri}: is a file; a source is a prefix, such as {above}")
 
     def tree(self, keys: Sequence[str]) -> Path:
-        """A local directory where each of `keys` is at its own path, which readers may go by."""
+        """Return a local directory with each of `keys` at its own path, which readers may depend on."""
         if not keys:
             raise DataError(f"{self.uri}: no files to train on")
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
@@ -93,7 +93,7 @@ class Files:
         return root
 
     def hashed(self) -> list[File]:
-        """The files that were read, by name; once all have been."""
+        """Return the files that were read, by name; call this after the last read."""
 
         def one(key: str) -> File:
             with self._fetched[key].open("rb") as file:
@@ -109,7 +109,7 @@ class Files:
 class Inputs(ABC):
     """Inputs before the split.
 
-    `arrange` may learn from the training samples, and from no others, and says what it did in `steps_`.
+    `arrange` may learn from the training samples, and from no others, and records its work in `steps_`.
     """
 
     steps_: list[Step]
@@ -121,7 +121,7 @@ class Inputs(ABC):
     def arrange(
         self, train: NDArray[np.int64], validation: NDArray[np.int64], cache: Path
     ) -> tuple[Numbers, Numbers]:
-        """The inputs of both splits, (n, *shape); what has to be written is written below `cache`."""
+        """Return the inputs of both splits, (n, *shape); files are written below `cache`."""
 
 
 @dataclass
@@ -152,17 +152,17 @@ class Codes:
 
     @classmethod
     def of(cls, values: Sequence[object]) -> "Codes":
-        """By the order of the values as text."""
+        """Return codes by the order of the values as text."""
         names, codes = np.unique(np.array([str(value) for value in values]), return_inverse=True)
         return cls(codes.astype(np.int64), tuple(names.tolist()))
 
 
 @dataclass
 class Raw:
-    """What is to be split."""
+    """The samples of all sources before the split."""
 
     name: str
-    """For messages."""
+    """The name in messages."""
     inputs: Inputs
     labels: NDArray[np.int64] | NDArray[np.float32]
     """(n,)"""

@@ -1,4 +1,4 @@
-"""What is held out for validation: fixed by the data and a seed alone, for ever."""
+"""Split off validation samples as the data and a seed alone decide, the same in every version."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,19 +10,19 @@ _STRATA = 10
 
 
 def words(count: int, key: int) -> NDArray[np.uint64]:
-    """`count` random words for `key`, the same for ever."""
+    """Return `count` random words for `key`, the same with every version of numpy."""
     # Philox is specified and stable across numpy's versions, as the order of `permutation` is not promised
     # to be: sorting raw words is.
     return np.random.Philox(key=key).random_raw(count)
 
 
 def stratified(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
-    """Indices for training and for validation, each ascending; every class is in both.
+    """Return indices for training and for validation, each ascending; every class is in both.
 
     Args:
         labels: (n,).
         fraction: of each class, held out for validation, 0 to 1.
-        seed: decides which; the same labels and seed give the same split for ever.
+        seed: decides which; the same labels and seed always give the same split.
 
     Raises:
         ValueError: a class has fewer than two samples.
@@ -38,14 +38,14 @@ def stratified(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]
 
 
 def strata(labels: NDArray[np.float32]) -> Index:
-    """(n,): in which tenth of the numbers each one is, so that `stratified` is for a regression too."""
+    """Return (n,): the tenth that each number is in, so that `stratified` fits a regression too."""
     ranks = np.argsort(np.argsort(labels, kind="stable"), kind="stable")
     count = max(1, min(_STRATA, len(labels) // 2))
     return (ranks * count // len(labels)).astype(np.int64)
 
 
 def at_random(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
-    """As `stratified`, but whatever the label; every class is in training.
+    """Split like `stratified`, but independent of labels; every class is in training.
 
     Raises:
         ValueError: a class is in validation alone, or has fewer than two samples.
@@ -57,7 +57,7 @@ def at_random(labels: Index, fraction: float, seed: int) -> tuple[Index, Index]:
 
 
 def by_group(labels: Index, fraction: float, seed: int, group: Index) -> tuple[Index, Index]:
-    """Whole groups, drawn while they fit; one without which training lacks a class stays.
+    """Hold out whole groups, drawn while they fit; a group that training needs for a class stays.
 
     Args:
         labels: (n,); all 0 for a regression.
@@ -88,7 +88,7 @@ def by_group(labels: Index, fraction: float, seed: int, group: Index) -> tuple[I
 
 
 def by_time(labels: Index, fraction: float, time: NDArray[np.float64] | Index) -> tuple[Index, Index]:
-    """The latest samples; those taken at the same moment are on one side.
+    """Hold out the latest samples; those taken at the same moment are on one side.
 
     Raises:
         ValueError: all were taken at once, or a class is in validation alone.
