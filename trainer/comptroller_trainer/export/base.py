@@ -1,4 +1,4 @@
-"""What an exporter is: it writes the model in one more form, and reads it again."""
+"""The interface of exporters, which write the model in one more form and read it again."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from comptroller_trainer.stages.base import Context
 
 
 class Exporter(ABC):
-    """One form of the model beside ONNX. It has no parameters; `recipe.exports` names it."""
+    """One form of the model next to ONNX. An exporter has no parameters; `recipe.exports` names it."""
 
     holds_graph: ClassVar[bool] = False
-    """Whether it holds the ONNX file that is shipped; False: the module, whose numbers are fp32."""
+    """True if the form contains the shipped ONNX file; false if it contains the module, in fp32."""
 
     def check(self) -> None:  # noqa: B027  # most need nothing
-        """Whether it can work here, before any data are read.
+        """Check that the exporter can work here, before any data are read.
 
         Raises:
             AssignmentError: this image lacks what it needs.
@@ -25,15 +25,15 @@ class Exporter(ABC):
 
     @abstractmethod
     def write(self, model: nn.Module, graph: Path, context: Context) -> Path:
-        """A new file, or a directory of files, in `context.directory`; shipped under its name.
+        """Write a new file, or a directory of files, in `context.directory`; it is shipped under its name.
 
         Args:
-            model: what is shipped, as a module: in eval mode, on the CPU, not to be changed. It takes
+            model: the shipped model as a module: in eval mode, on the CPU, not to be changed. It takes
                 float32 (n, *context.shape), any n, and gives (n, context.outputs).
-            graph: what is shipped, as an ONNX file.
+            graph: the shipped model as an ONNX file.
             context: the trial.
         """
 
     @abstractmethod
     def read(self, path: Path) -> Callable[[Tensor], Tensor]:
-        """The model in what `write` wrote, from inputs to outputs."""
+        """Return the model that `write` wrote, as a function from inputs to outputs."""

@@ -60,7 +60,7 @@ class MlflowModel(Exporter):
 
 
 def _mlflow() -> Any:
-    """The library, which takes seconds to import, and which would tell its makers of each use."""
+    """Return the library, which takes seconds to import, with its telemetry switched off."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     with warnings.catch_warnings(action="ignore"):  # of type hints in its own code
         import mlflow.onnx  # noqa: PLC0415

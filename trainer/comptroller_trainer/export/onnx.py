@@ -20,7 +20,7 @@ class ParityError(Exception):
 
 
 def export(model: nn.Module, context: Context, name: str = "model.onnx") -> tuple[Path, str]:
-    """The graph's file, its batch dimension free, and the exporter that made it.
+    """Return the graph's file, its batch dimension free, and the name of the exporter that made it.
 
     torch's tracing exporter comes first: it needs 0.2 s where the one over torch.export needs 8 s for its
     imports alone, which every rung of every trial would pay. What it cannot export goes to the other.
@@ -46,12 +46,12 @@ def export(model: nn.Module, context: Context, name: str = "model.onnx") -> tupl
 
 
 def example(context: Context) -> torch.Tensor:
-    """A batch to trace a model with; noise."""
+    """Return a batch of noise to trace a model with."""
     return torch.rand(_TRACED, *context.shape)
 
 
 def check_parity(model: nn.Module, graph: Path, samples: torch.Tensor) -> None:
-    """The graph's logits against the module's on `samples`, a batch of another size than the traced one.
+    """Compare the graph's logits with the module's on `samples`, a batch of another size than the traced one.
 
     Raises:
         ParityError: they differ by more than rounding.
@@ -63,7 +63,7 @@ def check_parity(model: nn.Module, graph: Path, samples: torch.Tensor) -> None:
 
 
 def computed(graph: Path, inputs: torch.Tensor) -> torch.Tensor:
-    """What ONNX Runtime makes of `inputs`, float32 (n, *shape)."""
+    """Return the graph's outputs, by ONNX Runtime, for `inputs`, float32 (n, *shape)."""
     from comptroller_trainer.measure.session import open_session  # noqa: PLC0415
 
     (found,) = open_session(graph, "CPU", 1).run(None, {INPUT: inputs.numpy()})
@@ -71,7 +71,7 @@ def computed(graph: Path, inputs: torch.Tensor) -> torch.Tensor:
 
 
 def check_close(found: torch.Tensor, expected: torch.Tensor, what: str) -> None:
-    """Two models' logits for the same samples, (n, outputs); at most 1e-3 of the largest apart.
+    """Check that two models' logits, (n, outputs), differ by at most 1e-3 of the largest.
 
     Raises:
         ParityError: they are further apart, or not of one shape.

@@ -1,4 +1,4 @@
-"""The exporters that a trial names, one after the other, each compared with the model."""
+"""Run the exporters that a trial names, and compare each form with the model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,17 +15,17 @@ from comptroller_trainer.stages.base import Context
 def exported(
     exporters: Mapping[str, Exporter], model: nn.Module, graph: Path, inputs: Tensor, context: Context
 ) -> list[Path]:
-    """The files that they wrote, each of which computes what the module, or the shipped graph, does.
+    """Return the files that the exporters wrote, each compared with the module or the shipped graph.
 
     Args:
         exporters: by name.
-        model: what is shipped, as a module; set to eval mode on the CPU.
-        graph: what is shipped, as an ONNX file.
+        model: the shipped model as a module; set to eval mode on the CPU.
+        graph: the shipped model as an ONNX file.
         inputs: (n, *shape), real samples, of another number than were traced.
         context: the trial.
 
     Raises:
-        AssignmentError: one of them cannot write this model, or what it wrote computes something else.
+        AssignmentError: an exporter cannot write this model, or its form computes something else.
     """
     model, inputs = model.eval().cpu(), inputs.float().cpu()
     files: list[Path] = []
@@ -38,10 +38,10 @@ def exported(
         except Exception as error:
             if out_of_memory(error) or isinstance(error, OSError):
                 raise
-            # Whatever it is, it would be again, and each attempt costs money.
-            said = str(error).strip().partition("\n")[0]
+            # Any other error would come again, and each attempt costs money.
+            reason = str(error).strip().partition("\n")[0]
             raise AssignmentError(
-                "recipe.exports", name, f"does not fit the model: {type(error).__name__}: {said}"
+                "recipe.exports", name, f"does not fit the model: {type(error).__name__}: {reason}"
             ) from error
         files += [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return files

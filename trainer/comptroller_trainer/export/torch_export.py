@@ -18,7 +18,7 @@ class TorchExport(Exporter):
     def write(self, model: nn.Module, graph: Path, context: Context) -> Path:
         del graph
         path = context.directory / "model.pt2"
-        # What it warns of is that recurrent layers know their weights twice.
+        # torch warns that recurrent layers hold their weights twice.
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
             program = torch.export.export(
                 model, (example(context),), dynamic_shapes=({0: torch.export.Dim("batch")},)

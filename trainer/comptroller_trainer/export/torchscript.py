@@ -19,7 +19,7 @@ class TorchScript(Exporter):
         del graph
         path = context.directory / "model.torchscript.pt"
         with warnings.catch_warnings(action="ignore"), torch.no_grad():
-            # What torch would check on the traced batch is checked on real ones of another size.
+            # `exported` checks on real samples of another size, so torch need not check the traced batch.
             torch.jit.trace(model, (example(context),), check_trace=False).save(path)  # type: ignore[no-untyped-call]
         return path
 

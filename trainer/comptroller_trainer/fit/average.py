@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights (Polyak and Juditsky, 1992), which is what is shipped."""
+"""An exponential moving average of the weights (Polyak and Juditsky, 1992); the average is shipped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,13 +34,13 @@ class Average:
                 self.tensors[name].copy_(state[name])
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take up what `tensors` was."""
+        """Restore the average from `tensors`."""
         for name, value in tensors.items():
             self.tensors[name].copy_(value)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
-        """Within, the model has the average's weights."""
+        """Give the model the average's weights for the length of a block."""
         if not self._decay:
             yield
             return

@@ -16,11 +16,11 @@ _LARGE = 256 * 2**20
 _DEPTH = 3
 """Batches that are gathered ahead."""
 _SHARE = 0.4
-"""Of the accelerator's free memory, which samples may take; the rest is the model's."""
+"""Share of the accelerator's free memory that samples may take; the rest is the model's."""
 
 
 def resident(samples: Samples, device: torch.device) -> Samples:
-    """The samples on `device` where there is room; else their labels alone, and batches are brought."""
+    """Return the samples on `device` if there is room; else only their labels, and batches are copied."""
     inputs = samples.inputs
     if device.type == "cuda" and inputs.nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]:
         inputs = inputs.to(device)
@@ -42,14 +42,14 @@ class Feed:
         self._slow = self._inputs.device != device or self._inputs.nbytes > _LARGE
 
     def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and labels at `index`, (n,) int64 on any device."""
+        """Return inputs and labels at `index`, (n,) int64 on any device."""
         inputs = self._inputs[index.to(self._inputs.device)]
         if inputs.device != self._device:
             inputs = inputs.pin_memory().to(self._device, non_blocking=True)
         return inputs, self._labels[index.to(self._labels.device)]
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """`take` of each of `indices`, in their order."""
+        """Yield `take` of each of `indices`, in their order."""
         if not self._slow:
             yield from map(self.take, indices)
             return

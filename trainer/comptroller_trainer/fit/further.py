@@ -1,4 +1,4 @@
-"""Training a changed model further: the same loop, a lower rate, checkpoints of its own."""
+"""Fine-tune a changed model: the same loop, a lower rate, and separate checkpoints."""
 
 from dataclasses import replace
 
@@ -20,14 +20,14 @@ _ONCE = {
     "schedule": "cosine", "warmup": None, "patience": 0, "max_seconds": 0.0, "ema": 0.0,
     "resolution_start": 1.0, "batch_start": 1.0, "subset_start": 1.0, "depth_start": 1.0,
 }  # fmt: skip
-"""What has done its work when the model was trained first."""
+"""Settings without a purpose once the model was trained."""
 
 
 class Further:
     """`stages.base.Tune` for one attempt at a rung.
 
     Args:
-        recipe: the trial's. A selector that goes along with training has done so: subsets are drawn afresh.
+        recipe: the trial's. In place of a selector that follows training, uniform subsets are drawn.
         context: the trial.
         store: its prefix.
         fingerprint: of all that decides the numbers.
@@ -51,7 +51,7 @@ class Further:
     def __call__(
         self, model: nn.Module, dataset: Dataset, epochs: int, rate: float, soft: Soft | None
     ) -> nn.Module:
-        """As `Context.tune` says."""
+        """Fine-tune `model` as `Context.tune` describes."""
         recipe, context, device = self._recipe, self._context, self._context.device
         seed = seeds.derive(context.seed, "tune", self._rung)
         context = replace(context, seed=seed, total_epochs=epochs)

@@ -1,4 +1,4 @@
-"""Progressive training: what grows while it goes on, each a function of progress alone."""
+"""Progressive training: sizes that grow as functions of progress alone."""
 
 import math
 
@@ -13,24 +13,24 @@ from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.stages.base import Context
 
 _WHOLE_FROM = 0.75
-"""Of training: from here on, images have the size that validation sees."""
+"""Share of training after which images have the size that validation sees."""
 _STEP = 4
 """Pixels that sides grow by: each new size costs a first batch."""
 
 
 def grown(start: float, epoch: int, total: int) -> float:
-    """The share of the whole in `epoch` of `total`: `start` in the first, all in the last."""
+    """Return the share in use in `epoch` of `total`: `start` in the first, 1 in the last."""
     return 1.0 if total == 1 else start + (1 - start) * min(epoch / (total - 1), 1.0)
 
 
 def side(whole: int, start: float, progress: float) -> int:
-    """Pixels of an image's side of `whole` pixels."""
+    """Return the pixels of an image's side that has `whole` pixels at the end."""
     share = min(1.0, start + (1 - start) * progress / _WHOLE_FROM)
     return min(whole, max(_STEP, round(whole * share / _STEP) * _STEP)) if share < 1 else whole
 
 
 def shrunk(inputs: Tensor, start: float, progress: float) -> Tensor:
-    """The images (n, c, h, w) as large as they are at `progress`."""
+    """Return the images (n, c, h, w) in their size at `progress`."""
     if start == 1:
         return inputs
     size = [side(length, start, progress) for length in inputs.shape[2:]]
@@ -52,11 +52,11 @@ def _optional(body: nn.Module) -> list[Residual]:
 
 
 def check(training: Training, model: nn.Module, context: Context, processes: int) -> None:
-    """Whether the model is one that can grow as training wants it to.
+    """Check that the model can grow as the recipe says.
 
     Raises:
-        AssignmentError: it takes no images of other sizes, or samples are no images; it has no blocks that
-            can be passed over, or something needs them all.
+        AssignmentError: the model takes no images of other sizes, or samples are not images; the model has no
+            blocks that can be passed over, or another setting needs all blocks.
     """
     if training.depth_start < 1:
         _check_depth(training, model.get_submodule("body"), processes)

@@ -1,4 +1,4 @@
-"""What follows from a validation: which weights are kept, a lower rate, an early end."""
+"""Decide after a validation: keep the weights, lower the rate, stop early."""
 
 from comptroller_trainer.fit.place import Place
 from comptroller_trainer.learning.training import Training
@@ -19,14 +19,14 @@ class Judge:
 
     @property
     def factor(self) -> float:
-        """What the plateau schedule has brought the learning rate down to, as a share."""
+        """The learning rate after the plateau schedule, as a share of the initial rate."""
         return float(self._training.plateau_factor**self.place.dropped)
 
     def better(self, metrics: dict[str, float]) -> bool:
-        """Whether this validation is the best; training ends after `patience` that are not.
+        """Return true if this validation is the best so far; training ends after `patience` that are not.
 
         Raises:
-            AssignmentError: the metric to go by is not one of this task.
+            AssignmentError: `recipe.monitor` is not a metric of this task.
         """
         place, training = self.place, self._training
         found = self._worth(metrics)
@@ -41,7 +41,7 @@ class Judge:
         return False
 
     def too_long(self) -> bool:
-        """Whether another epoch, as long as the mean of those behind, would pass `max_seconds`."""
+        """Return true if another epoch, of the mean length so far, would pass `max_seconds`."""
         place, limit = self.place, self._training.max_seconds
         return bool(limit) and place.seconds * (1 + 1 / place.epoch) > limit
 

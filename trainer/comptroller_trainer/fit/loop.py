@@ -64,7 +64,7 @@ class Fit:
     ) -> None:  # fmt: skip
         self.place = Place()
         self.checkpoint = ""
-        """Address of the latest."""
+        """URI of the latest checkpoint."""
         self._model = model
         self._dataset = dataset
         self._recipe = recipe
@@ -95,14 +95,14 @@ class Fit:
 
     @property
     def microbatch(self) -> int:
-        """Samples that were in memory at once."""
+        """The number of samples that were in memory at once."""
         return self._pass.microbatch or self._training.batch_size
 
     def run(self, epochs: int) -> nn.Module:
-        """Train until `epochs` are behind in all, or early stopping; the model with the weights to ship.
+        """Train to `epochs` in all or to early stopping; return the model with the weights to ship.
 
         Raises:
-            Suspended: told to stop; a checkpoint of the last step is written, if the store takes it.
+            Suspended: a stop was requested; a checkpoint of the last step is written, if the store takes it.
             DivergedError: the loss is not finite.
         """
         with self._stop.deferred():
@@ -138,7 +138,7 @@ class Fit:
             self._selection, growth.grown(self._training.subset_start, place.epoch, total)
         )
         wide = size * selector.candidates
-        # The last, smaller batch is left out, another one in each epoch: steps are equal, as norms want them.
+        # The last, smaller batch is left out, another one in each epoch: norms need steps of equal size.
         count = max(1, len(order) // wide)
         fewest = min(size, len(order) // selector.candidates)
         if fewest < self._peers.size:
@@ -151,9 +151,9 @@ class Fit:
         shares = [None] * count if weights is None else torch.split(weights, wide)
         batches = self._feed.batches(part[self._peers.share(len(part))] for part in parts)
         for part in parts:
-            asked = time.perf_counter()
+            before = time.perf_counter()
             inputs, labels = next(batches)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - before
             waited += self._step(part, shares[place.step], inputs, labels, place.step / count)
             place.step += 1
             place.steps += 1
@@ -171,7 +171,7 @@ class Fit:
         self._validate(train_loss)
 
     def _order(self, selection: Selection, share: float) -> tuple[Tensor, Tensor | None]:
-        """The epoch's samples in the order of its batches: a function of the seed and the epoch.
+        """Return the epoch's samples in the order of its batches, a function of the seed and the epoch.
 
         Returns:
             Their places in the training split and their weights, each (k,), on the device.
@@ -185,7 +185,7 @@ class Fit:
     def _step(
         self, part: Tensor, weights: Tensor | None, inputs: Tensor, labels: Tensor, behind: float
     ) -> float:
-        """Train on one batch; the seconds that were spent on its input."""
+        """Train on one batch, and return the seconds that were spent on its input."""
         place, training, selector, peers = self.place, self._training, self._recipe.selector, self._peers
         progress = (place.epoch + behind) / self._context.total_epochs
         if selector.candidates > 1:
@@ -235,7 +235,7 @@ class Fit:
         _log.info("epoch", **{k: round(v, 4) for k, v in place.history[-1].items()})
 
     def _record(self) -> None:
-        """Keep which samples the epoch was trained on, where that cannot be asked for again."""
+        """Store the epoch's samples, if the selector cannot compute them again."""
         selector, selection = self._recipe.selector, self._selection
         if selection is None or not (selector.watches or selector.candidates > 1):
             return
@@ -253,7 +253,7 @@ class Fit:
             _log.warning("no record yet", reason=str(error))
 
     def _write_records(self) -> None:
-        """Leave what is not yet in the store; before any checkpoint: after one it could not be made again."""
+        """Store pending records; always before a checkpoint, after which they could not be made again."""
         for name, made in list(self._unrecorded.items()):
             self._context.remember(name, made.copy)
             del self._unrecorded[name]
@@ -266,7 +266,7 @@ class Fit:
             )  # fmt: skip
 
     def _count(self) -> dict[str, float]:
-        """Add to the place what was spent since the last time; all that was."""
+        """Add the seconds and joules since the last call to the place, and return the totals."""
         now, joules, place = time.monotonic(), self._progress.meter.joules(), self.place
         place.seconds += now - self._counted_at
         if joules is not None:
@@ -303,7 +303,7 @@ class Fit:
         return tensors
 
     def _save_if_possible(self) -> None:
-        """A checkpoint that only saves repeating work: a store that is away is no failure of the trial."""
+        """Save a checkpoint that only avoids repeated work: an unavailable store does not fail the trial."""
         try:
             self._save()
         except StoreError as error:

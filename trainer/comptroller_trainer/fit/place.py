@@ -1,4 +1,4 @@
-"""Where training is."""
+"""The position of training."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 
 @dataclass
 class Place:
-    """Where training is, in numbers that JSON keeps exactly."""
+    """The position of training, in numbers that JSON keeps exactly."""
 
     epoch: int = 0
-    """Whole epochs behind, validated."""
+    """Epochs that are finished and validated."""
     step: int = 0
-    """Steps behind in the epoch that is on."""
+    """Steps finished in the current epoch."""
     steps: int = 0
-    """Steps behind in all."""
+    """Steps finished in all."""
     best: list[float] | None = None
-    """The best validation, greater is better."""
+    """The best validation; greater is better."""
     waited: int = 0
     """Epochs since the best."""
     dropped: int = 0
@@ -23,18 +23,18 @@ class Place:
     held: int = 0
     """Epochs since the best, or since the rate was lowered."""
     stopped: str = ""
-    """The parameter that ended training early, so that no later rung trains on; empty while none has."""
+    """The parameter that stopped training early, so that no later rung trains; empty if none has."""
     microbatch: int = 0
     """Samples that are in memory at once; 0: not known yet."""
     seconds: float = 0.0
-    """Of training, earlier attempts included."""
+    """Seconds of training, earlier attempts included."""
     joules: float | None = None
-    """Likewise, where they are counted."""
+    """Joules of training, earlier attempts included; None if they are not counted."""
     scaler: dict[str, Any] | None = None
-    """Of fp16's loss scaling."""
+    """State of fp16's loss scaling."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """One validation an epoch."""
+    """The validation of each epoch."""
 
 
 COSTS = frozenset({"epoch", "train_loss", "seconds", "memory_bytes", "energy_joules"})
-"""What a history's entry holds beside the validation."""
+"""Names in an entry of the history that are not of the validation."""

@@ -27,7 +27,7 @@ _BATCH = 256
 _RATE = 2e-3
 _DECAY = 1e-4
 _PROJECTED = 64
-"""Numbers that a view is compared by."""
+"""Numbers that represent a view in comparisons."""
 _TEMPERATURE = 0.2
 _SWAPPED = 0.4
 """Share of a row's features that are another row's."""
@@ -99,7 +99,7 @@ def _train(
 
 
 def contrast(projected: Tensor) -> Tensor:
-    """The mean cross entropy, in nats, of finding each row's other view among all rows (NT-Xent).
+    """Return the mean cross entropy, in nats, of finding each row's other view among all rows (NT-Xent).
 
     Args:
         projected: (2n, d): n samples seen one way, then the same seen another way.

@@ -16,7 +16,7 @@ FIELD = "recipe.gradient_checkpointing"
 
 
 class _Recomputed(nn.Sequential):
-    """A sequence that keeps what is between the square root of its length of pieces, and no more."""
+    """A sequence in as many pieces as the square root of its length; only tensors between pieces are kept."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         layers = list(flat(self))
@@ -28,10 +28,10 @@ class _Recomputed(nn.Sequential):
 
 
 def recomputed(body: nn.Module) -> nn.Module:
-    """A body with the weights and names of `body` that computes again what it does not keep.
+    """Return a body with the weights and names of `body` that computes again what it does not keep.
 
     Raises:
-        AssignmentError: it has no blocks in sequence.
+        AssignmentError: the body has no blocks in sequence.
     """
     if (backbone := _of_timm(body)) is not None:
         if any(isinstance(module, _BatchNorm) for module in backbone.modules()):
@@ -55,13 +55,13 @@ def kept(body: nn.Module) -> None:
 
 
 def _of_timm(body: nn.Module) -> nn.Module | None:
-    """The part of `body` that knows how to; a regression's is followed by its scale."""
+    """Return the part of `body` that can recompute; in a regression, a scale follows it."""
     parts = (body, *body.children())
     return next((part for part in parts if hasattr(part, "set_grad_checkpointing")), None)
 
 
 def flat(module: nn.Module) -> Iterator[nn.Module]:
-    """The layers of a sequence, those of sequences in it one by one."""
+    """Yield the layers of a sequence, with nested sequences flattened."""
     for child in module.children():
         if isinstance(child, nn.Sequential):
             yield from flat(child)
@@ -75,7 +75,7 @@ def _contexts(piece: nn.Module) -> tuple[AbstractContextManager[None], AbstractC
 
 @contextmanager
 def _norms_untouched(piece: nn.Module) -> Iterator[None]:
-    """Norms see the batch a second time, and must not count it twice."""
+    """Keep norms from counting a batch twice that they see twice."""
     norms = [m for m in piece.modules() if isinstance(m, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     seen = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]

@@ -1,4 +1,4 @@
-"""One step's forward and backward passes, in as many parts as memory asks for."""
+"""One step's forward and backward passes, in as many parts as memory requires."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ class Step:
         soft: Soft | None = None,
     ) -> None:  # fmt: skip
         self.microbatch = training.microbatch
-        """Samples that are in memory at once; 0: all."""
+        """The number of samples in memory at once; 0: all."""
         self.precision = precision.resolve(training.precision, context.device)
         self.scaler = precision.scaler(self.precision, context.device)
         self._model = model
@@ -53,7 +53,7 @@ class Step:
         self._forward = peers.wrapped(_compiled(model) if training.compile else model, context.device)
 
     def losses(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """(n,) of samples that are not trained on here; the model is left in training mode."""
+        """Return losses (n,) without training on the samples; the model is left in training mode."""
         self._model.eval()
         found = []
         with torch.no_grad():
@@ -87,7 +87,7 @@ class Step:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or self._peers.size > 1 or not self._halved(len(inputs)):
                     raise
-            # Out of the handler, so that nothing of the failed pass is held any more.
+            # Outside the handler, so that nothing of the failed pass is held any more.
             self._model.zero_grad()
             _copy(self._statistics, self._before)
             seeds.set_global(seed, self._device)
@@ -113,7 +113,7 @@ class Step:
         return torch.cat(found)
 
     def _watched(self) -> AbstractContextManager[list[Tensor]]:
-        """Where a teacher compares features: what the last layer is given."""
+        """Catch the last layer's inputs if a teacher compares features."""
         return last_input(self._model) if self._soft and self._soft.features else nullcontext([])
 
     def _split(self, tensor: Tensor) -> tuple[Tensor, ...]:

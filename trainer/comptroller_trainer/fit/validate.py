@@ -11,7 +11,7 @@ _BATCH = 1000
 
 
 def outputs_of(model: nn.Module, inputs: Tensor, device: torch.device) -> Tensor:
-    """Logits or predictions (n, outputs), float32 on the CPU; the model is left in eval mode."""
+    """Return logits or predictions (n, outputs), float32 on the CPU; the model is left in eval mode."""
     model.eval()
     with torch.inference_mode():
         return torch.cat(
@@ -20,7 +20,7 @@ def outputs_of(model: nn.Module, inputs: Tensor, device: torch.device) -> Tensor
 
 
 def validated(model: nn.Module, samples: Samples, device: torch.device, peers: Peers) -> dict[str, float]:
-    """The quality of the model on `samples`, each process computing its share."""
+    """Return the quality of the model on `samples`; each process computes its share."""
     inputs = samples.inputs[peers.share(len(samples))]
     outputs = peers.gathered(outputs_of(model, inputs, device), len(samples))
     return quality(outputs.numpy(), samples.labels.cpu().numpy())

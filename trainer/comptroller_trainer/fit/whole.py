@@ -21,12 +21,12 @@ def train_whole(
     family: WholeFamily[Any], dataset: Dataset, recipe: Recipe, context: Context,
     epochs: int, progress: Progress, peers: Peers,
 ) -> tuple[nn.Module, Place]:  # fmt: skip
-    """The model as it is after `epochs` of the last rung's, and where that is.
+    """Return the model as it is after `epochs` of the last rung's, and its place.
 
-    A rung is trained anew: what it takes is what its epochs take, and there is nothing to resume from.
+    Each rung is trained from the start and takes what its epochs take; there is no checkpoint.
 
     Raises:
-        AssignmentError: the recipe asks for what only the loop does.
+        AssignmentError: the recipe needs the training loop.
     """
     name = recipe.names["model"]
     if peers.size > 1:
