@@ -18,19 +18,19 @@ from comptroller_trainer.store import Store
 
 _PREFIX = "checkpoints/"
 _KEPT = 2
-"""The newest, and the one before in case the newest turns out damaged."""
+"""Checkpoints kept: the newest, and the one before in case the newest is damaged."""
 _log = structlog.get_logger("checkpoint")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What training goes on from."""
+    """A checkpoint that training can resume from."""
 
     uri: str
-    """Of the pointer."""
+    """URI of the pointer."""
     tensors: dict[str, Tensor]
     state: dict[str, Any]
-    """Of JSON types."""
+    """State of JSON types."""
 
 
 class Checkpoints:
@@ -38,9 +38,9 @@ class Checkpoints:
 
     Args:
         store: the trial's prefix.
-        fingerprint: of all that decides the numbers; another trial's checkpoints are no use to this one.
+        fingerprint: hash of all that decides the numbers; other fingerprints' checkpoints are not read.
         attempt: part of the name, so that two attempts alive at once never write one object.
-        prefix: where they are, below the store's.
+        prefix: the checkpoints' prefix below the store's.
     """
 
     def __init__(self, store: Store, fingerprint: str, attempt: int, prefix: str = _PREFIX) -> None:
@@ -53,7 +53,7 @@ class Checkpoints:
         """Write a checkpoint after `step` steps in all, and drop those that are no longer needed.
 
         Returns:
-            The pointer's address.
+            The pointer's URI.
         """
         from safetensors.torch import save  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ class Checkpoints:
         return self._store.uri_of(f"{name}.json")
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole and this trial's; None without one."""
+        """Return the newest whole checkpoint with this fingerprint; None without one."""
         for key in reversed(self._pointers()):
             found = self._read(key)
             if found is not None:

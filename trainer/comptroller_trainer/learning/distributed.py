@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 _RENDEZVOUS = 600.0
-"""Seconds in which all processes have come: pods are scheduled and images pulled one by one."""
+"""Seconds in which all processes must join: pods are scheduled and images pulled one by one."""
 _LOOK = timedelta(seconds=2)
-"""How long one look for the others takes, and a signal may have to wait."""
+"""Length of one wait for the other processes, and the longest delay of a signal."""
 _COLLECTIVE = timedelta(minutes=10)
-"""After which a peer that does not answer is taken for dead."""
+"""Time after which a peer that does not answer is taken for dead."""
 
 
 class Peers:
@@ -47,23 +47,23 @@ class Peers:
 
     @property
     def first(self) -> bool:
-        """Whether this one writes."""
+        """True if this process writes."""
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """This one's part of `count` things in order; parts differ by one at most."""
+        """Return this process's part of `count` things in order; parts differ by one at most."""
         return _share(count, self.rank, self.size)
 
     def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model, its gradients averaged over the processes in every backward pass."""
+        """Return the model with its gradients averaged over the processes in every backward pass."""
         if self.size == 1:
             return model
         ids = [device] if device.type == "cuda" else None
-        # Norms' statistics are each process's own until `align`: to send them in every step is a waste.
+        # Norms' statistics differ by process until `align`: to send them in every step is a waste.
         return nn.parallel.DistributedDataParallel(model, device_ids=ids, broadcast_buffers=False)
 
     def gathered(self, part: Tensor, count: int) -> Tensor:
-        """All `count` rows in order, on the CPU, of which `part` is this one's share."""
+        """Return all `count` rows in order, on the CPU; `part` is this process's share."""
         if self.size == 1:
             return part.cpu()
         most = math.ceil(count / self.size)
@@ -75,14 +75,14 @@ class Peers:
         return torch.cat([p[: s.stop - s.start] for p, s in zip(parts, lengths, strict=True)])
 
     def total(self, value: Tensor) -> float:
-        """The sum over the processes of a scalar."""
+        """Return the sum of a scalar over the processes."""
         summed = value.detach().cpu().double()
         if self.size > 1:
             distributed.all_reduce(summed)
         return float(summed)
 
     def least(self, value: int) -> int:
-        """The least of the processes' values."""
+        """Return the least of the processes' values."""
         if self.size == 1:
             return value
         found = torch.tensor(value)
@@ -90,11 +90,11 @@ class Peers:
         return int(found)
 
     def any(self, wanted: bool) -> bool:
-        """Whether any process wants it."""
+        """Return true if `wanted` is true in any process."""
         return bool(self.least(int(not wanted)) == 0)
 
     def stopping(self, requested: bool) -> bool:
-        """`any`, of the call before: the answer comes while the next step is computed."""
+        """Return `any` of the previous call: the answer comes while the next step is computed."""
         if self.size == 1:
             return requested
         if self._vote is not None:
@@ -114,36 +114,36 @@ class Peers:
                 distributed.broadcast(tensor, 0)
 
     def wait(self, stop: Stop) -> None:
-        """Until every process is here, however long one works: where rank 0 dies, its store is gone.
+        """Wait for every process without a limit: if rank 0 dies, its store is gone.
 
         Raises:
-            Suspended: told to stop while waiting.
+            Suspended: a stop was requested during the wait.
         """
         if self._store is None:
             return
         self._waits += 1
         self._store.set(f"here/{self._waits}/{self.rank}", "")
         for rank in range(self.size):
-            self._said(f"here/{self._waits}/{rank}", stop, math.inf)
+            self._await(f"here/{self._waits}/{rank}", stop, math.inf)
 
     def agree(self, what: str, values: Mapping[str, object], stop: Stop) -> None:
-        """Until every process has said the same.
+        """Wait for the values of every process, which must be equal.
 
         Raises:
-            AssignmentError: one says something else; on every process.
-            Suspended: told to stop while waiting.
-            TimeoutError: one never came.
+            AssignmentError: a process has another value; raised on every process.
+            Suspended: a stop was requested during the wait.
+            TimeoutError: a process did not come.
         """
         if self._store is None:
             return
         self._store.set(f"{what}/{self.rank}", json.dumps(dict(values)))
-        said = [json.loads(self._said(f"{what}/{rank}", stop)) for rank in range(self.size)]
-        for rank, other in enumerate(said):
-            for name in sorted(said[0].keys() | other.keys()):
-                if said[0].get(name) != other.get(name):
+        found = [json.loads(self._await(f"{what}/{rank}", stop)) for rank in range(self.size)]
+        for rank, other in enumerate(found):
+            for name in sorted(found[0].keys() | other.keys()):
+                if found[0].get(name) != other.get(name):
                     raise AssignmentError(
                         name, other.get(name),
-                        f"on rank {rank} and {said[0].get(name)!r} on rank 0: the processes disagree",
+                        f"on rank {rank} and {found[0].get(name)!r} on rank 0: the processes disagree",
                     )  # fmt: skip
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class Peers:
         if self.size > 1:
             distributed.destroy_process_group()
 
-    def _said(self, key: str, stop: Stop, seconds: float = _RENDEZVOUS) -> bytes:
+    def _await(self, key: str, stop: Stop, seconds: float = _RENDEZVOUS) -> bytes:
         assert self._store is not None  # noqa: S101  # its callers have looked
         until = time.monotonic() + seconds
         while True:
@@ -172,14 +172,14 @@ def join(
 
     Args:
         environ: torchrun's variables; an Indexed Job's JOB_COMPLETION_INDEX does for RANK.
-        values: what all of them have to agree on.
+        values: values that must be equal in all processes.
         stop: ends the waiting.
-        leader: file in which the operator tells pods where they meet, where MASTER_ADDR does not.
+        leader: file in which the operator writes the host to meet at; used without MASTER_ADDR.
 
     Raises:
         AssignmentError: the environment is incomplete, or the processes disagree.
-        Suspended: told to stop while waiting.
-        TimeoutError: one never came.
+        Suspended: a stop was requested during the wait.
+        TimeoutError: a process did not come.
     """
     size = _number(environ, "WORLD_SIZE", 1)
     if size <= 1:
@@ -187,7 +187,7 @@ def join(
     rank = _number(environ, "RANK" if "RANK" in environ else "JOB_COMPLETION_INDEX")
     if rank >= size:
         raise AssignmentError("RANK", rank, f"must be less than WORLD_SIZE ({size})")
-    host = environ.get("MASTER_ADDR") or _told(leader, stop)
+    host = environ.get("MASTER_ADDR") or _leader(leader, stop)
     store = _met(host, _number(environ, "MASTER_PORT"), rank, size, stop)
     peers = Peers(rank, size, PrefixStore("agree", store))
     peers.agree("assignment", values, stop)
@@ -195,7 +195,7 @@ def join(
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(_number(environ, "LOCAL_RANK", 0))
-    # Both: what is agreed on in passing is on the CPU.
+    # Both backends: votes between steps are on the CPU.
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if cuda else "gloo", store=PrefixStore("group", store),
         rank=rank, world_size=size, timeout=_COLLECTIVE,
@@ -203,8 +203,8 @@ def join(
     return peers
 
 
-def _told(file: Path, stop: Stop) -> str:
-    """Where to meet, once the operator knows it."""
+def _leader(file: Path, stop: Stop) -> str:
+    """Wait until the operator has written the host to meet at, and return the host."""
     if not file.exists():
         raise AssignmentError(
             "MASTER_ADDR", None, f"is not set, and {file}, which says where to meet, is missing"

@@ -1,4 +1,4 @@
-"""What training minimises: a number a sample, so that selectors can weigh and watch it."""
+"""The loss of training: a number a sample, so that selectors can weigh and watch it."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 def criterion(training: Training, labels: Tensor, context: Context) -> Criterion:
-    """The loss that `training` names.
+    """Return the loss that `training` names.
 
     Args:
         training: the recipe.
@@ -27,7 +27,7 @@ def criterion(training: Training, labels: Tensor, context: Context) -> Criterion
     deviation = deviation_of(labels)
     delta = training.huber_delta
 
-    # In deviations of the target, so that one learning rate suits grams and tons.
+    # The unit is the target's deviation, so that one learning rate suits grams and tons.
     def of_numbers(outputs: Tensor, targets: Tensor) -> Tensor:
         error = (outputs.squeeze(1) - targets) / deviation
         if training.loss == "huber":
@@ -38,7 +38,7 @@ def criterion(training: Training, labels: Tensor, context: Context) -> Criterion
 
 
 def deviation_of(labels: Tensor) -> float:
-    """The targets' standard deviation; 1 where they do not vary."""
+    """Return the targets' standard deviation; 1 if they do not vary."""
     return float(labels.double().std(correction=0)) or 1.0
 
 

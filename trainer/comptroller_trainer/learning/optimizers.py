@@ -20,7 +20,7 @@ class NamedOptimizer:
         self._training = training
         self._named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._optimizers = _built(list(self._named.values()), training)
-        # Without its wrapper, which switches gradients off and imports the compiler.
+        # Called without its wrapper, which switches gradients off and imports the compiler.
         self._steps = [inspect.unwrap(type(o).step) for o in self._optimizers]
 
     def step(self, lr: float, scaler: "torch.amp.GradScaler | None" = None) -> None:
@@ -45,7 +45,7 @@ class NamedOptimizer:
             p.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state: `<parameter>/<quantity>`."""
+        """Return the state by `<parameter>/<quantity>`."""
         return {
             f"{name}/{quantity}": value
             for name, p in self._named.items()
@@ -55,7 +55,7 @@ class NamedOptimizer:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take up the state that `tensors` gave."""
+        """Restore the state from `tensors`."""
         owners = {p: o for o in self._optimizers for group in o.param_groups for p in group["params"]}
         for key, value in tensors.items():
             name, _, quantity = key.rpartition("/")

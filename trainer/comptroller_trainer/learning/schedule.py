@@ -7,11 +7,11 @@ import math
 
 _ONE_CYCLE_WARMUP = 0.25
 _FLOOR = 1e-3
-"""What the falling schedules end at, and a warmup begins with, as a share of the peak."""
+"""The share of the peak at which falling schedules end and a warmup begins."""
 
 
 def rate(schedule: str, progress: float, warmup: float | None = None) -> float:
-    """The learning rate as a share of its peak.
+    """Return the learning rate as a share of its peak.
 
     Args:
         schedule: one_cycle (linear rise, cosine fall; after Smith, 2018), cosine, linear (fall), constant or

@@ -131,5 +131,5 @@ class Training(Parameters):
     )
     exports: str = Field(
         "none",
-        description=f"What is shipped beside ONNX: entry points `{EXPORTERS}`, joined by `{JOINT}`.",
+        description=f"Forms shipped next to ONNX: entry points `{EXPORTERS}`, joined by `{JOINT}`.",
     )

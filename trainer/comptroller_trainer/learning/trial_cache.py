@@ -1,4 +1,4 @@
-"""What was computed once in a trial, kept for its later attempts: safetensors in the trial's store."""
+"""A cache of computed tensors for a trial's later attempts: safetensors in the trial's store."""
 
 import re
 from typing import Self
@@ -21,9 +21,9 @@ class Remembered:
 
     Args:
         store: the trial's prefix.
-        fingerprint: of all that decides the numbers; what another one left is not read.
-        peers: only their first makes and writes, so that all go on from the same bits.
-        stop: ends the waiting for it.
+        fingerprint: hash of all that decides the numbers; entries of other fingerprints are not read.
+        peers: only the first computes and writes, so that all continue from the same bits.
+        stop: ends the wait for the first.
     """
 
     def __init__(self, store: Store, fingerprint: str, peers: Peers, stop: Stop) -> None:
@@ -33,11 +33,11 @@ class Remembered:
         self._stop = stop
 
     def __call__(self, name: str, make: Make) -> dict[str, Tensor]:
-        """What is kept under `name`, else what `make` gives, kept.
+        """Return the entry `name`; compute it with `make` and store it if it is missing.
 
         Raises:
-            ValueError: a name that is no key.
-            Suspended: told to stop while the first of the peers makes it.
+            ValueError: `name` cannot be a key.
+            Suspended: a stop was requested while the first peer computes the entry.
             StoreError: the store refuses or does not answer.
         """
         from safetensors.torch import save  # noqa: PLC0415
@@ -56,11 +56,11 @@ class Remembered:
         return found
 
     def alone(self) -> Self:
-        """The same for a process whose peers have left."""
+        """Return this cache for a process whose peers have left."""
         return type(self)(self._store, self._fingerprint, Peers(), self._stop)
 
     def read(self, name: str) -> dict[str, Tensor] | None:
-        """What is kept under `name`; None where there is nothing whole."""
+        """Return the entry `name`; None if it is missing or damaged."""
         from safetensors import SafetensorError  # noqa: PLC0415
         from safetensors.torch import load  # noqa: PLC0415
 

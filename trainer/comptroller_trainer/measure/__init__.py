@@ -1,1 +1,1 @@
-"""What the exported artifact is worth: quality, latency, memory, size (P9)."""
+"""Measurements of the exported artifact: quality, latency, memory, size (P9)."""

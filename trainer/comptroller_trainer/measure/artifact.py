@@ -1,4 +1,4 @@
-"""The exported artifact, measured as it would be served."""
+"""Measure the exported artifact as it would be served."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from torch import Tensor
 from comptroller_api.study import Latency
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.measure.latency import ENOUGH, Launch, agreeing, told
+from comptroller_trainer.measure.latency import ENOUGH, Launch, agreeing, summarize
 from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.measure.pace import fastest as fastest_of
 from comptroller_trainer.measure.quality import quality
@@ -25,18 +25,18 @@ from comptroller_trainer.stages.base import Context
 Infer = Callable[[Tensor], NDArray[np.float32]]
 _BATCH = 256
 _MOST = 8
-"""Launches, whether or not they agree."""
+"""Launches at most, even if too few agree."""
 _TOO_LONG = 8.0
-"""Seconds after which none begins that is not needed."""
+"""Seconds after which no further launch begins."""
 
 
 def opened(graph: Path, device: str, threads: int) -> Infer:
-    """The artifact on `device`: from stored inputs (n, *shape) to outputs (n, outputs).
+    """Return the artifact on `device` as a function from stored inputs (n, *shape) to outputs (n, outputs).
 
     Args:
         graph: the ONNX file.
         device: to serve with, "CPU" or "CUDA".
-        threads: for judging quality, which is not timed.
+        threads: for the quality, which is not timed.
 
     Raises:
         AssignmentError: the declared device is not here.
@@ -56,7 +56,7 @@ def servable(device: str) -> None:
     """Refuse a declared device that is not here, before anything is spent.
 
     Raises:
-        AssignmentError: it is not.
+        AssignmentError: the device is not here.
     """
     with _device(device):
         provider_of(device)
@@ -74,12 +74,12 @@ def measure(
     graph: Path, outputs: NDArray[np.float32], validation: Samples, latency: Latency, context: Context,
     fastest: Fastest,
 ) -> dict[str, float]:  # fmt: skip
-    """Every metric of the artifact, on the validation split and the declared device (P8, P9).
+    """Return every metric of the artifact, on the validation split and the declared device (P8, P9).
 
     Args:
         graph: the ONNX file.
-        outputs: its own, of the validation split.
-        validation: the split to judge it by.
+        outputs: the artifact's outputs for the validation split.
+        validation: the validation split.
         latency: device, batch and threads to serve with.
         context: the trial.
         fastest: the machine's pace.
@@ -92,9 +92,9 @@ def measure(
 def served(
     graph: Path, validation: Samples, latency: Latency, context: Context, fastest: Fastest
 ) -> dict[str, float]:
-    """What serving the artifact takes, in processes that do nothing else, one after another.
+    """Return the latency and memory of serving, in processes that do nothing else, one after another.
 
-    They are launched until enough of them agree: where one's memory came to lie, and when it ran, is chance.
+    Processes are launched until enough agree, since memory layout and moment of each are chance.
     """
     batch: NDArray[np.float32] = validation.inputs[: latency.batch].float().cpu().numpy()
     inputs = context.directory / "inputs.npy"
@@ -108,7 +108,7 @@ def served(
     ):
         launches.append(_launch(graph, inputs, latency))
         fastest.saw(fastest_of(launches[-1].paces.tolist()))
-    return told(launches, fastest.seconds)
+    return summarize(launches, fastest.seconds)
 
 
 def _launch(graph: Path, inputs: Path, latency: Latency) -> Launch:

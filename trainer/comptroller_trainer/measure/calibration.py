@@ -1,7 +1,7 @@
-"""Confidence that means what it says: a number that logits are divided by (temperature, Guo et al., 2017).
+"""Calibrate confidence: divide logits by a temperature (Guo et al., 2017).
 
-It is fitted on the validation split, and cannot change which class is the likeliest. A number a class
-(`platt`) can, and so can a curve a class (`isotonic`).
+The temperature is fitted on the validation split, and cannot change which class is the likeliest. Numbers
+(`platt`) or a curve (`isotonic`) for each class can.
 """
 
 import numpy as np
@@ -22,10 +22,10 @@ _log = structlog.get_logger("calibrate")
 
 
 def divisible(model: nn.Module | None, method: str) -> Classifier:
-    """The model, which has logits to divide.
+    """Return the model as a `Classifier`, which has logits to divide.
 
     Raises:
-        AssignmentError: it has none.
+        AssignmentError: the model has no logits.
     """
     if not isinstance(model, Classifier):
         raise AssignmentError("recipe.calibration", method, "needs a network")
@@ -33,7 +33,7 @@ def divisible(model: nn.Module | None, method: str) -> Classifier:
 
 
 def calibrate(model: Classifier, method: str, validation: Samples) -> None:
-    """Give `model` what makes the loss on `validation` least: a temperature, or more with another `method`.
+    """Give `model` the temperature, or the numbers of another `method`, with the least loss on `validation`.
 
     Raises:
         AssignmentError: a method that has numbers for each class, where validation lacks one.
@@ -58,17 +58,17 @@ def calibrate(model: Classifier, method: str, validation: Samples) -> None:
 def platt(
     logits: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each class's logits are divided by, 0.05 to 20, and what is added then, for the least mean loss.
+    """Return each class's divisor of logits, 0.05 to 20, and its offset, for the least mean loss.
 
-    Platt's sigmoid (1999) for any number of classes: vector scaling (Guo et al., 2017). It can change which
-    class is the likeliest.
+    Platt's sigmoid (1999) for any number of classes: vector scaling (Guo et al., 2017). The likeliest class
+    can change.
 
     Args:
         logits: (n, classes).
         labels: (n,), every class among them.
 
     Returns:
-        Both (classes,).
+        Divisors and offsets, both (classes,).
     """
     from scipy.optimize import minimize  # noqa: PLC0415
     from scipy.special import log_softmax  # noqa: PLC0415
@@ -78,11 +78,11 @@ def platt(
 
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         scale, offset = np.exp(-at[:classes]), at[classes:]
-        told = log_softmax(logits * scale + offset, axis=1)
-        slope = np.exp(told)
+        log_probability = log_softmax(logits * scale + offset, axis=1)
+        slope = np.exp(log_probability)
         slope[own] -= 1
         along = np.concatenate([-(slope * logits).sum(0) * scale, slope.sum(0)])
-        return float(-told[own].mean()), along / count
+        return float(-log_probability[own].mean()), along / count
 
     bounds = [_RANGE] * classes + [_OFFSETS] * classes
     found = minimize(loss, np.zeros(2 * classes), jac=True, method="L-BFGS-B", bounds=bounds).x
@@ -92,7 +92,7 @@ def platt(
 def isotonic(
     logits: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A curve for each class, never falling, from its probability to how often it was right.
+    """Return a non-decreasing curve for each class, from its probability to its observed frequency.
 
     Isotonic regression, one class against the rest (Zadrozny and Elkan, 2002), at the quantiles of the
     probabilities. A thousandth of the probability itself is mixed in, so that of two classes on a level
@@ -109,12 +109,12 @@ def isotonic(
     from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415
 
     probability, quantiles = softmax(logits, axis=1), np.linspace(0, 1, _KNOTS)
-    least = 1 / (2 * len(labels))  # what was never seen may be yet
+    least = 1 / (2 * len(labels))  # a class that was never seen may come yet
     knots, rises = np.empty((2, logits.shape[1], _KNOTS))
     for label, own in enumerate(probability.T):
         curve = IsotonicRegression(y_min=least, y_max=1 - least, out_of_bounds="clip")
         curve.fit(own, labels == label)
-        # Steeper than this, a curve would tell rounding errors apart.
+        # A steeper curve would amplify rounding errors.
         places = np.quantile(own, quantiles) + _STEP * np.arange(_KNOTS)
         heights = (1 - _MIXED) * curve.predict(places) + _MIXED * places.clip(least)
         knots[label], rises[label] = places, np.diff(heights, prepend=0)
@@ -122,7 +122,7 @@ def isotonic(
 
 
 def temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """What logits (n, classes) are divided by so that the mean loss of `labels` (n,) is least; 0.05 to 20."""
+    """Return the divisor of logits (n, classes), 0.05 to 20, with the least mean loss of `labels` (n,)."""
     from scipy.optimize import minimize_scalar  # noqa: PLC0415  # most trials do without
     from scipy.special import logsumexp  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What a model's inputs and outputs were like when it was made, and how far others are from that.
+"""The profile of a model's inputs and outputs in training, and the distance of new ones from it.
 
 docs/reference/measure.md has the formulas.
 """
@@ -20,13 +20,13 @@ from comptroller_trainer.stages.modality import TABLE
 
 _BINS = 10
 _SAMPLES, _POSITIONS = 10_000, 100
-"""At most, of a split and of a sample, evenly spaced."""
+"""Samples of a split, and positions of a sample, at most; evenly spaced."""
 _FLOOR = 1e-4
-"""The share that an empty bin counts with, whose logarithm would be infinite."""
+"""The share of an empty bin, whose logarithm would be infinite."""
 
 
 class Histogram(Record):
-    """One feature, channel or output."""
+    """The histogram of one feature, channel or output."""
 
     name: str
     edges: list[float] = Field(description="Upper ends of all bins but the last; an edge is in its bin.")
@@ -34,7 +34,7 @@ class Histogram(Record):
 
 
 class Profile(Record):
-    """`drift.json`: what the model was made from and what it answers."""
+    """`drift.json`: the distributions of a model's training data and of its answers."""
 
     data: dict[str, Any] = Field(description="How training data were read; the study's, without where from.")
     shape: list[int] = Field(description="Of one sample.")
@@ -46,22 +46,22 @@ class Profile(Record):
 
 
 class Difference(NamedTuple):
-    """How far new values are from the profile's."""
+    """The distance of new values from the profile's."""
 
     name: str
     psi: float
     ks: float
     chance: float
-    """The PSI to expect of as many samples where nothing has changed."""
+    """The PSI to expect of as many samples if nothing has changed."""
 
 
 def profile(dataset: Dataset, outputs: NDArray[np.float32], data: Data) -> Profile:
-    """The profile of a model of `dataset`.
+    """Return the profile of a model of `dataset`.
 
     Args:
         dataset: its training samples, less those that were made up, are the inputs.
-        outputs: (n, outputs), the model's own of the validation split.
-        data: how they were read.
+        outputs: (n, outputs), the model's for the validation split.
+        data: how the samples were read.
     """
     real = dataset.train_index >= 0
     inputs = dataset.train.inputs if real.all() else dataset.train.inputs[real]
@@ -87,13 +87,13 @@ def profile(dataset: Dataset, outputs: NDArray[np.float32], data: Data) -> Profi
 def differences(
     was: Profile, inputs: Tensor, missing: Mapping[str, float], outputs: NDArray[np.float32] | None
 ) -> Iterator[Difference]:
-    """Of each feature or channel, of what is missing in a column, and of the model's answers.
+    """Yield the difference of each feature or channel, of missing values by column, and of the answers.
 
     Args:
         was: the model's profile.
         inputs: (n, *shape), as the model takes them.
         missing: share of the new samples without a value, by column.
-        outputs: (n, outputs), the model's own; None: it is not at hand.
+        outputs: (n, outputs), the model's; None: the model is not available.
     """
     samples = 1 / min(len(inputs), _SAMPLES) + 1 / min(was.training, _SAMPLES)
     for old, values in zip(was.inputs, _values(inputs), strict=True):
@@ -130,7 +130,7 @@ def _names(shape: Sequence[int], steps: list[Step]) -> list[str]:
 
 
 def _values(inputs: Tensor) -> NDArray[np.float64]:
-    """(c, k) of inputs (n, c, ...)."""
+    """Return values (c, k) of inputs (n, c, ...)."""
     flat = inputs.reshape(len(inputs), inputs.shape[1], -1)
     samples, places = _spaced(len(flat), _SAMPLES), _spaced(flat.shape[2], _POSITIONS)
     taken = flat[samples[:, None], :, places[None]]  # (samples, places, c)
@@ -143,12 +143,12 @@ def _spaced(count: int, most: int) -> Tensor:
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The deciles that differ; every value but the last where there are no more than ten."""
+    """Return the distinct deciles; every value but the last if there are at most ten."""
     distinct = np.unique(values)
     if len(distinct) <= _BINS:
         return distinct[:-1]
     deciles = np.quantile(values, np.arange(1, _BINS) / _BINS)
-    # A last bin without values could not tell most of them from the few below.
+    # A last bin without values could not separate most values from the few below.
     return np.unique(np.minimum(deciles, distinct[-2]))
 
 
@@ -162,14 +162,14 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
 
 
 def _difference(old: Histogram, values: NDArray[np.float64], samples: float) -> Difference:
-    """`samples`: 1/n + 1/m, which each bin but one adds to the PSI by chance."""
+    """Return the difference; `samples` is 1/n + 1/m, which each bin but one adds to the PSI by chance."""
     edges = np.array(old.edges)
     distances = _distances(np.array(old.shares), _shares(values, edges))
     return Difference(old.name, *distances, len(edges) * samples)
 
 
 def _distances(old: NDArray[np.float64], new: NDArray[np.float64]) -> tuple[float, float]:
-    """Population stability index, and Kolmogorov and Smirnov's distance at the edges."""
+    """Return the population stability index, and Kolmogorov and Smirnov's distance at the edges."""
     ks = float(np.abs(np.cumsum(new - old)).max())
     old, new = np.maximum(old, _FLOOR), np.maximum(new, _FLOOR)
     return float(((new - old) * np.log(new / old)).sum()), ks

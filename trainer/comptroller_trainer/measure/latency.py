@@ -1,4 +1,4 @@
-"""From timed calls to quantiles that can be trusted, or not; numpy alone, as serving wants it."""
+"""Compute quantiles of timed calls, and whether to trust them; numpy alone, since the server imports this."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENOUGH = 3
-"""Launches that have to agree."""
+"""Launches that must agree."""
 LEAST = 20
 """Calls of a launch: fewer have no p95."""
 _QUIET = 1.12
-"""Times the machine's fastest pace, and still nobody in the way: its clock alone changes by a tenth."""
+"""Multiple of the fastest pace that still counts as quiet: the clock alone changes by a tenth."""
 _WAITED = 0.05
 """Share of a block that may pass while others have the core."""
 _SHARE = 0.5
-"""Of a launch's calls that have to be quiet: between two neighbours, caches are not what they were."""
+"""Share of a launch's calls that must be quiet: neighbours leave caches changed."""
 _AGREE = 0.05
 """Share by which a launch's p95 may be off the median of all."""
 _QUANTILES = (50, 95, 99)
@@ -25,15 +25,15 @@ _Z = 1.96
 
 
 class Launch(NamedTuple):
-    """What one serving process has measured.
+    """The measurements of one serving process.
 
     Attributes:
         calls: seconds of each, (n,).
-        blocks: the number of the block each was in, (n,).
+        blocks: the number of each call's block, (n,).
         paces: the machine's before each block and after the last, (blocks + 1,), seconds.
-        waited: share of each block for which it could have run and others had the core, (blocks,).
-        cold: seconds from its start to its first answer.
-        peak: bytes that it had resident at most; NaN where the kernel does not tell.
+        waited: share of each block for which others had the core, (blocks,).
+        cold: seconds from the process's start to its first answer.
+        peak: bytes resident at most; NaN if the kernel does not report them.
     """
 
     calls: NDArray[np.float64]
@@ -45,18 +45,18 @@ class Launch(NamedTuple):
 
 
 def quiet(launch: Launch, fastest: float) -> NDArray[np.float64]:
-    """The calls of those blocks that kept the core, and before and after which it was as fast as it can be.
+    """Return the calls of blocks that kept the core, with the pace near its fastest before and after.
 
     Args:
         launch: with any number of calls.
-        fastest: its pace then, seconds.
+        fastest: the machine's fastest pace, seconds.
     """
     undisturbed = np.maximum(launch.paces[:-1], launch.paces[1:]) <= _QUIET * fastest
     return launch.calls[(undisturbed & (launch.waited <= _WAITED))[launch.blocks]]
 
 
 def agreeing(launches: Sequence[Launch], fastest: float) -> list[NDArray[np.float64]]:
-    """Quiet calls of each launch with enough of them, where its p95 is close to the median of theirs."""
+    """Return quiet calls of each launch that has enough, and whose p95 is close to the median p95."""
     enough = [
         calls for one in launches if len(calls := quiet(one, fastest)) >= max(LEAST, _SHARE * len(one.calls))
     ]
@@ -64,13 +64,13 @@ def agreeing(launches: Sequence[Launch], fastest: float) -> list[NDArray[np.floa
     return [c for c, p95 in zip(enough, slow, strict=True) if abs(p95 / np.median(slow) - 1) <= _AGREE]
 
 
-def told(launches: Sequence[Launch], fastest: float) -> dict[str, float]:
-    """What the launches say.
+def summarize(launches: Sequence[Launch], fastest: float) -> dict[str, float]:
+    """Return the metrics of the launches.
 
     `latency_p50_ms`, `latency_p95_ms` and `latency_p99_ms` over the quiet calls of the launches that agree;
     the 95% interval of p95 by its order statistics (`latency_p95_low_ms`, `latency_p95_high_ms`);
     `latency_trusted`: 1 where enough launches agree, else 0, and then the rest is of all quiet calls, or of
-    all calls where those are too few; `cold_start_ms`, the median, and `peak_memory_bytes`, the most.
+    all calls if those are too few; `cold_start_ms`, the median, and `peak_memory_bytes`, the most.
 
     Args:
         launches: at least one, with a call each.
@@ -84,7 +84,7 @@ def told(launches: Sequence[Launch], fastest: float) -> dict[str, float]:
             kept = [one.calls for one in launches]
     calls = np.sort(np.concatenate(kept)) * 1000
     found = {f"latency_p{q}_ms": float(np.percentile(calls, q)) for q in _QUANTILES}
-    # How many of n calls are under the quantile is binomial.
+    # The number of n calls under the quantile is binomial.
     count = len(calls)
     around = _Z * math.sqrt(count * 0.95 * 0.05)
     low, high = (round(min(max(0.95 * count + sign * around, 0), count - 1)) for sign in (-1, 1))

@@ -1,8 +1,8 @@
-"""The machine's pace: how long a fixed piece of work takes on it just now.
+"""The machine's pace: the time that a fixed piece of work takes now.
 
-Who runs on the other half of a core, or lowers its clock, makes this work slower as it does the artifact, by
-up to twice, and no counter that a container can read shows it. So calls count that were made while the pace
-was about the fastest that has been seen: nobody was in their way.
+A neighbour on the other half of a core, or one that lowers the clock, slows this work as it slows the
+artifact, by up to twice, and no counter that a container can read shows the neighbour. So only calls count
+that were made while the pace was about the fastest that has been seen.
 """
 
 import math
@@ -13,17 +13,17 @@ from collections.abc import Iterable
 from typing import Self
 
 _TURNS = 1000
-"""Of the loop: about 50 microseconds."""
+"""Turns of the loop: about 50 microseconds."""
 _EACH = 3
 _INTERVAL = 1.0
 _APART = 50
 
 
 def pace() -> float:
-    """Seconds of the work, now.
+    """Return the seconds that the work takes now.
 
-    An interpreter's loop: beside a checksum, a hash and a product of matrices, it feels a neighbour most. The
-    median of three: the first warms the caches.
+    The work is an interpreter's loop, which feels a neighbour more than a checksum, a hash or a product of
+    matrices does. The result is the median of three: the first warms the caches.
     """
     times = []
     for _ in range(_EACH):
@@ -36,7 +36,7 @@ def pace() -> float:
 
 
 def fastest(paces: Iterable[float]) -> float:
-    """The fastest, but for a fiftieth: a clock is boosted for moments at times.
+    """Return the fastest pace without the fastest fiftieth, since clocks are boosted for moments.
 
     Args:
         paces: at least one, seconds.
@@ -46,25 +46,25 @@ def fastest(paces: Iterable[float]) -> float:
 
 
 class Fastest:
-    """The machine's fastest pace so far; within `with`, it is looked at once a second.
+    """The machine's fastest pace so far; within `with`, the pace is measured once a second.
 
     A neighbour may stay for longer than a measurement takes, not so easily for longer than a trial.
     """
 
     def __init__(self) -> None:
         self._looks = [pace()]
-        self._told = math.inf
+        self._reported = math.inf
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pace", daemon=True)
 
     @property
     def seconds(self) -> float:
-        """Of the work."""
-        return min(fastest(self._looks), self._told)
+        """Seconds of the work at the fastest pace."""
+        return min(fastest(self._looks), self._reported)
 
     def saw(self, seconds: float) -> None:
-        """Somebody else has found the fastest of many to be this."""
-        self._told = min(self._told, seconds)
+        """Take in the fastest pace that another process has measured."""
+        self._reported = min(self._reported, seconds)
 
     def __enter__(self) -> Self:
         self._thread.start()

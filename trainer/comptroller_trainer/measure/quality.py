@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAXIMISED = frozenset({"accuracy", "f1_macro", "auc", "r2"})
-"""Every other one is minimised."""
+"""Metrics where greater is better; all others are minimised."""
 
 
 def quality(outputs: NDArray[np.float32], labels: NDArray[Any]) -> dict[str, float]:
-    """What a model's outputs are worth.
+    """Return the metrics of a model's outputs.
 
-    Of a classifier: `accuracy`, `f1_macro`, `auc` (one class against the rest), `brier` (0 to 2), `ece` and
-    `loss` (nats). Of a regression: `rmse` and `mae` in the target's units, `r2` and `loss` (squared units).
+    For a classifier: `accuracy`, `f1_macro`, `auc` (one class against the rest), `brier` (0 to 2), `ece` and
+    `loss` (nats). For a regression: `rmse` and `mae` in the target's units, `r2` and `loss` (squared units).
 
     Args:
         outputs: (n, classes) logits, or (n, 1) predictions.
@@ -52,14 +52,14 @@ def _of_numbers(predictions: NDArray[np.float32], targets: NDArray[np.float32]) 
 
 
 def f1_macro(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> float:
-    """The mean over classes of 2 TP / (predicted + actual); 0 for a class neither predicted nor present."""
+    """Return the mean over classes of 2 TP / (predicted + actual); 0 for one in neither."""
     hits = np.bincount(labels[predicted == labels], minlength=classes)
     total = np.bincount(predicted, minlength=classes) + np.bincount(labels, minlength=classes)
     return float((2 * hits / np.maximum(total, 1)).mean())
 
 
 def _auc(probability: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """The area under the ROC curve, one class against the rest, the mean over the classes present.
+    """Return the area under the ROC curve, one class against the rest, the mean over the classes present.
 
     By ranks (Mann and Whitney, 1947), ties counted half; 0.5 where there is but one class.
     """
@@ -75,7 +75,7 @@ def _auc(probability: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 
 
 def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int = 15) -> float:
-    """Expected calibration error with equal-width bins (Guo et al., 2017)."""
+    """Return the expected calibration error with equal-width bins (Guo et al., 2017)."""
     where = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     gap = np.bincount(where, confidence - right, minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))

@@ -1,4 +1,4 @@
-"""What is left of the quality when inputs get worse, as in Hendrycks and Dietterich (2019).
+"""Measure the quality on corrupted inputs, as in Hendrycks and Dietterich (2019).
 
 docs/reference/measure.md has every formula and severity.
 """
@@ -22,14 +22,14 @@ _BATCH = 256
 
 
 class Usual(NamedTuple):
-    """What a channel or feature usually is, over the validation split; each broadcasts over (n, *shape)."""
+    """Mean and deviation of each channel or feature in validation; both broadcast over (n, *shape)."""
 
     mean: Tensor
     deviation: Tensor
 
 
 Corrupt = Callable[[Tensor, float, Usual, torch.Generator], Tensor]
-"""Inputs (n, *shape), float32, made worse by a severity."""
+"""A function that corrupts inputs (n, *shape), float32, by a severity."""
 
 
 def _noise(inputs: Tensor, severity: float, usual: Usual, generator: torch.Generator) -> Tensor:
@@ -41,7 +41,7 @@ def _blur(inputs: Tensor, severity: float, _: Usual, __: torch.Generator) -> Ten
 
     height, width = inputs.shape[2:]
     sigma = severity * min(height, width)
-    # What is reflected at the edge is less than the image.
+    # The padding reflected at the edge must be smaller than the image.
     size = [2 * min(ceil(3 * sigma), side - 1) + 1 for side in (width, height)]
     blurred: Tensor = gaussian_blur(inputs, size, [sigma, sigma])
     return blurred
@@ -111,11 +111,11 @@ CORRUPTIONS: dict[int, dict[str, tuple[Corrupt, tuple[float, ...]]]] = {
         "shift": (_raised, (0.1, 0.25, 0.5)),
     },
 }
-"""By the kind of samples: each corruption and its severities, the mildest first."""
+"""Each corruption and its severities, the mildest first, by the kind of samples."""
 
 
 def robustness(infer: Infer, validation: Samples, context: Context) -> dict[str, float]:
-    """`robust_accuracy`, the mean over corruptions and severities, and what it is the mean of.
+    """Return `robust_accuracy`, the mean over corruptions and severities, and the values it is the mean of.
 
     `robust_worst` is the corruption that costs most, the mean over its severities; `accuracy_<corruption>`
     each one's. Of a regression it is the RMSE instead of the accuracy.

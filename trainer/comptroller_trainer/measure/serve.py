@@ -1,4 +1,4 @@
-"""A process that serves the artifact and nothing else: what each call took, and the memory it takes.
+"""Serve the artifact in a process without other work, and measure each call and the memory.
 
 `python -m comptroller_trainer.measure.serve GRAPH INPUTS DEVICE THREADS FOUND` leaves a `Launch` in FOUND.
 """
@@ -25,7 +25,7 @@ _SCHEDSTAT = Path("/proc/self/schedstat")
 
 
 def main(arguments: list[str]) -> None:
-    """Serve, and leave what it took."""
+    """Serve, and write the measurements."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # no measurer, no measurement
     began = time.perf_counter()
     # Imported here, so that a cold start counts them.
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _block(call: Callable[[], None]) -> list[float]:
-    """Seconds of each call."""
+    """Return the seconds of each call."""
     times: list[float] = []
     start = after = time.perf_counter()
     while after - start < _BLOCK:
@@ -79,7 +79,7 @@ def _block(call: Callable[[], None]) -> list[float]:
 
 
 def _waited() -> float:
-    """Seconds that the kernel let this thread wait for a core; 0 where it does not tell."""
+    """Return the seconds that this thread waited for a core; 0 if the kernel does not report them."""
     try:
         return int(_SCHEDSTAT.read_text().split()[1]) / 1e9
     except (OSError, IndexError):
@@ -87,7 +87,7 @@ def _waited() -> float:
 
 
 def _peak_resident() -> float:
-    """Bytes; NaN where the kernel does not tell.
+    """Return bytes; NaN if the kernel does not report them.
 
     Not getrusage's, which starts from what the process that forked this one had resident.
     """

@@ -8,7 +8,7 @@ PROVIDERS = {"CPU": "CPUExecutionProvider", "CUDA": "CUDAExecutionProvider"}
 
 
 def open_session(graph: Path, device: str, threads: int) -> onnxruntime.InferenceSession:
-    """A session on `device` with `threads` intra-op threads and no others.
+    """Return a session on `device` with `threads` intra-op threads and no others.
 
     Raises:
         LookupError: this ONNX Runtime has no such device.
@@ -25,7 +25,7 @@ def open_session(graph: Path, device: str, threads: int) -> onnxruntime.Inferenc
 
 
 def provider_of(device: str) -> str:
-    """ONNX Runtime's name for `device`.
+    """Return ONNX Runtime's name for `device`.
 
     Raises:
         LookupError: this ONNX Runtime was built without it.

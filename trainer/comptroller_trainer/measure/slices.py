@@ -1,4 +1,4 @@
-"""Whether a model serves every slice of the data as well, in numpy.
+"""Compare the quality of a model on slices of the data, in numpy.
 
 Fairlearn's demographic parity and equalised odds know predictions of two classes and no others, and its
 import takes two seconds, of every trial; on two classes these numbers are its own.
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from comptroller_trainer.measure.quality import quality
 
 ENOUGH = 30
-"""Samples that a slice, or a share of it, needs for a gap to count it."""
+"""Samples that a slice, or a share of one, needs to count in a gap."""
 
 _Counts = NDArray[Any]
 
@@ -21,12 +21,12 @@ _Counts = NDArray[Any]
 def slices(
     outputs: NDArray[np.float32], labels: NDArray[Any], codes: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[dict[str, float], list[dict[str, object]]]:
-    """The gaps between slices, and the quality of each with how many samples it has.
+    """Return the gaps between slices, and the quality and number of samples of each.
 
-    Of a classifier: the least and the largest accuracy (`slice_accuracy_least`, `slice_accuracy_largest`) and
+    For a classifier: the least and largest accuracy (`slice_accuracy_least`, `slice_accuracy_largest`) and
     their difference, `gap_accuracy`; `gap_demographic_parity`, of how often a class is predicted, and
     `gap_equalised_odds` (Hardt et al., 2016), of how often it is where it is right and where it is not, each
-    of the class whose gap is largest. Of a regression, `slice_rmse_least`, `slice_rmse_largest`, `gap_rmse`.
+    of the class whose gap is largest. For a regression, `slice_rmse_least`, `slice_rmse_largest`, `gap_rmse`.
     A gap for which fewer than two slices have enough samples is left out.
 
     Args:
@@ -75,12 +75,12 @@ def _fairness(
 
 
 def _gap(counts: _Counts, of: _Counts) -> float:
-    """Between the slices' shares `counts / of`, of the class where it is largest; each (slices, classes).
+    """Return the largest gap of any class between slices' shares `counts / of`, each (slices, classes).
 
-    Not a number where no class has two slices with enough samples.
+    The gap is NaN if no class has two slices with enough samples.
     """
-    told = of >= ENOUGH
+    enough = of >= ENOUGH
     rates = counts / np.maximum(of, 1)
-    gaps = np.where(told, rates, -np.inf).max(0) - np.where(told, rates, np.inf).min(0)
-    gaps = gaps[told.sum(0) > 1]
+    gaps = np.where(enough, rates, -np.inf).max(0) - np.where(enough, rates, np.inf).min(0)
+    gaps = gaps[enough.sum(0) > 1]
     return float(gaps.max()) if len(gaps) else np.nan

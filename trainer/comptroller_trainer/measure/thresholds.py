@@ -1,6 +1,6 @@
-"""Thresholds by which a classifier decides: what makes its macro F1 on validation largest.
+"""Tune a classifier's thresholds for the largest macro F1 on validation.
 
-The class whose probability is the largest multiple of its threshold is predicted. With two classes that is
+The class whose probability is the largest multiple of its threshold is predicted. With two classes this is
 the usual threshold of one probability. scikit-learn tunes those only, and takes three seconds to import.
 """
 
@@ -12,13 +12,13 @@ from comptroller_trainer.measure.quality import f1_macro
 from comptroller_trainer.stages.base import Context
 
 MOST = 100
-"""Classes; more take long, as every one is tuned beside every other."""
+"""Classes at most; more take long, since each is tuned against every other."""
 _FIELD = "recipe.thresholds"
 _ROUNDS = 10
 
 
 def decidable(context: Context) -> None:
-    """Before anything is spent.
+    """Check the number of classes, before anything is spent.
 
     Raises:
         AssignmentError: there are too many classes.
@@ -30,10 +30,10 @@ def decidable(context: Context) -> None:
 def thresholds(
     outputs: NDArray[np.float32], labels: NDArray[np.int64], context: Context
 ) -> tuple[dict[str, float], dict[str, object]]:
-    """What thresholds are worth, and the thresholds themselves.
+    """Return the metric of tuned thresholds, and the content of thresholds.json.
 
-    `f1_macro_tuned` is not of what they were tuned on: each half of the split, drawn by the trial's seed, is
-    judged by thresholds of the other half. Those that are told are of the whole split.
+    `f1_macro_tuned` is not measured on the tuning's samples: each half of the split, drawn by the trial's
+    seed, is judged by thresholds of the other half. The thresholds in the file are tuned on the whole split.
 
     Args:
         outputs: (n, classes) logits.
@@ -47,16 +47,16 @@ def thresholds(
         predicted[half] = (outputs[half] + tuned(outputs[other], labels[other])).argmax(1)
     found = {"f1_macro_tuned": f1_macro(predicted, labels, outputs.shape[1])}
     share = np.exp(-tuned(outputs, labels))
-    told: dict[str, object] = {
+    content: dict[str, object] = {
         "rule": "predict the class whose probability is the largest multiple of its threshold",
         "thresholds": (share / share.sum()).tolist(),
         "f1_macro": f1_macro(outputs.argmax(1), labels, outputs.shape[1]),
     }
-    return found, told | found
+    return found, content | found
 
 
 def tuned(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(classes,) to add to logits (n, classes), so that macro F1 is the largest that moving one makes it.
+    """Return offsets (classes,) of logits (n, classes) with the largest macro F1, moving one at a time.
 
     Adding b to a logit is dividing its probability by a threshold of exp(-b).
     """
@@ -75,7 +75,7 @@ def tuned(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np
 def _one(
     logits: NDArray[np.float64], labels: NDArray[np.int64], label: int, best: float, offset: float
 ) -> tuple[float, float]:
-    """The largest F1 that moving one class's logits gives, and its offset then; a tie changes nothing."""
+    """Return the largest F1 from moving one class's logits, and the offset; a tie changes nothing."""
     others = logits.copy()
     others[:, label] = -np.inf
     rival = others.argmax(1)

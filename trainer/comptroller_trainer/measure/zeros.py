@@ -1,4 +1,4 @@
-"""How many of an artifact's weights are zero."""
+"""Count the zeros among an artifact's weights."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def zero_share(graph: Path) -> float:
-    """Share of zeros among the ONNX file's constants of two axes or more, quantized ones included."""
+    """Return the share of zeros among the ONNX file's constants of two axes or more, also quantized ones."""
     import onnx  # noqa: PLC0415  # a second that other trials do not need
 
     constants = {c.name: onnx.numpy_helper.to_array(c) for c in onnx.load(graph).graph.initializer}
@@ -14,7 +14,7 @@ def zero_share(graph: Path) -> float:
     for name, values in constants.items():
         if values.ndim < 2:  # noqa: PLR2004  # biases, norms, scales
             continue
-        # As ONNX Runtime names what it quantizes; per channel, all are 0.
+        # ONNX Runtime gives these names to zero points; per channel, all are 0.
         zero = constants.get(name.removesuffix("_quantized") + "_zero_point", np.zeros(1))
         zeros += int((values == zero.flat[0]).sum())
         count += values.size

@@ -164,7 +164,7 @@ def test_an_operator_tells_where_to_meet(tmp_path: Path) -> None:
     leader.touch()
     stop = Stop()
     with ThreadPoolExecutor() as pool:
-        address = pool.submit(distributed._told, leader, stop)
+        address = pool.submit(distributed._leader, leader, stop)
         assert not address.done()
         leader.write_text("10.0.0.7\n", encoding="ascii")
         assert address.result(timeout=10) == "10.0.0.7"
