@@ -1,4 +1,4 @@
-"""What the attempt uses while it runs: busy time, energy, memory."""
+"""Meter the resources of a running attempt: busy time, energy, memory."""
 
 from comptroller_trainer.meter.meter import Meter
 

@@ -1,4 +1,4 @@
-"""The meter: one thread that looks once a second."""
+"""The meter: a thread that takes a sample once a second."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ EnergySource = Literal["nvml", "rapl", "estimate", "none"]
 
 _INTERVAL = 1.0
 _WINDOW = 10.0
-"""Seconds that utilization looks back: long enough for a mean, short enough to see idleness."""
+"""Seconds that utilization is averaged over: long enough for a mean, short enough to see idleness."""
 
 
 class _Sample(NamedTuple):
@@ -44,15 +44,15 @@ class Meter:
         self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the samples."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop the samples."""
         self._ended.set()
 
     def utilization(self) -> Utilization:
-        """How busy the last seconds were."""
+        """Return the utilization over the last seconds."""
         with self._lock:
             first, last = self._samples[0], self._samples[-1]
             percents = [s.gpu_percent for s in self._samples if s.gpu_percent is not None]
@@ -67,11 +67,11 @@ class Meter:
 
     @property
     def energy_source(self) -> EnergySource:
-        """Where the joules come from."""
+        """The source of the joules."""
         return "nvml" if self._gpus.counts_energy else "rapl" if self._rapl.available else "none"
 
     def joules(self) -> float | None:
-        """Energy since the meter began; None without a source.
+        """Return the energy since the meter began; None without a source.
 
         The GPUs' own counters, or the processors' counters times this attempt's share of what they did.
         """
@@ -84,7 +84,7 @@ class Meter:
             return self._rapl_joules
 
     def peak_memory_bytes(self) -> int:
-        """The most that was resident, in the accelerator if there is one, else in this process."""
+        """Return the most bytes resident, in the accelerator if there is one, else in this process."""
         return self._gpus.peak_memory() or peak_memory()
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs by their own counters. Nothing here fails where there are none."""
+"""NVIDIA GPUs by their own counters. Nothing here fails without a GPU."""
 
 import os
 from typing import Any
@@ -29,15 +29,15 @@ class Gpus:
 
     @property
     def counts_energy(self) -> bool:
-        """Whether every GPU has an energy counter."""
+        """True if every GPU has an energy counter."""
         return bool(self._first)
 
     def joules(self) -> float:
-        """Since this object was made, all GPUs together."""
+        """Return the joules of all GPUs since this object was made."""
         return (sum(self._millijoules()) - sum(self._first)) / 1000
 
     def percent(self) -> float | None:
-        """Share of the last sampling period in which a kernel ran, mean over the GPUs; None without GPUs."""
+        """Return the mean share of the last sampling period in which GPUs ran a kernel; None without GPUs."""
         if not self._handles:
             return None
         try:
@@ -47,7 +47,7 @@ class Gpus:
         return float(sum(rates)) / len(rates)
 
     def peak_memory(self) -> int:
-        """Bytes that torch has held on the GPUs at most; 0 without GPUs."""
+        """Return the bytes that torch has held on the GPUs at most; 0 without GPUs."""
         if not self._handles:
             return 0
         import sys  # noqa: PLC0415

@@ -9,7 +9,7 @@ _SELF = psutil.Process()
 
 
 def cpu_seconds() -> float:
-    """User and system seconds of this process and its children, those that have ended included."""
+    """Return user and system seconds of this process and its children, those that have ended included."""
     times = _SELF.cpu_times()
     total = times.user + times.system + times.children_user + times.children_system
     for child in _SELF.children(recursive=True):
@@ -22,19 +22,19 @@ def cpu_seconds() -> float:
 
 
 def machine_busy_seconds() -> float:
-    """Seconds of all processors that were not idle, since the machine began."""
+    """Return the seconds of all processors that were not idle, since the machine began."""
     times = psutil.cpu_times()
     busy: float = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
     return busy
 
 
 def peak_memory() -> int:
-    """Bytes that this process has had resident at most."""
+    """Return the most bytes that this process has had resident."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def began() -> float:
-    """The monotonic second at which this process began, or now where nobody can say."""
+    """Return the monotonic second at which this process began, or now if it is unknown."""
     try:
         return time.monotonic() - (time.time() - _SELF.create_time())
     except psutil.Error:

@@ -22,11 +22,11 @@ class Rapl:
 
     @property
     def available(self) -> bool:
-        """Whether there is a counter that we may read."""
+        """True if there is a counter that this process may read."""
         return bool(self._domains)
 
     def joules_since_last(self) -> float:
-        """Since the last call, or since this object was made."""
+        """Return the joules since the last call, or since this object was made."""
         total = 0
         for domain, before in self._domains.items():
             try:

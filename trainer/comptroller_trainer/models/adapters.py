@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, Hu et al., 2022) beside frozen weights, as torch parametrizations."""
+"""Low-rank adapters (LoRA, Hu et al., 2022) next to frozen weights, as torch parametrizations."""
 
 import math
 from typing import TypeGuard
@@ -33,7 +33,7 @@ def adapt(model: nn.Module, rank: int, head: nn.Module) -> None:
 
 
 def merge(model: nn.Module) -> nn.Module:
-    """`model` with its adapters, or its masks, worked into its weights, in place: it computes the same.
+    """Merge adapters, or masks, into the weights of `model`, in place; outputs stay the same.
 
     A model without any is left as it is.
     """

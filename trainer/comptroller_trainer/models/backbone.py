@@ -102,7 +102,7 @@ class Timm(Family[TimmParameters]):
 
 
 class Backbone(nn.Module):
-    """A network, what its images are resized to, and norms that do not move where it is frozen."""
+    """A network, its images' size, and norms without updates if the network is frozen."""
 
     def __init__(self, network: nn.Module, resolution: int, *, frozen: bool) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Backbone(nn.Module):
         return outputs
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """As timm's networks have it; some refuse."""
+        """Switch gradient checkpointing as timm's networks do; some refuse."""
         self.network.set_grad_checkpointing(enable)  # type: ignore[operator]
 
     def train(self, mode: bool = True) -> Self:
@@ -140,7 +140,7 @@ def _created(name: str, size: tuple[int, ...], options: dict[str, Any]) -> Any:
 
 
 def _fetched(uri: str, directory: Path) -> Path:
-    """A local copy of the file at `uri`."""
+    """Return a local copy of the file at `uri`."""
     prefix, _, name = uri.rpartition("/")
     try:
         return open_store(prefix).fetch(name, directory)
@@ -149,7 +149,7 @@ def _fetched(uri: str, directory: Path) -> Path:
 
 
 def _names(file: Path, uri: str) -> set[str]:
-    """Of the tensors in `file`."""
+    """Return the names of the tensors in `file`."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
     try:
@@ -160,7 +160,7 @@ def _names(file: Path, uri: str) -> set[str]:
 
 
 def _check_whole(network: Any, names: set[str], p: TimmParameters) -> None:
-    """Refuse weights that lack some of the network's: timm loads what is there once the head differs."""
+    """Refuse weights that lack tensors of the network: timm loads any subset once the head differs."""
     head = {id(tensor) for tensor in network.get_classifier().parameters()}
     lacking = [
         name for name, tensor in network.named_parameters() if id(tensor) not in head and name not in names

@@ -1,4 +1,4 @@
-"""What a model family is, and what every model has in common."""
+"""The interface of model families, and the base of every model."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -15,13 +15,13 @@ class Family(Stage[P]):
     """Builds untrained networks of one kind."""
 
     prunable: ClassVar[tuple[int, ...]] = (IMAGE, SEQUENCE, TABLE)
-    """Dimensions of the samples for which channels can be taken out of its networks."""
+    """Dimensions of samples for which channels can be taken out of the family's networks."""
     layered: ClassVar[bool] = True
-    """Whether its networks have linear layers or convolutions in front of the last."""
+    """True if the family's networks have linear layers or convolutions in front of the last."""
 
     @abstractmethod
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
-        """A network from standardised float32 inputs (n, *shape) to (n, outputs).
+        """Return a network from standardised float32 inputs (n, *shape) to (n, outputs).
 
         Those are logits, one a class; for regression the value, `outputs` being 1.
 
@@ -32,7 +32,7 @@ class Family(Stage[P]):
         """
 
     def shipped(self) -> P:
-        """The parameters that build the network as it is shipped, without what only training needed."""
+        """Return the parameters of the shipped network, without those that only training needed."""
         return self.parameters
 
 
@@ -47,7 +47,7 @@ class WholeFamily(Family[P]):
 
     @abstractmethod
     def train(self, samples: Samples, weights: Tensor | None, share: float, context: Context) -> nn.Module:
-        """A fitted model, in eval mode, of float32 inputs (n, *shape) as they are stored to (n, outputs).
+        """Return a fitted model, in eval mode, from float32 inputs (n, *shape) as stored to (n, outputs).
 
         Args:
             samples: the selected part of the training split.
@@ -62,16 +62,16 @@ class WholeFamily(Family[P]):
 
 
 CALIBRATION = ("temperature", "offset", "knots", "rises")
-"""Buffers of a `Classifier` that it has only where it was calibrated."""
+"""Buffers that only a calibrated `Classifier` has."""
 
 
 class Classifier(nn.Module):
     """A network that takes the data as it is stored and standardises it itself.
 
-    So the exported model has no preprocessing that a server could get wrong.
+    The exported model so has no preprocessing that a server could get wrong.
 
     Args:
-        body: what a family built.
+        body: the network that a family built.
         mean: (c,), of the training split.
         deviation: (c,), more than zero.
         shape: of one sample, channels or features first.
@@ -80,13 +80,13 @@ class Classifier(nn.Module):
     mean: Tensor
     scale: Tensor
     temperature: Tensor | None
-    """What logits are divided by, where they were calibrated: a number, or (classes,)."""
+    """Divisor of logits, if calibrated: a number, or (classes,)."""
     offset: Tensor | None
-    """What is added then: (classes,)."""
+    """Offset that is added after the division: (classes,)."""
     knots: Tensor | None
-    """Probabilities at which each class's calibrated one is known, increasing: (classes, k)."""
+    """Probabilities of each class at which a calibrated one is known, increasing: (classes, k)."""
     rises: Tensor | None
-    """What the calibrated one is at the first, and how much more at each: (classes, k)."""
+    """The calibrated probability at the first knot, and the rise at each next: (classes, k)."""
 
     def __init__(self, body: nn.Module, mean: Tensor, deviation: Tensor, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Classifier(nn.Module):
         self.body = body
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(n, outputs) of inputs (n, *shape), which are float32 (bytes: 0 to 255)."""
+        """Return (n, outputs) of inputs (n, *shape), which are float32 (bytes: 0 to 255)."""
         logits: Tensor = self.body((inputs - self.mean) * self.scale)
         if self.temperature is not None:
             logits = logits / self.temperature
@@ -107,7 +107,7 @@ class Classifier(nn.Module):
         return logits if self.knots is None else self._curved(logits)
 
     def _curved(self, logits: Tensor) -> Tensor:
-        """The logarithm of each class's curve at its probability: straight lines from knot to knot."""
+        """Return the logarithm of each class's curve at its probability: straight lines from knot to knot."""
         knots, rises = self.knots, self.rises
         assert knots is not None and rises is not None  # noqa: S101, PT018
         # Each line's own rise, clipped: a sum of slopes would lose its digits where two knots are close.
@@ -116,12 +116,12 @@ class Classifier(nn.Module):
 
 
 def parameter_count(model: nn.Module) -> int:
-    """All weights, frozen ones too: they are shipped."""
+    """Return the number of weights, frozen ones too: they are shipped."""
     return sum(p.numel() for p in model.parameters())
 
 
 def initialise(model: nn.Module) -> nn.Module:
-    """He's initialisation (2015) for layers that a ReLU follows; biases zero."""
+    """Apply He's initialisation (2015), for layers that a ReLU follows; biases are zero."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

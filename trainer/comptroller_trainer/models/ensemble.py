@@ -1,4 +1,4 @@
-"""Models that other trials left, asked together and measured as one."""
+"""An ensemble of other trials' models, measured as one model."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from comptroller_trainer.stages.base import Context, Parameters
 from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 MOST = 16
-"""Members."""
+"""Members at most."""
 _PATH, _DIGEST = "[A-Za-z0-9._/-]+", "[0-9a-f]{12,64}"
 
 
@@ -50,7 +50,7 @@ class EnsembleParameters(Parameters):
 class Ensemble(WholeFamily[EnsembleParameters]):
     """`ensemble`: the mean of its members' probabilities, of a regression of their values.
 
-    Nothing is trained: the trial costs what measuring costs, and its latency is that of all members.
+    Nothing is trained: the trial costs only its measurement, and its latency is that of all members.
     """
 
     Parameters = EnsembleParameters

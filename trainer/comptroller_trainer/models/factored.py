@@ -56,7 +56,7 @@ def replace(model: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 def layers(model: nn.Module) -> Iterator[tuple[str, Layer]]:
-    """The linear layers and convolutions by name.
+    """Yield the linear layers and convolutions by name.
 
     Subclasses compute something else with their weights, and are left out.
     """
@@ -67,7 +67,7 @@ def layers(model: nn.Module) -> Iterator[tuple[str, Layer]]:
 
 
 def inner(model: nn.Module) -> Iterator[tuple[str, Layer]]:
-    """The layers in front of the last linear one, which the outputs come from."""
+    """Return the layers in front of the last linear one, which gives the outputs."""
     found = list(layers(model))
     last = [name for name, layer in found if isinstance(layer, nn.Linear)][-1:]
     return ((name, layer) for name, layer in found if name not in last)

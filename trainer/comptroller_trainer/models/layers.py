@@ -23,24 +23,24 @@ class Mean(nn.Module):
 
 
 class Residual(nn.Module):
-    """A block that adds to what it is given; while passed over, it hands that on."""
+    """A block that adds to its inputs; while passed over, it returns them."""
 
     passed_over = False
 
     @property
     def optional(self) -> bool:
-        """Whether it can be passed over: it changes no shape."""
+        """True if the block can be passed over, which needs inputs and outputs of one shape."""
         return True
 
 
 def conv(
     axes: int, channels: int, width: int, *, kernel: int, stride: int = 1, groups: int = 1
 ) -> nn.Conv1d | nn.Conv2d:
-    """A padded convolution, without bias: the norm that follows has one."""
+    """Return a padded convolution, without bias: the norm that follows has one."""
     kind = nn.Conv2d if axes == 2 else nn.Conv1d  # noqa: PLR2004
     return kind(channels, width, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 def norm(axes: int, width: int) -> nn.BatchNorm1d | nn.BatchNorm2d:
-    """Batch norm."""
+    """Return a batch norm."""
     return nn.BatchNorm2d(width) if axes == 2 else nn.BatchNorm1d(width)  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""What a model costs, counted on one sample before it is trained."""
+"""Count the costs of a model on one sample, before training."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ from comptroller_trainer.models.base import parameter_count
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Of one forward pass of one sample, in float32."""
+    """The costs of one forward pass of one sample, in float32."""
 
     parameters: int
-    """All weights, frozen ones too."""
+    """Number of weights, frozen ones too."""
     macs: int
     """Multiply-adds of matrix products, convolutions and attention; element-wise work is not counted."""
     activation_bytes: int
-    """What autograd keeps of one sample for the backward pass, weights and buffers not counted."""
+    """Bytes that autograd keeps of one sample for the backward pass, without weights and buffers."""
 
 
 def profile(model: nn.Module, shape: tuple[int, ...]) -> Profile:
-    """The profile of `model`, on the device where it is, for samples of `shape`; the model is not changed.
+    """Return the profile of `model`, on its device, for samples of `shape`; the model is not changed.
 
     Memory of a training step is about `activation_bytes` times the batch size, plus weights, gradients and
     the optimizer's state; dropout's masks come on top.

@@ -1,4 +1,4 @@
-"""A trained model from what a rung left: `architecture.json` and `model.safetensors`, no pickle."""
+"""Rebuild a trained model from a rung's `architecture.json` and `model.safetensors`, without pickles."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from comptroller_trainer.stages.registry import CHOICES
 
 
 def rebuilt(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Classifier:
-    """The model with these weights, in eval mode on the CPU; layers that were pruned are as narrow as they.
+    """Return the model with these weights, in eval mode on the CPU; pruned layers are as narrow as theirs.
 
     Those that were factored are two where the weights are those of two.
 

@@ -17,7 +17,7 @@ class GruParameters(Parameters):
 
     width: int = Field(32, ge=1, le=2048, description="Units in each direction.")
     depth: int = Field(1, ge=1, le=8, description="Layers, one on the other.")
-    directions: Literal[1, 2] = Field(2, description="2: backward beside forward.")
+    directions: Literal[1, 2] = Field(2, description="2: forward and backward.")
     pool: Literal["mean", "last", "flatten"] = Field(
         "flatten", description="What the last layer sees: the steps' mean, the last step, or all of them."
     )

@@ -7,7 +7,7 @@ from comptroller_trainer.learning.loss import deviation_of
 
 
 class Rescale(nn.Module):
-    """From deviations about the training split's mean to the target's units.
+    """Convert deviations about the training split's mean to the target's units.
 
     Args:
         labels: (n,), of the training split.
@@ -22,5 +22,5 @@ class Rescale(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation_of(labels)))
 
     def forward(self, outputs: Tensor) -> Tensor:
-        """(n, 1) of (n, 1)."""
+        """Return (n, 1) in the target's units from standardised (n, 1)."""
         return outputs * self.deviation + self.mean

@@ -20,7 +20,7 @@ class ResnetParameters(Parameters):
 
 
 class BasicBlock(Residual):
-    """Two 3-wide convolutions beside a shortcut, which is a 1-wide one where the shape changes."""
+    """Two 3-wide convolutions and a shortcut, which is a 1-wide convolution if the shape changes."""
 
     def __init__(self, axes: int, channels: int, width: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A trained model from the rung that another trial left, and never from a pickle."""
+"""Load a trained model from another trial's rung, and never from a pickle."""
 
 import hashlib
 import json
@@ -11,15 +11,15 @@ from comptroller_trainer.store import open_store
 
 
 def stored(field: str, uri: str, context: Context) -> tuple[Classifier, str]:
-    """The model at `uri`, a rung's prefix, on the CPU, and the SHA-256 of its `model.safetensors`.
+    """Return the model at `uri`, a rung's prefix, on the CPU, and the SHA-256 of its `model.safetensors`.
 
     Args:
-        field: whose value `uri` is.
-        uri: of the rung.
-        context: of the trial that wants it.
+        field: the parameter whose value is `uri`.
+        uri: the rung's.
+        context: that of the trial that loads the model.
 
     Raises:
-        AssignmentError: there is none, or it is of other data.
+        AssignmentError: the model does not exist, or is of other data.
     """
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load  # noqa: PLC0415

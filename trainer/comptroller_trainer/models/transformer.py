@@ -97,7 +97,7 @@ class Attention(nn.Module):
         self.outward = nn.Linear(p.width, p.width)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        # Each of the three: (n, heads, tokens, width / heads).
+        # Queries, keys and values are each (n, heads, tokens, width / heads).
         parts = self.inward(inputs).unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = parts.unbind(0)
         if self._linear:
@@ -111,7 +111,7 @@ class Attention(nn.Module):
 
 
 class Block(Residual):
-    """Attention, then a perceptron, each added to what it is given."""
+    """Attention, then a perceptron, each added to its inputs."""
 
     def __init__(self, p: TransformerParameters) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def sinusoidal(grid: list[int], width: int) -> Tensor:
 
 
 def _initialise(model: nn.Module) -> nn.Module:
-    """Glorot's initialisation (2010), since no ReLU follows; biases zero."""
+    """Apply Glorot's initialisation (2010), since no ReLU follows; biases are zero."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             nn.init.xavier_uniform_(module.weight.flatten(1))

@@ -91,7 +91,7 @@ class Forest(nn.Module):
         nodes = np.concatenate(trees)
         itself = np.arange(len(nodes))
         first = np.repeat(roots, [len(tree) for tree in trees])
-        leaf = nodes["is_leaf"].astype(bool)  # whoever has arrived stays
+        leaf = nodes["is_leaf"].astype(bool)  # a sample at a leaf stays
         self._depth = int(nodes["depth"].max())
         buffers: dict[str, NDArray[Any]] = {
             "feature": np.where(leaf, 0, nodes["feature_idx"]),
@@ -102,7 +102,7 @@ class Forest(nn.Module):
         }
         for name, array in buffers.items():
             self.register_buffer(name, torch.from_numpy(array))
-        # What was learned counts as weights.
+        # Thresholds and values are learned, so they count as weights.
         self.threshold = nn.Parameter(torch.from_numpy(_below(nodes["num_threshold"])), requires_grad=False)
         self.value = nn.Parameter(torch.from_numpy(nodes["value"].astype(np.float32)), requires_grad=False)
         spread, offset = _outputs(boosting, classes, int(trees[0]["count"][0]))
@@ -121,13 +121,13 @@ class Forest(nn.Module):
 
 
 def _below(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The greatest float32 not above each: for a float32 `x`, `x <= threshold` stays the same."""
+    """Return the greatest float32 not above each: for a float32 `x`, `x <= threshold` stays the same."""
     rounded = thresholds.astype(np.float32)
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
 def _outputs(boosting: Any, classes: int, samples: int) -> tuple[Tensor, Tensor]:
-    """How sums over trees, one a column, become outputs: a matrix (columns, outputs) and what is added."""
+    """Return the matrix (columns, outputs) and the offset that turn sums over trees into outputs."""
     baseline = torch.from_numpy(boosting._baseline_prediction).float().flatten()  # noqa: SLF001
     if not classes:
         return torch.ones(1, 1), baseline
