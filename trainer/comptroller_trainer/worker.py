@@ -1,7 +1,7 @@
-"""The worker: does the assignment, and says by its exit code how that went.
+"""The worker: do the assignment, and report the result by exit code.
 
-`python -m comptroller_trainer.worker --started SECONDS`, under the guard. What is slow to import comes
-after the heartbeat is up and SIGTERM is heard.
+`python -m comptroller_trainer.worker --started SECONDS`, under the guard. Slow imports come after
+the heartbeat is up and SIGTERM is handled.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _log = structlog.get_logger("worker")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do the assignment in the environment; the exit code."""
+    """Do the assignment in the environment, and return the exit code."""
     parser = argparse.ArgumentParser(prog="comptroller_trainer.worker")
     parser.add_argument("--started", type=float, default=time.monotonic(), help="the guard's monotonic start")
     started = parser.parse_args(argv).started
@@ -60,7 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     except Suspended:
         return _end(protocol.EXIT_SUSPENDED, "stopped by SIGTERM")
     except NoGainError as error:
-        return _end(protocol.EXIT_NO_GAIN, f"{error}\n{protocol.said()}".strip())  # the report's digest
+        return _end(
+            protocol.EXIT_NO_GAIN, f"{error}\n{protocol.last_reason()}".strip()
+        )  # the report's digest
     except AssignmentError as error:
         diverged = isinstance(error, DivergedError)
         return _end(protocol.EXIT_DIVERGED if diverged else protocol.EXIT_BAD_ASSIGNMENT, str(error))
@@ -138,7 +140,7 @@ def _run(assignment: Assignment, store: Store, line: Line, directory: Path) -> R
 
 
 def _reported(store: Store, assignment: Assignment) -> bool:
-    """Whether this very attempt has left its report: a container that is started again has nothing to do.
+    """Return true if this very attempt has left its report: a restarted container then has nothing to do.
 
     Others may hold the key to the artifacts, so the object alone proves nothing: an earlier run of this
     attempt has left the report's digest in the termination message, which only this pod can write.
@@ -151,7 +153,7 @@ def _reported(store: Store, assignment: Assignment) -> bool:
         found = store.get(key)
     except MissingError:
         return False
-    if digest_line(found) != protocol.said():
+    if digest_line(found) != protocol.last_reason():
         raise StoreError(
             f"{store.uri_of(key)} exists, and this attempt has not written it: another holder of the"
             " artifacts' key has, so nothing is reported"
@@ -162,7 +164,7 @@ def _reported(store: Store, assignment: Assignment) -> bool:
 
 
 def _publish(store: Store, assignment: Assignment, report: Report) -> None:
-    """The report, before exit 0 (P3), and its digest in the termination message.
+    """Write the report before exit 0 (P3), and its digest to the termination message.
 
     Raises:
         StoreError: the store does not answer, or has another report under this attempt's key.
@@ -191,5 +193,5 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # All that counts is in the store. To take torch apart takes seconds of a short grace period.
+    # All results are in the store. Unloading torch takes seconds of a short grace period.
     os._exit(code)

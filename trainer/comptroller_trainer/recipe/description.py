@@ -1,4 +1,4 @@
-"""The trainer's description (`comptroller_api.trainer`), from its classes; its rules, asked of a trial."""
+"""The trainer's description (`comptroller_api.trainer`) from its classes, and its rules for a trial."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ _SAME = ("type", "pattern", "default", "description", "only", "otherwise", "task
 
 
 def description() -> trainer.Trainer:
-    """Of every stage that is installed."""
+    """Return the description of every stage that is installed."""
     levers = {
         lever: {name: _stage(lever, point.load()) for name, point in registry.known(choice.group).items()}
         for lever, choice in CHOICES.items()
@@ -41,7 +41,7 @@ def description() -> trainer.Trainer:
 
 
 def parameters(kind: type[BaseModel]) -> dict[str, trainer.Parameter]:
-    """A stage's parameters by name."""
+    """Return a stage's parameters by name."""
     return {
         name: _parameter(described)
         for name, described in kind.model_json_schema().get("properties", {}).items()
@@ -52,11 +52,11 @@ def agree(names: Mapping[str, str], context: "Context") -> None:
     """Refuse stages that do not go together, before anything is spent.
 
     Args:
-        names: which stages each lever picked.
+        names: the stages that each lever picked.
         context: the trial.
 
     Raises:
-        AssignmentError: two of them, or one and the data, contradict each other.
+        AssignmentError: two stages, or a stage and the data, contradict each other.
     """
     picked = []
     for lever, choice in CHOICES.items():

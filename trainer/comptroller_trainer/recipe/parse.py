@@ -39,11 +39,11 @@ class Recipe:
     training: Training
     exporters: "dict[str, Exporter]"
     names: dict[str, str]
-    """Which stage each lever picked: `{"model": "cnn", ...}`."""
+    """The name of each lever's stage: `{"model": "cnn", ...}`."""
 
 
 def parse(parameters: Mapping[str, str]) -> Recipe:
-    """The recipe that `parameters` describe; those absent have their defaults.
+    """Return the recipe that `parameters` describe; absent ones have their defaults.
 
     Raises:
         AssignmentError: an unknown parameter, an unknown stage, or a value out of bounds.
@@ -93,7 +93,7 @@ def parse(parameters: Mapping[str, str]) -> Recipe:
 
 
 def _check_bought(selector: str, training: Training, compressors: "Iterable[Compressor[Any]]") -> None:
-    """Refuse what reads labels that `selector` has not bought."""
+    """Refuse settings that read labels that `selector` has not bought."""
     given = [(f"recipe.{field}", getattr(training, field)) for field in ("class_weights", "oversample")]
     given += [
         (f"compress.{one.labelled}", getattr(one.parameters, one.labelled))

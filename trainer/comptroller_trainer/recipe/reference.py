@@ -22,14 +22,14 @@ class Row(NamedTuple):
 
     name: str
     where: str
-    """The stages it belongs to; empty for all of the lever's."""
+    """The parameter's stages; empty for all stages of the lever."""
     values: str
     default: str
     meaning: str
 
 
 def rows() -> Iterator[Row]:
-    """Every parameter of every stage that is installed; stages that read it alike share a row."""
+    """Yield every parameter of every installed stage; stages that read a parameter alike share a row."""
     trainer = description()
     for lever, choice in CHOICES.items():
         stages = trainer.stages(lever)
@@ -48,7 +48,7 @@ def rows() -> Iterator[Row]:
 
 
 def page() -> str:
-    """The rows as a page of Markdown."""
+    """Return the rows as a page of Markdown."""
     lines = ["| parameter | of | values | default | meaning |", "|---|---|---|---|---|"]
     lines += [f"| `{r.name}` | {r.where} | {r.values} | `{r.default}` | {r.meaning} |" for r in rows()]
     return _HEAD + "\n".join(lines) + "\n"

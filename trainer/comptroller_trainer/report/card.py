@@ -1,4 +1,4 @@
-"""The model card of a rung: what the model is, where it is from, what it can do and what it cost."""
+"""The model card of a rung: the model, its origin, its quality and its cost."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,9 +14,9 @@ _GROUPS = {
     "size": ("artifact_bytes", "parameters", "macs", "activation_bytes"),
     "cost": ("energy_joules",),
 }
-"""How the metrics of each table begin; all others are of quality."""
+"""Prefixes of the metrics of each table; all others are of quality."""
 _FILES = 8
-"""Of a source, that the card names."""
+"""Files of a source that the card names at most."""
 _ESCAPED = str.maketrans({mark: f"&#{ord(mark)};" for mark in "&<>|\\`*[]~"})
 _LOAD = """```python
 import numpy as np
@@ -31,7 +31,7 @@ inputs = np.zeros({shape}, np.float32)  # one sample or more
 def render(
     report: Report, assignment: Assignment, recipe: Recipe, context: Context, manifest: Manifest | None
 ) -> str:
-    """The card in Markdown.
+    """Return the card in Markdown.
 
     Args:
         report: of the attempt, with all artifacts but the card.
@@ -71,7 +71,7 @@ def render(
         ),
         "## Load it",
         _LOAD.format(shape=(1, *context.shape)),
-        _told(context, manifest),
+        _interface(context, manifest),
         "## Limits",
         "\n".join(f"* {line}" for line in _limits(manifest)),
         "## Where it is from",
@@ -82,7 +82,7 @@ def render(
 
 
 def text(value: object) -> str:
-    """`value` in one line that Markdown takes for text and nothing else, in a table too."""
+    """Return `value` in one line that Markdown reads only as text, in a table too."""
     if isinstance(value, float):
         value = f"{value:.6g}"
     return " ".join(str(value).split()).translate(_ESCAPED)
@@ -108,8 +108,8 @@ def _identity(report: Report, a: Assignment) -> Iterator[tuple[str, object]]:
 
 def _made(recipe: Recipe, a: Assignment) -> Iterator[tuple[str, str]]:
     names = recipe.names
-    asked = [(k.partition("."), v) for k, v in a.parameters.items() if k != "compress.method"]
-    squeeze = {field: value for (lever, _, field), value in asked if lever == "compress"}
+    given = [(k.partition("."), v) for k, v in a.parameters.items() if k != "compress.method"]
+    squeeze = {field: value for (lever, _, field), value in given if lever == "compress"}
     yield "architecture", _stage(names["model"], recipe.family.shipped().model_dump())
     yield "selection", _stage(names["data"], recipe.selector.parameters.model_dump())
     yield "augmentation", _stage(names["augment"], recipe.augmentation.parameters.model_dump())
@@ -134,7 +134,7 @@ def _data(a: Assignment, manifest: Manifest | None) -> Iterator[tuple[str, objec
         yield f"split {name}", f"{split.samples} samples"
 
 
-def _told(context: Context, manifest: Manifest | None) -> str:
+def _interface(context: Context, manifest: Manifest | None) -> str:
     values = "0 to 255" if manifest and manifest.dtype == "uint8" else "the data's own values"
     after = ", after the preprocessing in data.json" if manifest and manifest.preprocessing else ""
     names = ", named in data.json" if manifest and manifest.class_names else ""
@@ -147,4 +147,4 @@ def _limits(manifest: Manifest | None) -> Iterator[str]:
     yield "Every number is of the validation split, which also chose this model: new data will be less kind."
     yield "The test split was not read."
     for found in manifest.leakage.findings if manifest else ():
-        yield text(f"Validation may know what training told: {found.kind}, {found.count} of {found.of}.")
+        yield text(f"Leakage from training into validation: {found.kind}, {found.count} of {found.of}.")

@@ -1,4 +1,4 @@
-"""What the numbers were made with, for the report."""
+"""Describe versions and hardware for the report."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ _DISTRIBUTIONS = ("comptroller-trainer", "torch", "numpy", "onnx", "onnxruntime"
 
 
 def describe(device: torch.device, threads: int) -> dict[str, str]:
-    """Versions and hardware, as text."""
+    """Return versions and hardware, as text."""
     found = {name: version(name) for name in _DISTRIBUTIONS}
     found |= {
         "python": platform.python_version(),

@@ -1,8 +1,8 @@
-"""A rung told to an MLflow server, where the environment names one.
+"""Report a rung to an MLflow server, if the environment names one.
 
-It is a copy for those who look there. What counts is the report in the store, which stands before anything is
-told: a server that is away costs the trial some seconds and nothing else. A trial is a run, in an experiment
-that is named `<namespace>/<study>`; its rungs go on in it.
+MLflow gets a copy. The report in the store decides and is written first, so an unavailable server costs the
+trial some seconds and nothing else. A trial is a run, in an experiment that is named `<namespace>/<study>`;
+all rungs of a trial share the run.
 """
 
 import json
@@ -19,18 +19,18 @@ from comptroller_api.contract import TRACKING_ENV, Assignment, Report
 from comptroller_trainer.store import Store
 
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-_ONE, _TOLD = "comptroller.artifacts", "comptroller.epochs"
-"""Tags: what makes a run a trial's own, and up to which epoch its training is told."""
+_ONE, _EPOCHS = "comptroller.artifacts", "comptroller.epochs"
+"""Tags: the trial that a run belongs to, and the last epoch that the run has."""
 _FILES = ("model.onnx", "model.safetensors", "card.md")
 _BATCH = 500
 _log = structlog.get_logger("tracking")
 
 
 def track(assignment: Assignment, report: Report, store: Store, directory: Path) -> None:
-    """Tell the server of `TRACKING_ENV`, if there is one, what the rung gave.
+    """Report the rung's results to the server of `TRACKING_ENV`, if there is one.
 
     Args:
-        assignment: what was done.
+        assignment: the attempt's.
         report: as it was published.
         store: where `history.json` is.
         directory: where `mlflow/` is, if the recipe exports it: it becomes an artifact of the run.
@@ -39,28 +39,30 @@ def track(assignment: Assignment, report: Report, store: Store, directory: Path)
         return
     began = time.monotonic()
     try:
-        _tell(assignment, report, store, directory)
+        _log_rung(assignment, report, store, directory)
     except ImportError:
-        _log.warning("not told to MLflow", reason="needs comptroller-trainer[mlflow], which this image lacks")
+        _log.warning(
+            "not reported to MLflow", reason="needs comptroller-trainer[mlflow], which this image lacks"
+        )
     except Exception as error:  # noqa: BLE001  # mlflow's own, and those of all that it calls
-        _log.warning("not told to MLflow", reason=f"{type(error).__name__}: {str(error)[:300]}")
+        _log.warning("not reported to MLflow", reason=f"{type(error).__name__}: {str(error)[:300]}")
     else:
-        _log.info("told to MLflow", seconds=round(time.monotonic() - began, 1))
+        _log.info("reported to MLflow", seconds=round(time.monotonic() - began, 1))
 
 
-def _tell(assignment: Assignment, report: Report, store: Store, directory: Path) -> None:
+def _log_rung(assignment: Assignment, report: Report, store: Store, directory: Path) -> None:
     client = _client()
     from mlflow.entities import RunTag  # noqa: PLC0415
 
-    run, told = _run(client, assignment)
+    run, epochs = _run(client, assignment)
     rung = f"rungs/{assignment.rung}"
-    metrics = [*_training(json.loads(store.get(f"{rung}/history.json")), told), *_final(report)]
+    metrics = [*_training(json.loads(store.get(f"{rung}/history.json")), epochs), *_final(report)]
     for first in range(0, len(metrics), _BATCH):
         client.log_batch(run, metrics=metrics[first : first + _BATCH])
     if (model := directory / "mlflow").is_dir():
         client.log_artifacts(run, str(model), f"{rung}/mlflow")
     tags = {
-        _TOLD: report.epochs,
+        _EPOCHS: report.epochs,
         "comptroller.attempt": assignment.attempt,
         "comptroller.rung": assignment.rung,
         **{
@@ -83,13 +85,13 @@ def _client() -> Any:
 
 
 def _run(client: Any, assignment: Assignment) -> tuple[str, int]:
-    """The trial's run, and how many epochs of it are told."""
+    """Return the trial's run, and the number of epochs that the run has."""
     from mlflow.entities import Param  # noqa: PLC0415
 
     experiment = _experiment(client, f"{assignment.namespace}/{assignment.study}")
     found = client.search_runs([experiment], f"tags.`{_ONE}` = '{assignment.artifacts}'", max_results=1)
     if found:
-        return found[0].info.run_id, int(found[0].data.tags.get(_TOLD, "0"))
+        return found[0].info.run_id, int(found[0].data.tags.get(_EPOCHS, "0"))
     tags = {_ONE: assignment.artifacts, "comptroller.trial": str(assignment.trial)}
     name = f"{assignment.study}-{assignment.trial:04d}"
     run = client.create_run(experiment, run_name=name, tags=tags).info.run_id
@@ -111,15 +113,15 @@ def _experiment(client: Any, name: str) -> str:
         raise
 
 
-def _training(history: list[Mapping[str, float]], told: int) -> Iterator[Any]:
-    """What each epoch after the `told` ones gave, at its number."""
+def _training(history: list[Mapping[str, float]], reported: int) -> Iterator[Any]:
+    """Yield the metrics of each epoch after the `reported` ones, with the epoch as step."""
     for entry in history:
-        if (epoch := int(entry["epoch"])) > told:
+        if (epoch := int(entry["epoch"])) > reported:
             yield from _metrics({f"training/{k}": v for k, v in entry.items() if k != "epoch"}, epoch)
 
 
 def _final(report: Report) -> Iterator[Any]:
-    """What the exported artifact was measured to be, and what it took."""
+    """Yield the metrics of the exported artifact, and the seconds of the trial."""
     yield from _metrics({**report.metrics, "seconds": report.seconds}, report.epochs)
 
 

@@ -14,19 +14,19 @@ from comptroller_trainer.selection.base import Selector
 def write(
     directory: Path, epochs: int, selector: Selector[Any], index: Tensor, remembered: Remembered
 ) -> Path:
-    """For each epoch that differs, places in the source's file, -1 if made up; and their weights.
+    """Write each epoch's places in the source's file, -1 if made up, and weights; equal epochs once.
 
-    `taught`: those of them whose labels are not their own.
+    `taught` has the places whose labels were replaced.
 
     Args:
-        directory: where the file is made.
-        epochs: that were trained.
+        directory: the file's directory.
+        epochs: the number of trained epochs.
         selector: fitted.
-        index: (n,), of each training sample its place in the source's file.
-        remembered: where the loop has left what cannot be asked for again.
+        index: (n,), the place of each training sample in the source's file.
+        remembered: the loop's records of samples that the selector cannot compute again.
 
     Raises:
-        MissingError: that is gone.
+        MissingError: a record is gone.
     """
     arrays: dict[str, Any] = {}
     for epoch in range(epochs if selector.varies or selector.candidates > 1 else 1):

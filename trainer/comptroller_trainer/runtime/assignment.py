@@ -11,7 +11,7 @@ from comptroller_trainer.errors import AssignmentError
 
 
 def read(environ: Mapping[str, str]) -> Assignment:
-    """The assignment in `environ`.
+    """Return the assignment in `environ`.
 
     Raises:
         AssignmentError: it is absent, not JSON, or breaks a rule of `contract.Assignment`.
@@ -37,7 +37,7 @@ def read(environ: Mapping[str, str]) -> Assignment:
 
 
 def explain(error: ValidationError, prefix: str = "") -> AssignmentError:
-    """The first broken rule of `error` in our own words; how many others there are."""
+    """Return the first broken rule of `error` in our own words, and the number of others."""
     first, *others = error.errors(include_url=False, include_context=False)
     field = prefix + ".".join(str(part) for part in first["loc"])
     rule = phrase(first["msg"])

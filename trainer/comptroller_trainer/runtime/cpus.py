@@ -1,4 +1,4 @@
-"""How many CPUs this attempt was given."""
+"""The number of CPUs of this attempt."""
 
 import math
 import os
@@ -12,7 +12,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def requested() -> float:
-    """CPUs requested: `COMPTROLLER_CPUS` (a quantity such as `500m` or `2`), else the limit in force.
+    """Return the CPUs that `COMPTROLLER_CPUS` requests (such as `500m` or `2`), else the limit in force.
 
     Raises:
         AssignmentError: the variable is not a quantity.
@@ -32,12 +32,12 @@ def requested() -> float:
 
 
 def threads() -> int:
-    """Threads that the CPUs requested can keep busy."""
+    """Return the number of threads that the requested CPUs can keep busy."""
     return max(1, math.ceil(requested()))
 
 
 def _quota() -> float | None:
-    """CPUs that the control group allows, version 2 or 1; None if it sets no limit."""
+    """Return the CPUs that the control group allows, version 2 or 1; None if it sets no limit."""
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
         try:
             words = " ".join((_CGROUP / name).read_text() for name in files).split()

@@ -21,7 +21,7 @@ _STARTED = time.monotonic()
 _POLL = 1.0
 """Seconds between two looks at the grant file."""
 _UNASSIGNED = (60, 10)
-"""Lease and grace where the assignment cannot be read: time for the worker to say what is wrong with it."""
+"""Lease and grace if the assignment cannot be read: time for the worker to report the fault."""
 _STUCK = 5.0
 """Seconds after SIGKILL in which a process that the kernel can end has ended."""
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -32,7 +32,7 @@ _SIGNALLED = 128
 
 
 def _log(event: str, **fields: object) -> None:
-    """One line of JSON, as the worker writes them."""
+    """Log one line of JSON, in the worker's format."""
     sys.stderr.write(json.dumps({"event": event, "logger": "guard", **fields}) + "\n")
     sys.stderr.flush()
 
@@ -86,7 +86,7 @@ class Guard:
         self._grants = grants
         self._started = started
         self._worker = 0
-        self._kill_at: float | None = None  # set once the worker was told to stop
+        self._kill_at: float | None = None  # set once the worker got SIGTERM
         self._lease_ended = False
         self._killed = False
         self._rejected = ""
@@ -95,7 +95,7 @@ class Guard:
     def run(self) -> int:
         """Start the worker, wait for it, and give the exit code to leave with."""
         # Blocked signals wait to be taken by sigtimedwait: no handler, so no race and nothing reentrant.
-        # A blocked signal also reaches process 1, which otherwise never sees one it has no handler for.
+        # A blocked signal also reaches process 1, which otherwise never sees a signal without a handler.
         inherited = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._start(inherited)
@@ -116,7 +116,7 @@ class Guard:
     def _become_worker(self, parent: int, mask: set[signal.Signals] | set[int]) -> NoReturn:
         try:
             os.setpgid(0, 0)
-            # A worker without a guard has no lease: it dies with it, and not by a signal it could ignore.
+            # A worker without a guard has no lease, so it dies with the guard, by a signal it cannot ignore.
             self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             if os.getppid() != parent:
                 os._exit(protocol.EXIT_ERROR)  # the guard was gone before the line above
@@ -142,7 +142,7 @@ class Guard:
                 _log("killing the worker", grace_seconds=self._grace)
                 self._signal_all(signal.SIGKILL)
             taken = signal.sigtimedwait(_SIGNALS, self._patience())
-            # Where the process stood still past its patience, Python tells of a signal 0.
+            # If the process stood still past its patience, Python reports a signal 0.
             if taken is not None and taken.si_signo in _ENDING and self._kill_at is None:
                 self._stop(signal.Signals(taken.si_signo).name)
             status = self._reap()
@@ -150,7 +150,7 @@ class Guard:
                 return self._exit_code(status)
 
     def _patience(self) -> float:
-        """Seconds to the next thing to do, at most one poll."""
+        """Return the seconds to the next action, at most one poll."""
         due = self._started + self._granted if self._kill_at is None else self._kill_at
         return min(_POLL, max(0.0, due - time.monotonic())) or 0.05
 
@@ -208,7 +208,9 @@ class Guard:
             protocol.say_why(f"the worker died of {signal.Signals(-code).name}")
             code = _SIGNALLED - code
         if self._lease_ended and code == protocol.EXIT_SUSPENDED:
-            protocol.say_why(f"the lease of {self._granted} s is used up; {protocol.said()}".rstrip("; "))
+            protocol.say_why(
+                f"the lease of {self._granted} s is used up; {protocol.last_reason()}".rstrip("; ")
+            )
         _log("ended", exit=code, seconds=round(time.monotonic() - self._started, 3))
         return code
 

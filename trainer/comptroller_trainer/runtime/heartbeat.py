@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 PORT_FILE_ENV = "COMPTROLLER_HEARTBEAT_PORT_FILE"
-"""Where the port is written once it is open, for who asked for any free port."""
+"""Variable with the file for the port once it is open, for callers that requested any free port."""
 _log = structlog.get_logger("heartbeat")
 
 
@@ -89,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: a scrape each few seconds is no news."""
+        """Log nothing: a scrape each few seconds is no news."""
 
 
 def _exposition(heartbeat: Heartbeat) -> bytes:

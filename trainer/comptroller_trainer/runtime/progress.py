@@ -1,4 +1,4 @@
-"""Where the attempt is: written by the line of stages, read by the heartbeat's thread."""
+"""The attempt's progress: written by the line of stages, read by the heartbeat's thread."""
 
 import time
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from comptroller_trainer.runtime import protocol
 
 @dataclass
 class Progress:
-    """One attempt's place. Each field is replaced whole, so that a reader needs no lock."""
+    """One attempt's progress. Each field is replaced whole, so that a reader needs no lock."""
 
     name: str
     started: float
@@ -24,11 +24,11 @@ class Progress:
     loader_share: float | None = None
 
     def seconds(self) -> float:
-        """Since the container began."""
+        """Seconds since the container began."""
         return time.monotonic() - self.started
 
     def heartbeat(self) -> Heartbeat:
-        """What the operator is told."""
+        """Return the heartbeat that the operator reads."""
         return Heartbeat(
             name=self.name,
             phase=self.phase,

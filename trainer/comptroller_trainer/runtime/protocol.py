@@ -1,4 +1,4 @@
-"""What guard and worker share, in the standard library alone.
+"""The protocol of guard and worker, in the standard library alone.
 
 The numbers and paths are those of `comptroller_api.contract`, which needs pydantic, a third of a second
 that the guard does not have; a test holds the two together.
@@ -31,15 +31,15 @@ _TERMINATION_BYTES = 4000
 
 
 def grant_file() -> Path:
-    """Where grants arrive."""
+    """Return the path of the file with the grant."""
     return Path(os.environ.get(GRANT_FILE_ENV) or GRANT_FILE)
 
 
 def read_grant(path: Path) -> int | None:
-    """The seconds granted by the file; None if it is absent or empty.
+    """Return the seconds granted by the file; None if the file is absent or empty.
 
     Raises:
-        ValueError: it holds something else than a count of seconds.
+        ValueError: the file contains something else than a number of seconds.
     """
     try:
         # Without O_NONBLOCK a pipe in the file's place would stop the clock's reader.
@@ -60,7 +60,7 @@ def read_grant(path: Path) -> int | None:
 
 
 def termination_log() -> Path | None:
-    """Where Kubernetes reads why a container ended; None where there is no such place."""
+    """Return the path from which Kubernetes reads why a container ended; None outside a pod."""
     named = os.environ.get(TERMINATION_LOG_ENV)
     if named:
         return Path(named)
@@ -69,7 +69,7 @@ def termination_log() -> Path | None:
 
 
 def say_why(message: str) -> None:
-    """Leave the reason for a person, and for the operator's status; best effort."""
+    """Write the reason for a person and for the operator's status; best effort."""
     path = termination_log()
     if path is None:
         return
@@ -80,8 +80,8 @@ def say_why(message: str) -> None:
         return
 
 
-def said() -> str:
-    """What has been left as the reason so far."""
+def last_reason() -> str:
+    """Return the reason that was last written."""
     path = termination_log()
     try:
         return path.read_text(encoding="utf-8") if path else ""

@@ -14,7 +14,7 @@ _log = structlog.get_logger("trial")
 
 
 class Line:
-    """Runs stages one after the other and keeps what each took."""
+    """Runs stages one after the other and keeps the time and energy of each."""
 
     def __init__(self, progress: Progress, stop: Stop) -> None:
         self.progress = progress
@@ -23,10 +23,10 @@ class Line:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """What happens within is the stage `name`.
+        """Run a block as the stage `name`.
 
         Raises:
-            Suspended: the attempt was told to stop before it began.
+            Suspended: a stop was requested before the stage began.
         """
         self.stop.check()
         self.progress.phase = name

@@ -9,7 +9,7 @@ from comptroller_trainer.errors import Suspended
 
 
 class Stop:
-    """Whether the attempt has been told to stop."""
+    """A flag for a requested stop of the attempt."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -21,17 +21,17 @@ class Stop:
         signal.signal(signal.SIGINT, self._on_signal)
 
     def check(self) -> None:
-        """End here if told to.
+        """End here if a stop was requested.
 
         Raises:
-            Suspended: it was.
+            Suspended: a stop was requested.
         """
         if self.requested:
             raise Suspended
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within, a signal only sets `requested`, and the work inside decides where it can end."""
+        """Let a signal only set `requested` within a block, which decides where it can end."""
         self._deferred += 1
         try:
             yield
@@ -41,5 +41,5 @@ class Stop:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
         if not self._deferred:
-            # May be lost where Python cannot raise (a finalizer); `check` between the stages catches that.
+            # Python cannot raise in a finalizer and may lose this; `check` between the stages catches that.
             raise Suspended
