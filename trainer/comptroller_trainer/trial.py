@@ -59,7 +59,7 @@ from comptroller_trainer.store import Store
 
 _log = structlog.get_logger("trial")
 _COMPARED = 64
-"""Validation samples on which what is exported is compared with the model."""
+"""Validation samples on which exported forms are compared with the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,17 @@ class _Fitted:
 
 
 class Trial:
-    """The line of stages.
+    """Runs the stages of a trial in line.
 
     Args:
         assignment: what to do.
-        recipe: its parameters, as stages.
-        store: its prefix.
+        recipe: the assignment's parameters, as stages.
+        store: the trial's prefix.
         line: times the stages.
-        threads: CPU threads for all but the latency measurement, which has its own.
+        threads: CPU threads; the latency measurement has its own number.
         directory: scratch space.
-        peers: who train with this process.
-        fastest: the machine's pace, watched for as long as the trial takes.
+        peers: the processes that train with this one.
+        fastest: the machine's pace, watched during the trial.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class Trial:
         self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
 
     def run(self) -> Report | None:
-        """Bring the trial to the end of its rung; its artifacts are stored, its report is returned.
+        """Bring the trial to the end of its rung, store its artifacts and return its report.
 
-        None on a process that only trained with another: that one has the model too, and reports.
+        The result is None on ranks above 0: rank 0 has the model too, and reports.
         """
         assignment, recipe, stage = self._assignment, self._recipe, self._line.stage
         servable(assignment.latency.device)
@@ -150,16 +150,16 @@ class Trial:
             check_parity(model, graph, dataset.validation.inputs[:_COMPARED])
             graph = recipe.compressor.finish(graph, context)
         with stage("measure"), self._keeping_a_near_miss(fitted, exporter, others):
-            metrics, told = self._judged(model, graph, parent, dataset, context)
+            metrics, records = self._judged(model, graph, parent, dataset, context)
         forms = self._exported(model, graph, dataset.validation, context)
         with stage("report"):
-            artifacts = self._ship(model, graph, forms, fitted.place, dataset, context, told)
+            artifacts = self._ship(model, graph, forms, fitted.place, dataset, context, records)
         report = self._report(fitted, metrics, artifacts, exporter, others)
         return self._with_card(report, dataset, context)
 
     @contextmanager
     def _keeping_a_near_miss(self, fitted: _Fitted, exporter: str, others: float) -> Iterator[None]:
-        """Put the report of what was measured into the error that says that it must not be used."""
+        """Put the report of the measurements into the error that refuses the artifact."""
         try:
             yield
         except NoGainError as error:
@@ -170,7 +170,7 @@ class Trial:
     def _compressed(
         self, model: nn.Module, dataset: Dataset, context: Context
     ) -> tuple[nn.Module, Path | None]:
-        """The module to export, and its parent's graph where it has one."""
+        """Return the module to export, and its parent's graph if it has one."""
         a, compressor = self._assignment, self._recipe.compressor
         if isinstance(compressor, Uncompressed):
             return model, None
@@ -187,7 +187,7 @@ class Trial:
     def _judged(
         self, model: nn.Module, graph: Path, parent: Path | None, dataset: Dataset, context: Context
     ) -> tuple[dict[str, float], dict[str, object]]:
-        """The metrics of the module's graph, beside its parent's if it has one, and what files tell more."""
+        """Return the metrics of the module's graph, those of a parent if any, and the content of files."""
         validation, compressor = dataset.validation, self._recipe.compressor
         infer = self._opened(graph)
         outputs = infer(validation.inputs)
@@ -206,16 +206,16 @@ class Trial:
         metrics |= {name: float(count) for name, count in size.items()}
         metrics |= compressor.metrics(graph)
         drift = profile_of(dataset, outputs, self._assignment.data)
-        told: dict[str, object] = {"drift.json": drift.model_dump(mode="json")}
+        records: dict[str, object] = {"drift.json": drift.model_dump(mode="json")}
         labels = validation.labels.cpu().numpy()
         if self._recipe.training.thresholds != "none":
-            worth, told["thresholds.json"] = thresholds(outputs, labels, context)
+            worth, records["thresholds.json"] = thresholds(outputs, labels, context)
             metrics |= worth
         if dataset.slices is not None:
             codes = dataset.slices.numpy()
-            gaps, told["slices.json"] = slices(outputs, labels, codes, dataset.slice_names)
+            gaps, records["slices.json"] = slices(outputs, labels, codes, dataset.slice_names)
             metrics |= gaps
-        return metrics, told
+        return metrics, records
 
     def _opened(self, graph: Path) -> Infer:
         return opened(graph, self._assignment.latency.device, self._threads)
@@ -233,7 +233,7 @@ class Trial:
         return ours, theirs
 
     def _exported(self, model: nn.Module, graph: Path, validation: Samples, context: Context) -> list[Path]:
-        """The files of the other forms that the recipe asks for."""
+        """Return the files of the other forms that the recipe names."""
         if not self._recipe.exporters:
             return []
         with self._line.stage("export"):
@@ -247,7 +247,7 @@ class Trial:
         )  # fmt: skip
 
     def _build(self, dataset: Dataset, context: Context) -> nn.Module | None:
-        """The untrained model on the device; None where building and training are one."""
+        """Return the untrained model on the device; None if building and training are one."""
         if isinstance(self._recipe.family, WholeFamily):
             return None
         torch.manual_seed(seeds.derive(context.seed, "build"))
@@ -283,12 +283,9 @@ class Trial:
 
     def _ship(
         self, model: nn.Module, graph: Path, forms: list[Path], place: Place, dataset: Dataset,
-        context: Context, told: dict[str, object],
+        context: Context, records: dict[str, object],
     ) -> list[Artifact]:  # fmt: skip
-        """Store what the rung leaves, other `forms` of the model, and what was `told` of it.
-
-        All of it is below `rungs/<rung>/`.
-        """
+        """Store the rung's model, its other `forms` and its `records` below `rungs/<rung>/`."""
         recipe = self._recipe
         files = {"model.onnx": graph}
         parameters = recipe.family.shipped().model_dump()
@@ -309,7 +306,7 @@ class Trial:
             "history.json": place.history,
             "recipe.json": trained,
             "data.json": dataset.manifest.model_dump(mode="json") if dataset.manifest else None,
-            **told,
+            **records,
         }
         for name, content in written.items():
             files[name] = self._directory / name
@@ -331,7 +328,7 @@ class Trial:
         return Artifact(name=name, uri=self._store.uri_of(key), sha256=digest, size=path.stat().st_size)
 
     def _others_joules(self) -> float:
-        """What the processes that end after training have used in all; not a number where one cannot tell."""
+        """Return the joules of the processes that end after training; NaN if one cannot count."""
         joules = self._line.progress.meter.joules()
         mine = 0.0 if self._peers.first else math.nan if joules is None else joules
         return self._peers.total(torch.tensor(mine))
@@ -367,9 +364,9 @@ class Trial:
 
 
 def fingerprint(assignment: Assignment, *, compression: bool = False) -> str:
-    """Of all in the assignment that decides the numbers of training; not the attempt, nor the rung.
+    """Return the hash of all in the assignment that decides the numbers of training: no attempt, no rung.
 
-    With `compression`, of all that decides those of training further, too.
+    With `compression`, the hash also covers all that decides the numbers of fine-tuning.
     """
     decides = {
         "seed": assignment.seed,
@@ -385,7 +382,7 @@ def fingerprint(assignment: Assignment, *, compression: bool = False) -> str:
 
 
 def agreed_on(assignment: Assignment) -> dict[str, object]:
-    """What processes that train one model must have in common, by names that a person knows."""
+    """Return the values that must be equal in all processes of a model, by names that a person knows."""
     data = {f"data.{name}": value for name, value in assignment.data.to_json().items()}
     common: dict[str, object] = {
         "name": assignment.name, "artifacts": assignment.artifacts, "seed": assignment.seed,
@@ -395,7 +392,7 @@ def agreed_on(assignment: Assignment) -> dict[str, object]:
 
 
 def _oversampled(dataset: Dataset, context: Context) -> Dataset:
-    """The data set with synthetic training samples at the end, whose place and origin is -1."""
+    """Return the data set with synthetic training samples at the end, whose place and origin is -1."""
     from comptroller_trainer.selection.imbalance import oversample  # noqa: PLC0415
 
     samples = oversample(dataset.train, context).samples

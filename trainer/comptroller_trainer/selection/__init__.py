@@ -1,1 +1,1 @@
-"""Which training samples an epoch sees: entry points `comptroller.selectors`."""
+"""Choose the training samples of an epoch: entry points `comptroller.selectors`."""

@@ -1,4 +1,4 @@
-"""Few labels: which of them to buy."""
+"""Active learning: buy the labels that help most."""
 
 from typing import Literal
 
@@ -87,7 +87,7 @@ class Active(StaticSelector[ActiveParameters]):
 
 
 def _farthest(points: Tensor, bought: Tensor, count: int) -> Tensor:
-    """The next `count` of a greedy k-center that begins with `bought`; takes n (bought + count) distances."""
+    """Return the next `count` of a greedy k-center after `bought`; takes n (bought + count) distances."""
     nearest = torch.full((len(points),), torch.inf)
     for part in torch.split(points[bought], 256):
         nearest = torch.minimum(nearest, torch.cdist(points, part).amin(1))

@@ -1,4 +1,4 @@
-"""What a selector is."""
+"""The interface of selectors."""
 
 import time
 from abc import abstractmethod
@@ -23,7 +23,7 @@ class SelectorParameters(Parameters):
     keep: float = Field(1.0, gt=0, le=1, description=KEEP)
 
     def count(self, samples: int) -> int:
-        """How many of `samples` are kept: at least one."""
+        """Return the number of `samples` that are kept: at least one."""
         return max(1, round(self.keep * samples))
 
 
@@ -32,16 +32,16 @@ S = TypeVar("S", bound=SelectorParameters)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What an epoch is made of; the loop shuffles it."""
+    """The samples of an epoch; the loop shuffles them."""
 
     indices: Tensor
     """(k,) int64 into the training split, on the CPU; only resampling repeats one."""
     weights: Tensor | None = None
-    """(k,) float32, of each one's loss in the mean over its batch; None: all 1."""
+    """(k,) float32, the weight of each sample's loss in the mean over a batch; None: all 1."""
 
 
 class Taught(NamedTuple):
-    """Labels that were not read but made: pseudo-labels."""
+    """Pseudo-labels: labels that were made, not read."""
 
     indices: Tensor
     """(k,) int64 into the training split."""
@@ -50,51 +50,51 @@ class Taught(NamedTuple):
 
 
 class Selector(Stage[S]):
-    """Chooses training samples, once or anew for each epoch.
+    """Chooses training samples, once or again for each epoch.
 
-    An epoch counts as one whatever its size, so that `keep` is what an epoch costs. Validation is not seen.
+    An epoch of any size counts as one, so `keep` is the cost of an epoch. Selectors do not see validation.
 
     Contract, which `comptroller_trainer.testing.selectors` checks:
 
-    - `fit` comes first, in each attempt. What is slow goes through `context.remember`, so that a resumed
-      attempt reads it back.
+    - `fit` comes first, in each attempt. Slow work goes through `context.remember`, so that a resumed
+      attempt reads the result back.
     - `select(epoch)` is a function of the epoch, the seed, the fit and, where `watches`, of what was
-      observed. It is asked once at the start of an epoch and changes nothing.
+      observed. It is called once at the start of an epoch and changes nothing.
     - every draw comes from `context.generator`: same seed, same indices.
-    - `load_state_dict(state_dict())` after the same `fit` gives a selector that goes on exactly as this one.
+    - `load_state_dict(state_dict())` after the same `fit` gives a selector that continues exactly like it.
     """
 
     Parameters = SelectorParameters
     name = ""
-    """Its entry point's."""
+    """The name of the entry point."""
     varies = False
-    """Whether epochs differ."""
+    """True if epochs differ."""
     watches: ClassVar[bool] = False
-    """Whether `select` depends on what `observe` was told."""
+    """True if `select` depends on the losses that `observe` got."""
     paced: ClassVar[bool] = False
-    """Whether `select` goes by how much of the trial is behind."""
+    """True if `select` depends on the share of the trial that is behind."""
     buys: ClassVar[bool] = False
-    """Whether labels of what is left out are unknown."""
+    """True if labels of samples that are left out are unknown."""
     picks: ClassVar[bool] = False
-    """Whether steps have candidates."""
+    """True if steps have candidates."""
     scores_: Tensor | None = None
-    """(n,) float32, higher: kept first; None where nothing is scored."""
+    """(n,) float32, the highest kept first; None without scores."""
     taught_: Taught | None = None
-    """None: samples are trained on with the labels they have."""
+    """Pseudo-labels; None: samples keep their own labels."""
     cost_seconds_: float = 0.0
-    """Of the fit, in the attempt that did the work."""
+    """Seconds of the fit, in the attempt that did the work."""
 
     @abstractmethod
     def fit(self, samples: Samples, context: Context) -> Self:
-        """Learn from the training split what to keep; what it costs is billed to this trial (P7).
+        """Learn from the training split what to keep; the cost is billed to this trial (P7).
 
         Raises:
-            AssignmentError: it has no meaning for this task.
+            AssignmentError: the selector has no meaning for this task.
         """
 
     @abstractmethod
     def select(self, epoch: int) -> Selection:
-        """The samples of `epoch` (from 0)."""
+        """Return the samples of `epoch` (from 0)."""
 
     @property
     def candidates(self) -> int:
@@ -102,25 +102,25 @@ class Selector(Stage[S]):
         return 1
 
     def pick(self, index: Tensor, losses: Tensor, count: int) -> Tensor:
-        """Those of a step's candidates to train on: positions (count,) int64, on the device of `losses`.
+        """Return the candidates of a step to train on: positions (count,) int64, on the device of `losses`.
 
         Args:
             index: (m,) int64, the candidates' places in the training split.
-            losses: (m,) float32, theirs under the model as it is, unweighted.
+            losses: (m,) float32, the candidates' under the current model, unweighted.
             count: at most m.
         """
         del index
         return torch.arange(count, device=losses.device)
 
     def observe(self, index: Tensor, losses: Tensor) -> None:
-        """Be told of a step: places (b,) int64 and unweighted losses (b,) float32, detached."""
+        """Take in a step: places (b,) int64 and unweighted losses (b,) float32, detached."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that was observed and that `select` depends on."""
+        """Return all observations that `select` depends on."""
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore the state that `state_dict` gave."""
         del state
 
     def _check(self, context: Context) -> None:
@@ -131,7 +131,7 @@ class Selector(Stage[S]):
 def remembered(
     context: Context, name: str, make: Callable[[], dict[str, Tensor]]
 ) -> tuple[dict[str, Tensor], float]:
-    """`make()`, or what it gave earlier in this trial; and the seconds that it took then."""
+    """Return the result of `make`, computed once in this trial, and the seconds that this took."""
 
     def timed() -> dict[str, Tensor]:
         began = time.perf_counter()
@@ -143,10 +143,10 @@ def remembered(
 
 
 def best(scores: Tensor, count: int) -> Tensor:
-    """The places of the `count` highest scores, ascending (count,); of equal ones the first."""
+    """Return the places of the `count` highest scores, ascending (count,); of equal ones the first."""
     return scores.argsort(descending=True, stable=True)[:count].sort().values
 
 
 def drawn(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """`count` of 0 to `size`-1, uniformly, without repeats, ascending."""
+    """Return `count` of 0 to `size`-1, uniformly, without repeats, ascending."""
     return torch.randperm(size, generator=generator)[:count].sort().values

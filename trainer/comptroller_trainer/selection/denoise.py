@@ -1,4 +1,4 @@
-"""`denoise`: wrong labels go."""
+"""`denoise`: leave out samples with wrong labels."""
 
 from typing import Self
 
@@ -12,7 +12,7 @@ from comptroller_trainer.stages.base import Context
 
 
 class Denoise(Selector[ProxyParameters]):
-    """`denoise`: what confident learning (Northcutt et al., 2021) finds mislabelled is left out.
+    """`denoise`: samples that confident learning (Northcutt et al., 2021) finds mislabelled are left out.
 
     Of the rest, a random `keep` of all. Scores are the labels' out-of-fold probabilities.
     """

@@ -15,7 +15,7 @@ from comptroller_trainer.stages.base import Context
 
 _BLOCK = 2048
 _COMPONENTS, _DIRECTIONS, _WINDOW = 32, 4, 64
-"""Of `near_duplicates`."""
+"""Settings of `near_duplicates`."""
 
 
 class KCenter(StaticSelector[StaticParameters]):
@@ -69,7 +69,7 @@ class Dedup(StaticSelector[DedupParameters]):
 
 
 def _blocks(groups: Tensor, generator: torch.Generator) -> Tensor:
-    """Places (b, size) int64 of samples of one group each, in random order; -1 fills up."""
+    """Return places (b, size) int64 of samples of one group each, in random order; -1 fills up."""
     order = torch.randperm(len(groups), generator=generator)
     parts: list[Tensor] = []
     for group in torch.unique(groups).tolist():
@@ -79,7 +79,7 @@ def _blocks(groups: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _greedy(points: Tensor, blocks: Tensor, count: int, *, farthest: bool) -> Tensor:
-    """`count` places, each block's share in proportion to its size.
+    """Return `count` places, each block's share in proportion to its size.
 
     Args:
         points: (n, d) float32.
@@ -94,7 +94,7 @@ def _greedy(points: Tensor, blocks: Tensor, count: int, *, farthest: bool) -> Te
     x = (x - mean[:, None]) * filled[..., None]
     squares = x.square().sum(2)
     taken = ~filled
-    # Both begin where their rule says with nothing chosen: nearest to the mean.
+    # Both rules begin with the sample nearest to the mean.
     score = -squares
     nearest = torch.full_like(squares, torch.inf)
     total = torch.zeros(len(blocks), points.shape[1])
@@ -118,11 +118,11 @@ def _greedy(points: Tensor, blocks: Tensor, count: int, *, farthest: bool) -> Te
 
 
 def near_duplicates(points: Tensor, distance: float, generator: torch.Generator) -> Tensor:
-    """Which of `points` have an earlier one, itself kept, within `distance`: booleans (n,).
+    """Return booleans (n,): true for `points` with an earlier, kept one within `distance`.
 
     Candidates are neighbours in the order along each of the data's main directions (sorted neighbourhoods,
-    Hernandez and Stolfo, 1995), since those near each other are so in every projection: n times a window of
-    comparisons, and none is missed but in dense crowds.
+    Hernandez and Stolfo, 1995), since near points are near in every projection: n times a window of
+    comparisons, which miss none except in dense crowds.
 
     Args:
         points: (n, d) float32.

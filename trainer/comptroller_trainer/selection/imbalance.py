@@ -14,7 +14,7 @@ from comptroller_trainer.selection.strata import proportional
 from comptroller_trainer.stages.base import Context
 
 _NEIGHBOURS = 5
-"""Of SMOTE, as published."""
+"""Neighbours of SMOTE, as published."""
 
 
 class BalancedParameters(SelectorParameters):
@@ -55,16 +55,16 @@ class Balanced(Selector[BalancedParameters]):
 
 
 class Oversampled(NamedTuple):
-    """What `oversample` gives."""
+    """The result of `oversample`."""
 
     samples: Samples
-    """The given ones first, unchanged and in their order."""
+    """The given samples first, unchanged and in their order."""
     synthetic: Tensor
     """(n + m,) bool."""
 
 
 def oversample(samples: Samples, context: Context) -> Oversampled:
-    """Tables with every class as large as the largest, by SMOTE (Chawla et al., 2002).
+    """Return tables with every class as large as the largest, by SMOTE (Chawla et al., 2002).
 
     A class with a single sample has no neighbour to interpolate with, and is left as it is.
 

@@ -23,7 +23,7 @@ def check(name: str, context: Context) -> None:
 
 
 def issues(inputs: Tensor, labels: Tensor, context: Context, epochs: int) -> tuple[Tensor, Tensor]:
-    """Which labels are probably wrong (Northcutt et al., 2021), and how sure each one is.
+    """Find labels that are probably wrong (Northcutt et al., 2021).
 
     Args:
         inputs: (n, *shape) float32, of `proxy.shrunk`.

@@ -1,4 +1,4 @@
-"""The proxy: a small network that scores samples for a fraction of what training on them costs.
+"""The proxy: a small network that scores samples for a fraction of the cost of training on them.
 
 It sees each image averaged down to about 14 pixels a side (sequences: 64 steps), so that an epoch over
 60,000 pictures takes about a second on two cores.
@@ -20,7 +20,7 @@ from comptroller_trainer.stages.base import Context
 EMBEDDING = 64
 """Units before the last layer."""
 _SIDES = {2: 14, 1: 64}
-"""By the number of axes: positions along each that an average pool leaves, about."""
+"""Positions along each axis after an average pool, about, by the number of axes."""
 _LR = 5e-3
 _WARM_UP = 0.25
 _EVALUATED = 4096
@@ -30,7 +30,7 @@ _SMALLEST, _LARGEST = 16, 512
 
 
 def shrunk(samples: Samples) -> Tensor:
-    """The inputs pooled and standardised by channel or feature, float32 (n, *shape), on the CPU."""
+    """Return the inputs pooled and standardised by channel or feature, float32 (n, *shape), on the CPU."""
     axes = samples.inputs.ndim - 2
     pool = {2: functional.avg_pool2d, 1: functional.avg_pool1d}.get(axes)
     if pool is None:
@@ -45,7 +45,7 @@ def shrunk(samples: Samples) -> Tensor:
 
 
 def targets_of(labels: Tensor) -> Tensor:
-    """Classes as they are; numbers standardised."""
+    """Return classes as they are, and numbers standardised."""
     if not labels.is_floating_point():
         return labels.cpu()
     values = labels.float().cpu()
@@ -54,7 +54,7 @@ def targets_of(labels: Tensor) -> Tensor:
 
 
 def losses_of(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy in nats, or squared error: (n,)."""
+    """Return the cross entropy in nats, or the squared error: (n,)."""
     if targets.is_floating_point():
         return (logits.squeeze(1) - targets).square()
     return functional.cross_entropy(logits, targets, reduction="none")
@@ -81,7 +81,7 @@ class Proxy(nn.Module):
         self.head = nn.Linear(EMBEDDING, outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (n, outputs)."""
+        """Return logits (n, outputs)."""
         logits: Tensor = self.head(self.body(inputs))
         return logits
 

@@ -1,4 +1,4 @@
-"""Signals: what a proxy tells about each sample, computed once in a trial."""
+"""Signals: a proxy's scores of each sample, computed once in a trial."""
 
 import torch
 from pydantic import Field
@@ -59,7 +59,7 @@ def signals(inputs: Tensor, labels: Tensor, context: Context, epochs: int) -> di
 
 
 def forgetting_events(right: Tensor) -> Tensor:
-    """How often each sample became wrong after right, (n,) int64; all epochs for one that never was right.
+    """Count how often each sample became wrong after right, (n,) int64; all epochs if it never was right.
 
     Args:
         right: (epochs, n) bool.
@@ -69,7 +69,7 @@ def forgetting_events(right: Tensor) -> Tensor:
 
 
 def uncertainty(logits: Tensor) -> dict[str, Tensor]:
-    """What needs no label, each (n,), the higher, the less certain.
+    """Return the signals that need no label, each (n,); higher is less certain.
 
     Args:
         logits: (n, classes), classes at least 2.

@@ -1,4 +1,4 @@
-"""What selectors that choose once have in common."""
+"""The base of selectors that choose once."""
 
 from abc import abstractmethod
 from typing import Self, TypeVar
@@ -57,7 +57,7 @@ class StaticSelector(Selector[P]):
         chosen, scores = self._choose(inputs, labels, count, context)
         found = {"indices": pool[chosen].sort().values}
         if scores is not None:
-            # What was left out comes after all others.
+            # Samples that were left out come after all others.
             found["scores"] = torch.full((len(samples),), -torch.inf).index_copy(0, pool, scores.float())
         return found
 
@@ -65,7 +65,7 @@ class StaticSelector(Selector[P]):
     def _choose(
         self, inputs: Tensor, labels: Tensor, count: int, context: Context
     ) -> tuple[Tensor, Tensor | None]:
-        """Positions, at most `count`, and scores (n,) if there are any.
+        """Return positions, at most `count`, and scores (n,) if there are any.
 
         Args:
             inputs: (n, *shape) float32, of `proxy.shrunk`.

@@ -71,7 +71,7 @@ class Ccs(StaticSelector[CcsParameters]):
         return torch.cat(kept), -hardness
 
     def _covering(self, hardness: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """Places (count,) of values (n,), n at least `count`."""
+        """Return places (count,) of values (n,), n at least `count`."""
         p = self.parameters
         pool = best(-hardness, max(count, len(hardness) - round(p.beta * len(hardness))))
         values = hardness[pool]
@@ -81,7 +81,7 @@ class Ccs(StaticSelector[CcsParameters]):
 
 
 def strata_of(labels: Tensor) -> Tensor:
-    """Codes (n,) int64 from 0: the class, or the tenth of the targets' distribution."""
+    """Return codes (n,) int64 from 0: the class, or the tenth of the targets' distribution."""
     if not labels.is_floating_point():
         return labels
     rank = torch.empty(len(labels), dtype=torch.int64)
@@ -90,7 +90,7 @@ def strata_of(labels: Tensor) -> Tensor:
 
 
 def proportional(sizes: Tensor, count: int) -> Tensor:
-    """Whole quotas that sum to `count`, as near to shares of `sizes` as can be (largest remainder).
+    """Return whole quotas that sum to `count`, as near to shares of `sizes` as can be (largest remainder).
 
     Args:
         sizes: (s,), more than zero in all, of any number type.
@@ -104,7 +104,7 @@ def proportional(sizes: Tensor, count: int) -> Tensor:
 
 
 def even(sizes: Tensor, count: int) -> Tensor:
-    """Quotas that sum to `count`, as even as `sizes` (s,) int64, their upper bounds, allow."""
+    """Return quotas that sum to `count`, as even as `sizes` (s,) int64, their upper bounds, allow."""
     quotas = torch.zeros_like(sizes)
     left = count
     order = sizes.argsort(stable=True).tolist()
@@ -115,7 +115,7 @@ def even(sizes: Tensor, count: int) -> Tensor:
 
 
 def drawn_from(strata: Tensor, quotas: Tensor, generator: torch.Generator) -> Tensor:
-    """So many of each stratum, at random, none twice: ascending places, int64.
+    """Draw a quota of each stratum without replacement: ascending places, int64.
 
     Args:
         strata: (n,) int64.

@@ -27,7 +27,7 @@ class Watcher(Selector[P]):
         return self
 
     def observe(self, index: Tensor, losses: Tensor) -> None:
-        # On the device of the model, so that no step waits for a copy.
+        # The losses are on the model's device, so that no step waits for a copy.
         self._losses = self._losses.to(losses.device)
         self._losses[index.to(losses.device)] = losses.float()
 
@@ -38,7 +38,7 @@ class Watcher(Selector[P]):
         self._losses = state["losses"].clone()
 
     def _known(self, otherwise: float | None = None) -> Tensor:
-        """Losses (n,) float64 on the CPU; of those not seen `otherwise`, or else the others' mean."""
+        """Return losses (n,) float64 on the CPU; unseen samples get `otherwise`, or else the mean."""
         losses = self._losses.cpu().double()
         if otherwise is None:
             otherwise = float(losses.nanmean().nan_to_num(1.0))
@@ -74,7 +74,7 @@ class InfoBatch(Watcher[InfoBatchParameters]):
     Parameters = InfoBatchParameters
     name = "infobatch"
     _most = 0.9
-    """Share of the easy that is dropped at most, which bounds their weights by 10."""
+    """Share of easy samples that is dropped at most, which bounds their weights by 10."""
 
     def select(self, epoch: int) -> Selection:
         size = len(self._losses)
@@ -84,7 +84,7 @@ class InfoBatch(Watcher[InfoBatchParameters]):
         losses = self._known(otherwise=math.inf)
         below = int((losses < self._losses.nanmean().item()).sum())
         easy = min(size, max(below, math.ceil(dropped / self._most)))
-        # At random among equals: at first all are.
+        # Equal losses are ordered at random; at first all are equal.
         shuffled = torch.randperm(size, generator=self._context.generator("select", epoch))
         order = shuffled[losses[shuffled].argsort(stable=True)]
         stay = drawn(easy - dropped, easy, self._context.generator("stay", epoch))
@@ -134,7 +134,7 @@ class Importance(Watcher[ImportanceParameters]):
 
 
 def inclusion_probabilities(scores: Tensor, count: int) -> Tensor:
-    """Probabilities (n,) of being among `count`, in proportion to `scores` but for those that are certain.
+    """Return probabilities (n,) of being among `count`, in proportion to `scores` unless certain.
 
     Args:
         scores: (n,) float64, more than zero.

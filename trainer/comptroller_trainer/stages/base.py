@@ -1,4 +1,4 @@
-"""What the stages found by name have in common: typed parameters, and a place in the trial."""
+"""The base of stages that are found by name: typed parameters, and the trial around the stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Parameters(BaseModel):
 
 
 def only(value: bool | float, otherwise: str) -> dict[str, Any]:
-    """A field's `json_schema_extra` where a stage leaves a parameter one value, and why it is no other."""
+    """Return a field's `json_schema_extra` that allows one value, with the reason."""
     return {"only": value, "otherwise": otherwise}
 
 
@@ -56,15 +56,15 @@ class Stage(Generic[P]):
 
     Parameters: Any = Parameters  # a subclass's is narrower, which a typed class variable could not say
     kinds: ClassVar[tuple[int, ...]] = (IMAGE, SEQUENCE, TABLE)
-    """Dimensions of the samples that it has a meaning for."""
+    """Dimensions of the samples that the stage has a meaning for."""
     classifies: ClassVar[bool] = False
-    """Whether it needs classes, so that regression is refused."""
+    """True if the stage needs classes, so that regression is refused."""
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
 
 
-def _anew(_name: str, make: Make) -> "dict[str, Tensor]":
+def _uncached(_name: str, make: Make) -> "dict[str, Tensor]":
     return make()
 
 
@@ -81,29 +81,29 @@ class Context:
     classes: int
     """0: a regression."""
     shape: tuple[int, ...]
-    """Of one sample: (channels, height, width), (channels, length) or (features,)."""
+    """Shape of one sample: (channels, height, width), (channels, length) or (features,)."""
     device: "torch.device"
     directory: Path
     """Scratch space; gone when the attempt ends."""
-    keep: Keep = _anew
-    """What `remember` asks; without a store, everything is made anew."""
+    keep: Keep = _uncached
+    """The function behind `remember`; without a store, everything is computed again."""
     further: Tune = _untuned
-    """What `tune` asks."""
+    """The function behind `tune`."""
 
     @property
     def outputs(self) -> int:
-        """Of the model, for each sample: a logit a class, or one number."""
+        """The number of the model's outputs for each sample: a logit a class, or one number."""
         return self.classes or 1
 
     def generator(self, *place: str | int) -> "torch.Generator":
-        """A generator that depends on the trial's seed and on `place` alone."""
+        """Return a generator that depends on the trial's seed and on `place` alone."""
         return seeds.generator(self.seed, *place)
 
     def remember(self, name: str, make: Make) -> "dict[str, Tensor]":
-        """The tensors that `make` gives, made once in this trial: a later attempt reads what this one made.
+        """Return the tensors of `make`, computed once in this trial: later attempts read the stored ones.
 
         Args:
-            name: of what is made; letters, digits, `-` and `_`.
+            name: the tensors' name; letters, digits, `-` and `_`.
             make: a function of the trial's seed, data and parameters alone.
         """
         return self.keep(name, make)
@@ -111,9 +111,9 @@ class Context:
     def tune(
         self, model: "nn.Module", dataset: "Dataset", epochs: int, rate: float, soft: "Soft | None"
     ) -> "nn.Module":
-        """`model` trained further, as the trial's recipe trains; in eval mode.
+        """Return `model` fine-tuned as the trial's recipe trains, in eval mode.
 
-        It stops at any step, and a later attempt goes on from there.
+        Tuning may stop at any step, and a later attempt continues from there.
 
         Args:
             model: changed in place.

@@ -1,4 +1,4 @@
-"""What kinds of samples there are, by the dimensions of one."""
+"""The kinds of samples, by the number of dimensions of one sample."""
 
 from comptroller_trainer.errors import AssignmentError
 
@@ -11,7 +11,7 @@ def require(field: str, value: str, shape: tuple[int, ...], *kinds: int) -> None
     """Refuse samples of `shape` unless the number of dimensions is among `kinds`.
 
     Raises:
-        AssignmentError: what `field` names by `value` has no meaning for them.
+        AssignmentError: the stage that `field` names by `value` has no meaning for the samples.
     """
     if len(shape) not in kinds:
         wanted = " or ".join(_NAMES[kind] for kind in kinds)

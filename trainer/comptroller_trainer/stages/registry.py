@@ -28,12 +28,12 @@ CHOICES = {
     "compress": Choice("method", "none", "comptroller.compressors"),
 }
 EXPORTERS = "comptroller.exporters"
-"""The group of what `recipe.exports` names."""
+"""The group of entry points that `recipe.exports` names."""
 
 
 @cache
 def known(group: str) -> dict[str, EntryPoint]:
-    """The group's entry points by name, sorted.
+    """Return the group's entry points by name, sorted.
 
     Raises:
         AssignmentError: two distributions register one name, so that it says nothing.
@@ -47,7 +47,7 @@ def known(group: str) -> dict[str, EntryPoint]:
 
 
 def find(group: str, field: str, name: str) -> EntryPoint:
-    """The entry point called `name`; `load()` on it imports the class.
+    """Return the entry point called `name`; `load()` on it imports the class.
 
     Raises:
         AssignmentError: `field` names none of the group.

@@ -14,16 +14,16 @@ class Soft:
     """A teacher's part of a student's loss."""
 
     teacher: nn.Module
-    """Of the same inputs and classes, in eval mode and frozen."""
+    """The teacher, for the same inputs and classes, in eval mode and frozen."""
     alpha: float
     """The part's share, more than 0 and at most 1."""
     temperature: float
-    """What logits are divided by."""
+    """The divisor of logits."""
     features: bool = False
     """Compare the distances between samples in front of the last layer, not the outputs."""
 
     def blended(self, losses: Tensor, inputs: Tensor, outputs: Tensor, seen: Tensor | None) -> Tensor:
-        """(n,) of the labels' `losses` (n,) and the teacher's.
+        """Return (n,) of the labels' `losses` (n,) and the teacher's.
 
         Args:
             losses: (n,).
@@ -51,7 +51,7 @@ class Soft:
 
 @contextmanager
 def last_input(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Catches what the last linear layer is given in each forward pass: (n, d), positions averaged."""
+    """Catch the last linear layer's inputs in each forward pass: (n, d), positions averaged."""
     caught: list[Tensor] = []
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
 
@@ -66,8 +66,8 @@ def last_input(model: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _distances(points: Tensor) -> Tensor:
-    """(n, n) between samples (n, d), in their mean."""
+    """Return distances (n, n) between samples (n, d), in units of their mean."""
     points = points.float()
-    # Of equal points the root has no derivative.
+    # The root has no derivative at equal points.
     apart = (points[:, None] - points[None]).square().sum(2).clamp_min(1e-12).sqrt()
     return apart / apart.mean().clamp_min(1e-12)

@@ -4,7 +4,7 @@ from comptroller_trainer.store.base import Store
 
 
 def open_store(uri: str) -> Store:
-    """The store of an `s3://bucket/prefix` or `file:///directory`.
+    """Return the store of an `s3://bucket/prefix` or `file:///directory`.
 
     Raises:
         ValueError: another scheme.

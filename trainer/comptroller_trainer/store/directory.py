@@ -81,7 +81,7 @@ class DirectoryStore(Store):
 
     @contextmanager
     def _temporary(self, key: str) -> Iterator[tuple[BinaryIO, Path, Path]]:
-        """An open file beside the object's place, its path, and that place."""
+        """Yield an open temporary file, its path, and the object's path in the same directory."""
         path = self._root / key
         with _as_store_errors(self.uri_of(key)):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +95,6 @@ class DirectoryStore(Store):
 
 
 def _settle(file: BinaryIO) -> None:
-    """On the disk, not only in a buffer, before the object gets its name."""
+    """Write the file to the disk, not only to a buffer, before the object gets its name."""
     file.flush()
     os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""S3 as a store. Endpoint, region and credentials come from where boto3 looks for them."""
+"""S3 as a store. Boto3 finds endpoint, region and credentials."""
 
 import hashlib
 import os
@@ -41,13 +41,13 @@ def _as_store_errors(name: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        said = error.response.get("Error", {})
-        code = said.get("Code", "")
+        answer = error.response.get("Error", {})
+        code = answer.get("Code", "")
         if code in _MISSING:
             raise MissingError(
                 f"{name}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}"
             ) from error
-        raise UnavailableError(f"{name}: {code} {said.get('Message', '')}".rstrip()) from error
+        raise UnavailableError(f"{name}: {code} {answer.get('Message', '')}".rstrip()) from error
     except BotoCoreError as error:
         raise UnavailableError(f"{name}: {error}") from error
 
@@ -83,7 +83,7 @@ class S3Store(Store):
             except ClientError as error:
                 status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
                 if status == 412:  # noqa: PLR2004  # Precondition Failed
-                    # Ours, if the client's own retry met what its first try had written.
+                    # The object is ours if the client's retry met the object of its first try.
                     return self.get(key) == data
                 if status == 409 and attempt < _TRIES - 1:  # noqa: PLR2004  # a conflicting write in flight
                     time.sleep(0.1 * 2**attempt)
@@ -128,7 +128,7 @@ class S3Store(Store):
     def fetch(self, key: str, cache: Path) -> Path:
         def download() -> Path:
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
-            # Named by content: a changed object is another file, and two pods may share the cache.
+            # Files are named by content: a changed object is another file, and two pods may share the cache.
             name = hashlib.sha256(f"{self.uri_of(key)} {answer['ETag']}".encode()).hexdigest()[:32]
             path = cache / name / Path(key).name
             if path.is_file():
@@ -148,7 +148,7 @@ class S3Store(Store):
         return self._again(download, key)
 
     def _again(self, read: Callable[[], T], key: str) -> T:
-        """Read anew where the connection breaks within a body, which the client's retries do not cover."""
+        """Read again if the connection breaks within a body, which the client's retries do not cover."""
         with _as_store_errors(self.uri_of(key)):
             for _ in range(_TRIES - 1):
                 try:

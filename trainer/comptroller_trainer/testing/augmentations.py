@@ -1,4 +1,4 @@
-"""What every augmentation policy promises."""
+"""Conformance tests of augmentation policies."""
 # ruff: noqa: S101  # pytest's way to say what must hold
 
 import json
@@ -15,7 +15,7 @@ from comptroller_trainer.stages.base import Context, Parameters
 from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 SHAPES = {IMAGE: (3, 12, 10), SEQUENCE: (2, 20), TABLE: (6,)}
-"""Of the samples that policies are tried with."""
+"""Shapes of the samples that policies are tried with."""
 _SAMPLES, _CLASSES = 64, 3
 
 
@@ -24,23 +24,23 @@ class AugmentationConformance:
 
     policy: ClassVar[type[Augmentation[Any]]]
     parameters: ClassVar[Parameters | None] = None
-    """None: the defaults."""
+    """Parameters of the policy; None: the defaults."""
     kinds: ClassVar[tuple[int, ...]] = (IMAGE, SEQUENCE, TABLE)
-    """Dimensions of the samples that it takes."""
+    """Dimensions of the samples that the policy takes."""
     dtypes: ClassVar[tuple[torch.dtype, ...]] = (torch.uint8, torch.float32)
-    """Types of the inputs that it takes."""
+    """Types of the inputs that the policy takes."""
     identity: ClassVar[bool] = False
-    """Whether it changes nothing."""
+    """True if the policy changes nothing."""
 
     def fitted(self, inputs: Tensor, targets: Tensor) -> Augmentation[Any]:
-        """The policy, fitted to a training split of these samples."""
+        """Return the policy, fitted to a training split of these samples."""
         classes = 0 if targets.is_floating_point() else _CLASSES
         context = Context(0, 4, classes, tuple(inputs.shape[1:]), torch.device("cpu"), Path())
         policy = self.policy(self.parameters or self.policy.Parameters())
         return policy.fit(Samples(inputs, targets), context)
 
     def batches(self) -> list[Batch]:
-        """One of each kind, type and task."""
+        """Return a batch of each kind, type and task."""
         generator = torch.Generator().manual_seed(0)
         found = []
         for kind in self.kinds:
@@ -52,7 +52,7 @@ class AugmentationConformance:
         return found
 
     def changed(self, batch: Batch, seed: int = 0, progress: float = 0.5) -> Batch:
-        """The batch after the policy."""
+        """Return the batch after the policy."""
         policy = self.fitted(batch.inputs, batch.targets)
         return policy(batch, torch.Generator().manual_seed(seed), progress)
 

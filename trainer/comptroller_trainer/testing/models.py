@@ -1,4 +1,4 @@
-"""What every model family promises."""
+"""Conformance tests of model families."""
 # ruff: noqa: S101  # pytest's way to say what must hold
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from comptroller_trainer.stages.base import Context, Parameters
 from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 SHAPES = {IMAGE: (2, 12, 12), SEQUENCE: (2, 20), TABLE: (6,)}
-"""Of the samples that families are tried with."""
+"""Shapes of the samples that families are tried with."""
 _SAMPLES, _CLASSES = 96, 3
 
 
@@ -29,16 +29,16 @@ class FamilyConformance:
 
     family: ClassVar[type[Family[Any]]]
     parameters: ClassVar[Parameters | None] = None
-    """Of a small model; None: the defaults."""
+    """Parameters of a small model; None: the defaults."""
     larger: ClassVar[Parameters | None] = None
-    """Of a model with more weights; None: the family has one size."""
+    """Parameters of a model with more weights; None: the family has one size."""
     kinds: ClassVar[tuple[int, ...]] = (IMAGE, SEQUENCE, TABLE)
-    """Dimensions of the samples that it takes."""
+    """Dimensions of the samples that the family takes."""
 
     def build(
         self, shape: tuple[int, ...], classes: int, path: Path, parameters: Parameters | None = None
     ) -> nn.Module:
-        """A model as a trial has it when training begins; whole families are trained."""
+        """Return a model as at the start of training; whole families are trained."""
         stage = self.family(parameters or self.parameters or self.family.Parameters())
         context = Context(0, 1, classes, shape, torch.device("cpu"), path)
         if isinstance(stage, WholeFamily):
@@ -48,7 +48,7 @@ class FamilyConformance:
         return Classifier(body, torch.full((shape[0],), 0.5), torch.ones(shape[0]), shape)
 
     def cases(self) -> list[tuple[tuple[int, ...], int]]:
-        """Shapes and numbers of classes, 0 for regression."""
+        """Return shapes and numbers of classes, 0 for regression."""
         return [(SHAPES[kind], classes) for kind in self.kinds for classes in (_CLASSES, 0)]
 
     def test_outputs_are_finite_numbers_of_the_promised_shape(self, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ class FamilyConformance:
 
 
 def left(directory: Path, shape: tuple[int, ...], classes: int) -> dict[str, str]:
-    """Two untrained models as trials leave them below `directory`; the parameters of their ensemble."""
+    """Write two untrained models as trials do below `directory`; return their ensemble's parameters."""
     names = ("0/rungs/0", "1/rungs/0")
     for seed, name in enumerate(names):
         context = Context(0, 1, classes, shape, torch.device("cpu"), directory / name)
@@ -131,7 +131,7 @@ def left(directory: Path, shape: tuple[int, ...], classes: int) -> dict[str, str
 
 
 def samples(shape: tuple[int, ...], classes: int) -> Samples:
-    """Noise, whose labels its first values decide."""
+    """Return noise, whose first values decide the labels."""
     inputs = torch.rand(_SAMPLES, *shape, generator=torch.Generator().manual_seed(1))
     value = inputs.flatten(1)[:, :2].mean(1)
     labels = (value * classes).long().clamp(max=classes - 1) if classes else value
@@ -139,7 +139,7 @@ def samples(shape: tuple[int, ...], classes: int) -> Samples:
 
 
 def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Of a training step."""
+    """Return the loss of a training step."""
     if labels.is_floating_point():
         return functional.mse_loss(outputs.flatten(), labels)
     return functional.cross_entropy(outputs, labels)

@@ -1,4 +1,4 @@
-"""What every selector promises."""
+"""Conformance tests of selectors."""
 # ruff: noqa: S101  # pytest's way to say what must hold
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from comptroller_trainer.stages.base import Context
 from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
 SHAPES = {IMAGE: (1, 8, 8), SEQUENCE: (1, 12), TABLE: (6,)}
-"""Of the samples that selectors are tried with."""
+"""Shapes of the samples that selectors are tried with."""
 _SAMPLES, _CLASSES, _EPOCHS = 97, 3, 4
 
 
@@ -23,18 +23,18 @@ class SelectorConformance:
 
     selector: ClassVar[type[Selector[Any]]]
     parameters: ClassVar[SelectorParameters | None] = None
-    """None: the defaults."""
+    """Parameters of the selector; None: the defaults."""
     repeats: ClassVar[bool] = False
-    """Whether an epoch may hold a sample more than once."""
+    """True if an epoch may hold a sample more than once."""
     exact: ClassVar[bool] = True
-    """Whether the first epoch holds `keep` of all samples (times `candidates`), not only at most that."""
+    """True if the first epoch holds exactly `keep` of all samples (times `candidates`), false if at most."""
     seeded: ClassVar[bool] = True
-    """Whether another seed gives another selection."""
+    """True if another seed gives another selection."""
 
     def fitted(
         self, samples: Samples, seed: int = 0, classes: int = _CLASSES, **changes: Any
     ) -> Selector[Any]:
-        """The selector, fitted to a training split of these samples."""
+        """Return the selector, fitted to a training split of these samples."""
         given = self.parameters or self.selector.Parameters()
         typed = type(given)(**given.model_dump() | changes)
         context = Context(
@@ -43,7 +43,7 @@ class SelectorConformance:
         return self.selector(typed).fit(samples, context)
 
     def trained(self, selector: Selector[Any], epochs: range) -> list[Selection]:
-        """The selections of some epochs, with losses observed as training would, some of them equal."""
+        """Return the selections of some epochs, with observed losses as in training, some of them equal."""
         found = []
         for epoch in epochs:
             found.append(selector.select(epoch))
@@ -102,9 +102,9 @@ class SelectorConformance:
         assert torch.equal(whole.pick(index, losses, 6), resumed.pick(index, losses, 6))
 
     def test_only_one_that_watches_depends_on_what_it_observed(self) -> None:
-        told, untold = (self.fitted(samples(SHAPES[TABLE])) for _ in range(2))
-        found = self.trained(told, range(_EPOCHS))
-        assert told.watches or _same(found, [untold.select(epoch) for epoch in range(_EPOCHS)])
+        observer, other = (self.fitted(samples(SHAPES[TABLE])) for _ in range(2))
+        found = self.trained(observer, range(_EPOCHS))
+        assert observer.watches or _same(found, [other.select(epoch) for epoch in range(_EPOCHS)])
 
     def test_a_pick_is_a_batch_of_the_candidates(self) -> None:
         selector = self.fitted(samples(SHAPES[TABLE]))
@@ -114,7 +114,7 @@ class SelectorConformance:
         assert len(torch.unique(found)) == 10  # noqa: PLR2004
         assert 0 <= int(found.min()) <= int(found.max()) < 40  # noqa: PLR2004
 
-    def test_scores_and_cost_are_told(self) -> None:
+    def test_scores_and_cost_are_reported(self) -> None:
         selector = self.fitted(samples(SHAPES[TABLE]))
         assert selector.cost_seconds_ >= 0
         if selector.scores_ is not None:
@@ -154,7 +154,7 @@ class SelectorConformance:
 
 
 def samples(shape: tuple[int, ...], count: int = _SAMPLES) -> Samples:
-    """Noise, shifted by class: bytes for images, else numbers."""
+    """Return noise, shifted by class: bytes for images, else numbers."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % _CLASSES
     values = torch.rand(count, *shape, generator=generator) + labels.view(-1, *[1] * len(shape)) * 0.2
