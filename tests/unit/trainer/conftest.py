@@ -37,7 +37,7 @@ def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def idx_directory(tmp_path: Path) -> Path:
-    """The training files alone; a test split that cannot be read lies beside them."""
+    """The training files alone; a test split that cannot be read lies next to them."""
     directory = tmp_path / "idx"
     directory.mkdir()
     images, labels = pictures()

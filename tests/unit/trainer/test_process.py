@@ -110,28 +110,28 @@ def test_a_near_miss_leaves_its_numbers_before_it_exits_66(
     monkeypatch.setattr(worker, "_run", run)
     assert worker.main([]) == protocol.EXIT_NO_GAIN
     left = (tmp_path / "artifacts/attempts/0/report.json").read_bytes()
-    said = (tmp_path / "termination-log").read_text()
+    message = (tmp_path / "termination-log").read_text()
     assert Report.model_validate_json(left) == miss.report
-    assert without_digest(said) == str(miss)
-    assert report_digest(said) == hashlib.sha256(left).hexdigest()
+    assert without_digest(message) == str(miss)
+    assert report_digest(message) == hashlib.sha256(left).hexdigest()
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"parameters": {"model.family": "none"}}, "model.family: 'none' is not known; known: "),
         ({"leaseSeconds": "soon"}, "leaseSeconds: 'soon'"),
     ],
 )
 def test_a_bad_assignment_gives_64_and_says_why(
-    as_env: Environment, tmp_path: Path, change: dict[str, Any], said: str
+    as_env: Environment, tmp_path: Path, change: dict[str, Any], expected: str
 ) -> None:
     environment = as_env()
     assignment = json.loads(environment["COMPTROLLER_ASSIGNMENT"]) | change
     environment["COMPTROLLER_ASSIGNMENT"] = json.dumps(assignment)
     done = subprocess.run(TRAINER, env=environment, check=False, capture_output=True)
     assert done.returncode == protocol.EXIT_BAD_ASSIGNMENT
-    assert said in (tmp_path / "termination-log").read_text()
+    assert expected in (tmp_path / "termination-log").read_text()
 
 
 def test_an_idle_process_is_seen_to_be_idle_soon(progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Whole lines beside the usual one: trees, regressions, selectors that watch, every family resumed."""
+"""Whole lines other than the usual one: trees, regressions, selectors that watch, every family resumed."""
 
 import json
 import random
@@ -60,16 +60,18 @@ def test_trees_are_trained_without_the_loop(bare: Attempt) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "expected"),
     [
         ({"data.selector": "infobatch"}, "data.selector: 'infobatch' chooses during training"),
         ({"augment.policy": "mixup"}, "augment.policy: 'mixup' has no batches to change"),
     ],
 )
-def test_trees_refuse_what_only_the_loop_does(bare: Attempt, parameters: dict[str, str], said: str) -> None:
+def test_trees_refuse_what_only_the_loop_does(
+    bare: Attempt, parameters: dict[str, str], expected: str
+) -> None:
     with pytest.raises(AssignmentError) as caught:
         bare({"model.family": "trees"} | parameters, data=TABLE)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("family", ["mlp", "trees"])

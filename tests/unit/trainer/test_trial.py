@@ -35,8 +35,8 @@ def test_every_stage_is_timed_in_its_order(report: Report) -> None:
 def test_every_metric_of_the_api_is_reported_where_it_has_a_source(report: Report) -> None:
     slices = {name for name in get_args(Metric) if name.startswith(("gap_", "slice_"))}
     expected = set(get_args(Metric)) - {"cost", "energy_joules"} - set(OF_NUMBERS) - set(ON_REQUEST) - slices
-    beside = {"latency_p95_low_ms", "latency_p95_high_ms", "latency_trusted", "cold_start_ms"}
-    assert expected <= set(report.metrics) <= expected | beside | {"energy_joules"}
+    more = {"latency_p95_low_ms", "latency_p95_high_ms", "latency_trusted", "cold_start_ms"}
+    assert expected <= set(report.metrics) <= expected | more | {"energy_joules"}
     assert report.metrics["accuracy"] > 0.6  # a quarter by chance
     assert (
         0
@@ -136,18 +136,18 @@ def test_generated_sequences_train(attempt: Attempt) -> None:
 def test_the_latency_batch_and_threads_are_the_declared_ones(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
+    served: list[Any] = []
     from comptroller_trainer.measure import artifact  # noqa: PLC0415
 
     plain = artifact.subprocess.run
 
     def spy(command: list[str], **options: Any) -> Any:
-        asked.append((command[-2], np.load(command[-4]).shape))
+        served.append((command[-2], np.load(command[-4]).shape))
         return plain(command, **options)
 
     monkeypatch.setattr(artifact.subprocess, "run", spy)
     attempt(latency={"limit": "1h", "batch": 128, "threads": 2}, epochs=1)
-    assert set(asked) == {("2", (128, 1, 12, 12))}  # more than the 96 there are to judge by
+    assert set(served) == {("2", (128, 1, 12, 12))}  # more than the 96 there are to judge by
 
 
 def test_history_has_one_validation_an_epoch(report: Report) -> None:

@@ -1,4 +1,4 @@
-"""What each policy does to a batch, and when."""
+"""The change of a batch by each policy, and its moment."""
 
 import hashlib
 from pathlib import Path

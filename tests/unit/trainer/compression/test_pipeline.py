@@ -230,7 +230,7 @@ def test_a_neighbour_that_was_in_the_way_of_the_parent_is_no_reason_to_accept() 
         against_parent("gain", ours, disturbed, lambda: (ours, BEFORE))
 
 
-def test_a_line_has_to_be_what_its_strictest_step_asks() -> None:
+def test_a_line_has_to_be_what_its_strictest_step_requires() -> None:
     must = [
         parse({"compress.method": method} | given).compressor.must
         for method, given in [

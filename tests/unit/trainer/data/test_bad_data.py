@@ -103,7 +103,7 @@ def no_picture(place: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "expected"),
     [
         (truncated, "train-images-idx3-ubyte.gz"),
         (corrupt, "train-images-idx3-ubyte.gz"),
@@ -119,7 +119,7 @@ def no_picture(place: Path) -> dict[str, Any]:
     ],
 )
 def test_unusable_data_give_64_and_say_why(
-    as_env: Environment, described: Callable[..., dict[str, Any]], tmp_path: Path, spoil: Any, said: str
+    as_env: Environment, described: Callable[..., dict[str, Any]], tmp_path: Path, spoil: Any, expected: str
 ) -> None:
     changed = spoil(tmp_path)
     environment = as_env(data=described()["data"] | changed)
@@ -127,7 +127,7 @@ def test_unusable_data_give_64_and_say_why(
     words = (tmp_path / "termination-log").read_text()
     assert done.returncode == protocol.EXIT_BAD_ASSIGNMENT, words
     assert words.startswith("data.")
-    assert said in words
+    assert expected in words
 
 
 def test_an_empty_selection_gives_64_and_says_why(as_env: Environment, tmp_path: Path) -> None:

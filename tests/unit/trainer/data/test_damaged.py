@@ -30,7 +30,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "said"),
+    ("name", "damage", "expected"),
     [
         (IMAGES, truncate, f"{IMAGES}: not a whole gzip file"),
         (IMAGES, corrupt, f"{IMAGES}: not a whole gzip file"),
@@ -43,13 +43,13 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte"
     ],
 )
 def test_damaged_idx_files_are_named(
-    idx_directory: Path, tmp_path: Path, name: str, damage: Callable[[Path], object], said: str
+    idx_directory: Path, tmp_path: Path, name: str, damage: Callable[[Path], object], expected: str
 ) -> None:
     damage(idx_directory / name)
     with pytest.raises(AssignmentError) as caught:
         load(Data(uri=f"file://{idx_directory}", format="IDX"), tmp_path)
     assert str(caught.value).startswith("data.uri: ")
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def with_nan() -> np.ndarray:
@@ -59,7 +59,7 @@ def with_nan() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "expected"),
     [
         ({"x_train": with_nan()}, "sample 7 has a value that is not finite"),
         ({"y_train": np.arange(40) % 2 - 1}, "label -1 of sample 0"),
@@ -71,10 +71,10 @@ def with_nan() -> np.ndarray:
         ({"x_train": np.array(["a"] * 40)}, "not numbers"),
     ],
 )
-def test_unusable_arrays_are_named(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+def test_unusable_arrays_are_named(tmp_path: Path, arrays: dict[str, Any], expected: str) -> None:
     with pytest.raises(AssignmentError) as caught:
         load(npz(tmp_path / "npz", **arrays), tmp_path)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_class_that_cannot_be_split_is_named(tmp_path: Path) -> None:

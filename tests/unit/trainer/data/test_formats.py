@@ -233,7 +233,7 @@ def scramble(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [truncate, scramble], ids=["truncated", "corrupt"])
 @pytest.mark.parametrize(
-    ("make", "file", "said"),
+    ("make", "file", "expected"),
     [
         (folder, "train/dog/003.png", "003.png"),
         (shards, "data-1.tar", "data-1.tar: cannot be read"),
@@ -243,13 +243,13 @@ def scramble(path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_named(
-    tmp_path: Path, make: Make, file: str, said: str, damage: Callable[[Path], None]
+    tmp_path: Path, make: Make, file: str, expected: str, damage: Callable[[Path], None]
 ) -> None:
     made = make(tmp_path / "source")
     damage(tmp_path / "source" / file)
     message = refused(tmp_path, made)
     assert message.startswith("data.uri: ")
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("make", [folder, shards, saved, table])

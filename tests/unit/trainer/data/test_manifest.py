@@ -1,4 +1,4 @@
-"""The manifest says what data a trial saw, other data are refused, and leaks are found and said."""
+"""The manifest describes a trial's data, other data are refused, and leaks are found and reported."""
 
 from pathlib import Path
 from typing import Any

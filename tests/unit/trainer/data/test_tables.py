@@ -136,7 +136,7 @@ def with_value(value: float | None) -> list[float | None]:
 
 
 @pytest.mark.parametrize(
-    ("columns", "changes", "said"),
+    ("columns", "changes", "expected"),
     [
         ({}, {"label": "y"}, "data.label: 'y' is no column; there are: age, city, label, person, day"),
         ({}, {"features": ["age", "ages"]}, "data.features: 'ages' is no column"),
@@ -173,9 +173,9 @@ def with_value(value: float | None) -> list[float | None]:
     ],
 )
 def test_what_cannot_be_used_is_named(
-    tmp_path: Path, columns: dict[str, Any], changes: dict[str, Any], said: str
+    tmp_path: Path, columns: dict[str, Any], changes: dict[str, Any], expected: str
 ) -> None:
-    assert said in refused(tmp_path, columns, **({"features": ["age", "city"]} | changes))
+    assert expected in refused(tmp_path, columns, **({"features": ["age", "city"]} | changes))
 
 
 def test_a_column_of_names_is_refused(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_the_mlflow_model_is_the_shipped_graph_with_what_serving_needs(tmp_path:
 
 
 class Wrong(Exporter):
-    """What it writes gives something else, by `change`."""
+    """An exporter whose form gives other outputs, by `change`."""
 
     def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
         self._change = change
@@ -112,7 +112,7 @@ class Wrong(Exporter):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda outputs: outputs + 0.01 * max(1, outputs.abs().max()), "differs from the model by 0.01"),
         (lambda outputs: outputs * torch.nan, "differs from the model by nan"),
@@ -121,17 +121,17 @@ class Wrong(Exporter):
     ],
 )
 def test_a_form_that_is_not_the_model_ends_the_attempt(
-    tmp_path: Path, change: Callable[[Tensor], Tensor], said: str
+    tmp_path: Path, change: Callable[[Tensor], Tensor], message: str
 ) -> None:
     model, graph, context = made("mlp", tmp_path)
-    with pytest.raises(AssignmentError) as told:
+    with pytest.raises(AssignmentError) as caught:
         exported({"wrong": Wrong(change)}, model, graph, samples(context.shape, 3).inputs[:7], context)
-    assert str(told.value).startswith("recipe.exports: 'wrong' does not fit the model: ")
-    assert said in str(told.value)
+    assert str(caught.value).startswith("recipe.exports: 'wrong' does not fit the model: ")
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [
         ({"recipe.exports": "coreml"}, "'coreml' is not known; known: mlflow, torch_export, torchscript"),
         ({"recipe.exports": "torchscript+"}, "'' is not known"),
@@ -148,12 +148,12 @@ def test_a_form_that_is_not_the_model_ends_the_attempt(
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_data_are_read(
-    parameters: dict[str, str], said: str
+    parameters: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(AssignmentError) as told:
+    with pytest.raises(AssignmentError) as caught:
         parse(parameters)
-    assert told.value.field == "recipe.exports"
-    assert said in str(told.value)
+    assert caught.value.field == "recipe.exports"
+    assert message in str(caught.value)
 
 
 def test_an_image_without_mlflow_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The loop: what a recipe asks for is what happens, and ends exactly where it would have without a stop."""
+"""The loop does what a recipe requests, and ends exactly where it would have without a stop."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -226,12 +226,12 @@ def test_accumulation_keeps_the_effective_batch(trained: Trained) -> None:
 
 @contextmanager
 def memory_for(samples: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    asked: list[int] = []
+    sizes: list[int] = []
     forward = Classifier.forward
 
     def limited(self: Classifier, inputs: Tensor) -> Tensor:
         if torch.is_grad_enabled():
-            asked.append(len(inputs))
+            sizes.append(len(inputs))
             if len(inputs) > samples:
                 forward(self, inputs)  # what a norm saw before memory ran out must not stay
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
@@ -239,18 +239,18 @@ def memory_for(samples: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[i
 
     with monkeypatch.context() as patch:
         patch.setattr(Classifier, "forward", limited)
-        yield asked
+        yield sizes
 
 
 def test_out_of_memory_halves_what_is_in_memory_and_nothing_else(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = trained.weights({"recipe.microbatch": "4"}, place="wanted")
-    with memory_for(5, monkeypatch) as asked:
+    with memory_for(5, monkeypatch) as sizes:
         fit, _ = trained()
         assert fit.microbatch == 4
-        assert asked[:3] == [16, 8, 4]
-        assert max(asked[3:]) == 4
+        assert sizes[:3] == [16, 8, 4]
+        assert max(sizes[3:]) == 4
         found = trained.weights()
     assert same(wanted, found)
 
@@ -329,7 +329,7 @@ def test_blocks_join_from_the_front_and_a_rung_ships_those_that_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "expected"),
     [
         ({"model.family": "cnn"}, "needs a model with two residual blocks"),
         (
@@ -338,8 +338,10 @@ def test_blocks_join_from_the_front_and_a_rung_ships_those_that_have() -> None:
         ),
     ],
 )
-def test_a_depth_that_cannot_grow_is_refused(trained: Trained, parameters: dict[str, str], said: str) -> None:
-    with pytest.raises(AssignmentError, match=said):
+def test_a_depth_that_cannot_grow_is_refused(
+    trained: Trained, parameters: dict[str, str], expected: str
+) -> None:
+    with pytest.raises(AssignmentError, match=expected):
         trained(parameters | {"recipe.depth_start": "0.5"})
 
 
@@ -355,7 +357,7 @@ def test_batches_gathered_ahead_are_the_same_and_in_order(monkeypatch: pytest.Mo
         assert torch.equal(y, b)
 
 
-def test_a_compiler_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     context = Context(0, 1, 2, (4,), torch.device("cpu"), Path())

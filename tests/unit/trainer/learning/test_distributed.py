@@ -111,7 +111,7 @@ def test_what_was_chosen_together_is_in_the_report(
         assert all(len(epochs[name]) for name in epochs.files)
 
 
-def test_a_wait_for_the_first_ends_when_it_comes_or_when_told_to() -> None:
+def test_a_wait_for_the_first_ends_when_it_comes_or_when_stopped() -> None:
     stop, port = Stop(), free_port()
     with ThreadPoolExecutor() as pool:
         stores = [pool.submit(distributed._met, "127.0.0.1", port, rank, 2, stop) for rank in range(2)]
@@ -139,12 +139,12 @@ def test_processes_that_disagree_end_with_64_and_say_on_what(
     together: Callable[..., list[Outcome]],
 ) -> None:
     ended = together({"recipe.lr": "0.1"}, {"recipe.lr": "0.2"})
-    said = "recipe.lr: '0.2' on rank 1 and '0.1' on rank 0: the processes disagree"
-    assert ended == [(protocol.EXIT_BAD_ASSIGNMENT, said)] * 2
+    expected = "recipe.lr: '0.2' on rank 1 and '0.1' on rank 0: the processes disagree"
+    assert ended == [(protocol.EXIT_BAD_ASSIGNMENT, expected)] * 2
 
 
 @pytest.mark.parametrize(
-    ("environ", "said"),
+    ("environ", "expected"),
     [
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two' is not a whole number"),
         ({"WORLD_SIZE": "2"}, "JOB_COMPLETION_INDEX: is not set"),
@@ -152,10 +152,10 @@ def test_processes_that_disagree_end_with_64_and_say_on_what(
         ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_ADDR: is not set"),
     ],
 )
-def test_an_incomplete_environment_is_refused(environ: dict[str, str], said: str) -> None:
+def test_an_incomplete_environment_is_refused(environ: dict[str, str], expected: str) -> None:
     with pytest.raises(AssignmentError) as caught:
         distributed.join(environ, {}, Stop())
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_an_operator_tells_where_to_meet(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def trained(attempt: Attempt, tmp_path: Path) -> Path:
     return Path(uri.removeprefix("file://")).parent
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
+def reported(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict[str, Any]]]:
     code = main(["drift", *arguments, "-o", "json"])
     return code, {one["name"]: one for one in json.loads(capsys.readouterr().out)}
 
@@ -74,7 +74,7 @@ def test_data_of_the_same_kind_have_not_drifted(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new = {name: values for name, values in table(1).items() if name != "label"}
-    code, found = told(capsys, str(trained), written(tmp_path / "new", new))
+    code, found = reported(capsys, str(trained), written(tmp_path / "new", new))
     assert code == 0
     assert set(found) == {
         "age", "city=Bonn", "city=Kiel", "city=Ulm", "street", "age: missing", "predicted class",
@@ -98,7 +98,7 @@ def test_what_has_drifted_is_named_and_is_exit_1(
     new = table(1)
     for column, how in change.items():
         new[column] = how(new[column])
-    code, found = told(capsys, str(trained / "drift.json"), written(tmp_path / "new", new))
+    code, found = reported(capsys, str(trained / "drift.json"), written(tmp_path / "new", new))
     assert code == 1
     assert found[name]["drifted"]
     assert not found["street"]["drifted"]
@@ -111,15 +111,15 @@ def test_a_higher_threshold_lets_more_pass(
 ) -> None:
     new = table(1) | {"city": ["Kiel"] * ROWS}
     uri = written(tmp_path / "new", new)
-    assert told(capsys, str(trained), uri, "--psi", "100")[0] == 0
-    assert told(capsys, str(trained), uri, "--psi", "100", "--ks", "0.5")[0] == 1
+    assert reported(capsys, str(trained), uri, "--psi", "100")[0] == 0
+    assert reported(capsys, str(trained), uri, "--psi", "100", "--ks", "0.5")[0] == 1
 
 
 def test_a_profile_alone_says_nothing_of_answers(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (trained / "model.onnx").unlink()
-    _, found = told(capsys, str(trained), written(tmp_path / "new", table(1)))
+    _, found = reported(capsys, str(trained), written(tmp_path / "new", table(1)))
     assert "age" in found
     assert "confidence" not in found
 

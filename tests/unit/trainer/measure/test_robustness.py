@@ -115,5 +115,5 @@ def test_a_regression_reports_errors(attempt: Attempt) -> None:
     assert found["robust_rmse"] == pytest.approx(np.mean(each))
 
 
-def test_nobody_pays_for_what_was_not_asked(attempt: Attempt) -> None:
+def test_nobody_pays_for_what_was_not_requested(attempt: Attempt) -> None:
     assert not [name for name in attempt().metrics if "robust" in name]

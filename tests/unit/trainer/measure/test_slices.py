@@ -1,4 +1,4 @@
-"""What a model is worth to each slice of the data, and how far slices are apart."""
+"""The quality of a model on each slice of the data, and the gaps between slices."""
 
 import json
 from collections.abc import Callable

@@ -56,11 +56,11 @@ def test_no_class_alone_can_be_moved_for_more(seed: int, classes: int) -> None:
 def test_what_they_are_worth_is_of_samples_they_were_not_tuned_on(attempt: Attempt) -> None:
     report = attempt({"recipe.thresholds": "f1_macro"})
     where = {one.name: Path(one.uri.removeprefix("file://")) for one in report.artifacts}
-    told = json.loads(where["thresholds.json"].read_text())
-    assert told["f1_macro"] == pytest.approx(report.metrics["f1_macro"])
-    assert told["f1_macro_tuned"] == report.metrics["f1_macro_tuned"]
-    assert sum(told["thresholds"]) == pytest.approx(1)
-    assert min(told["thresholds"]) > 0
+    content = json.loads(where["thresholds.json"].read_text())
+    assert content["f1_macro"] == pytest.approx(report.metrics["f1_macro"])
+    assert content["f1_macro_tuned"] == report.metrics["f1_macro_tuned"]
+    assert sum(content["thresholds"]) == pytest.approx(1)
+    assert min(content["thresholds"]) > 0
 
 
 def test_numbers_have_no_thresholds(attempt: Attempt) -> None:

@@ -1,4 +1,4 @@
-"""An ensemble: what trials left, asked together, and measured as any other candidate."""
+"""An ensemble of trials' models, measured as any other candidate."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def digest(report: Report) -> str:
 
 @pytest.fixture
 def members(attempt: Attempt, tmp_path: Path) -> tuple[list[Report], dict[str, str]]:
-    """What two trials left, and the parameters of their ensemble."""
+    """The reports of two trials, and the parameters of their ensemble."""
     each: list[dict[str, str]] = [
         {"model.family": "mlp", "model.width": "8"}, {"model.family": "cnn", "model.width": "4"},
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What each family promises beyond what all do."""
+"""The promises of each family beyond those of all."""
 
 import hashlib
 from pathlib import Path

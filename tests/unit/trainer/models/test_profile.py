@@ -1,4 +1,4 @@
-"""What a model costs is what counting by hand gives."""
+"""The costs of a model are those that counting by hand gives."""
 
 import torch
 from torch import nn

@@ -14,7 +14,7 @@ TREES = {"model.family": "trees"}
 
 
 @pytest.mark.parametrize(
-    ("parameters", "classes", "said"),
+    ("parameters", "classes", "expected"),
     [
         ({"recipe.loss": "mse"}, 3, "recipe.loss: 'mse' needs numbers to predict"),
         ({"recipe.loss": "focal"}, 0, "recipe.loss: 'focal' needs classes"),
@@ -29,9 +29,9 @@ TREES = {"model.family": "trees"}
     ],
 )
 def test_what_does_not_fit_the_task_is_refused(
-    tmp_path: Path, parameters: dict[str, str], classes: int, said: str
+    tmp_path: Path, parameters: dict[str, str], classes: int, expected: str
 ) -> None:
     suits(parse({}), context := Context(0, 1, classes, (4,), torch.device("cpu"), tmp_path))
     with pytest.raises(AssignmentError) as caught:
         suits(parse(parameters), context)
-    assert said in str(caught.value)
+    assert expected in str(caught.value)

@@ -1,4 +1,4 @@
-"""Every family with every compressor, on every kind of samples: what is declared is what is so.
+"""Every family with every compressor, on every kind of samples, works exactly where that is declared.
 
 What the declaration allows is compressed and exported here where that needs no training, and by whole trials
 in `benchmarks/parity.py`. What it refuses the trainer refuses, and `comptroller lint` in the same words.
@@ -48,7 +48,7 @@ DATA: dict[tuple[Kind, Task], dict[str, str]] = {
         "uri": "s3://faces/x", "format": "ImageFolder", "task": "Regression", "label": "age",
     },
 }  # fmt: skip
-"""What is known to be such samples before it is read."""
+"""Data that are known to have such samples before they are read."""
 SMALL = {
     "cnn": {"model.width": "8", "model.depth": "2"}, "dscnn": {"model.width": "8", "model.depth": "2"},
     "ensemble": {}, "gru": {"model.width": "4"}, "linear": {}, "mlp": {"model.width": "8"},

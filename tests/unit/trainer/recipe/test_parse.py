@@ -9,7 +9,7 @@ from comptroller_trainer.recipe.parse import parse
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected"),
     [
         ("model.family", "perceiver", "known: "),
         ("data.selector", "best", "known: "),
@@ -28,11 +28,11 @@ from comptroller_trainer.recipe.parse import parse
         ("model.dropout", "1", "less than 1"),
     ],
 )
-def test_a_wrong_parameter_is_named(name: str, value: str, said: str) -> None:
+def test_a_wrong_parameter_is_named(name: str, value: str, expected: str) -> None:
     with pytest.raises(AssignmentError) as caught:
         parse({name: value})
     assert str(caught.value).startswith(f"{name}: {value!r}")
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_fraction_out_of_range_is_named() -> None:

@@ -29,7 +29,7 @@ def rows(markdown: str) -> list[list[str]]:
 
 
 def seen(token: Token) -> str:
-    """What is left of markup, all of which has to be text."""
+    """Return the text of a token, all of which has to be plain."""
     assert {child.type for child in token.children or ()} <= {"text", "text_special"}
     return "".join(child.content for child in token.children or ())
 
@@ -42,22 +42,22 @@ def report(attempt: Attempt) -> Report:
 
 def test_the_card_says_what_the_trial_knows(report: Report) -> None:
     text = path(report, "card.md").read_text(encoding="utf-8")
-    said = dict(row for row in rows(text) if len(row) == 2)
+    facts = dict(row for row in rows(text) if len(row) == 2)
     assert {
         "namespace": "team",
         "study": "study",
         "trial": "3",
         "seed": "11",
         "epochs": "2 of 2",
-    }.items() <= (said.items())
-    assert said["architecture"].startswith("cnn, width: 4, depth: 2")
-    assert said["selection"] == "random, keep: 0.5"
-    assert said["compression"] == "int8_static, must: anything"
-    assert "batch_size: 32" in said["recipe"]
-    assert said["split train"].startswith("384 samples")
-    assert said["torch"] == report.environment["torch"]
+    }.items() <= facts.items()
+    assert facts["architecture"].startswith("cnn, width: 4, depth: 2")
+    assert facts["selection"] == "random, keep: 0.5"
+    assert facts["compression"] == "int8_static, must: anything"
+    assert "batch_size: 32" in facts["recipe"]
+    assert facts["split train"].startswith("384 samples")
+    assert facts["torch"] == report.environment["torch"]
     for name, value in report.metrics.items():
-        assert name == "energy_joules" or float(said[name]) == pytest.approx(value, rel=1e-4)
+        assert name == "energy_joules" or float(facts[name]) == pytest.approx(value, rel=1e-4)
     stages = {row[0]: row[1] for row in rows(text) if len(row) == 3}
     assert float(stages["fit"]) == pytest.approx(
         next(s.seconds for s in report.stages if s.name == "fit"), rel=1e-4

@@ -15,7 +15,7 @@ Described = Callable[..., dict[str, Any]]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"seed": -1}, "seed: -1"),
         ({"seed": "x"}, "seed: 'x'"),
@@ -29,10 +29,10 @@ Described = Callable[..., dict[str, Any]]
         ({"latency": {"limit": "1h", "batch": 0}}, "latency.batch: 0"),
     ],
 )
-def test_a_wrong_field_is_named(described: Described, changes: dict[str, Any], said: str) -> None:
+def test_a_wrong_field_is_named(described: Described, changes: dict[str, Any], expected: str) -> None:
     with pytest.raises(AssignmentError) as caught:
         assignment.read({"COMPTROLLER_ASSIGNMENT": json.dumps(described(**changes))})
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"study": "s"}'])

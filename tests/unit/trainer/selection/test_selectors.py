@@ -1,4 +1,4 @@
-"""What each selector is for, on data where the right answer is known."""
+"""Each selector's purpose, on data where the right answer is known."""
 
 from pathlib import Path
 from typing import Any

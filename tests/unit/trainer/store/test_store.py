@@ -76,7 +76,7 @@ def test_keys_are_listed_in_order_below_the_prefix(store: Store) -> None:
     assert store.list("c/") == []
 
 
-def test_an_object_is_told_from_a_prefix(store: Store) -> None:
+def test_an_object_is_distinguished_from_a_prefix(store: Store) -> None:
     store.put("k", b"1")
     assert not store.is_object()
     assert open_store(store.uri_of("k")).is_object()
@@ -90,7 +90,7 @@ def test_deletion_is_idempotent(store: Store) -> None:
     assert store.list("") == []
 
 
-def test_absence_is_told_from_failure(store: Store, tmp_path: Path) -> None:
+def test_absence_is_distinguished_from_failure(store: Store, tmp_path: Path) -> None:
     with pytest.raises(MissingError):
         store.get("nothing")
     with pytest.raises(MissingError):
