@@ -22,7 +22,7 @@ class AssignmentError(Exception):
 
 
 class DivergedError(AssignmentError):
-    """The loss is not finite, and would not be again: the same seed gives the same steps (exit 65)."""
+    """The loss is not finite; another attempt would repeat the same steps from the same seed (exit 65)."""
 
 
 class NoGainError(AssignmentError):

@@ -83,8 +83,8 @@ def verify(
 ) -> None:
     """Check every byte, every link and every sum; exit 1 if anything is wrong.
 
-    Keep the head that is printed outside of the bucket and pass it to a later `verify --head`: only then are
-    batches missed that somebody cut off at the end.
+    Keep the head that is printed outside of the bucket and pass it to a later `verify --head`: only then
+    are batches missed that were cut off at the end.
     """
     if head is not None and namespace is None:
         raise typer.BadParameter("--head belongs to one namespace: give --namespace")

@@ -78,7 +78,9 @@ def plan(
     ] = None,
     seconds_per_attempt: Annotated[
         int,
-        typer.Option(metavar="SECONDS", min=0, help="Time besides the epochs: image, data, export."),
+        typer.Option(
+            metavar="SECONDS", min=0, help="Time of an attempt besides its epochs: image, data, export."
+        ),
     ] = 0,
     scenario: Annotated[
         list[Scenario] | None,

@@ -42,13 +42,13 @@ def reproduce(
     ] = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Run a finished trial again on this machine, from what it left, and compare.
+    """Run a finished trial again on this machine, from its report and artifacts, and compare.
 
-    The assignment, the report and the artifacts are read from where the trial's last report says, and must
-    have the SHA-256 that it says. A trial of several rungs is run in one go to the last that it finished.
+    The assignment and the artifacts are read from the URIs in the trial's last report, and must have the
+    SHA-256 there. A trial of several rungs is run in one go to the last rung that it finished.
     Metrics that are not timed, the model, the samples trained on and the data must be the same, bit for bit;
-    what is timed and the environment are shown. It takes as many threads as the trial had. On a GPU bit for
-    bit is not promised.
+    timed metrics and the environment are shown. The run takes as many threads as the trial had. On a GPU,
+    bits may differ.
 
     Exit 0: the same. Exit 1: it differs, or it could not be run again.
     """

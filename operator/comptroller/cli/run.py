@@ -45,11 +45,11 @@ def run(
 ) -> None:
     """Run studies on this machine, under the same ceilings and the same ledger as on a cluster.
 
-    DIR takes the cluster's place and the bucket's: objects in DIR/objects, attempts and their logs in
+    DIR takes the place of the cluster and the bucket: objects in DIR/objects, attempts and their logs in
     DIR/runs, models, checkpoints and reports in DIR/artifacts whatever spec.artifacts.uri says, and the
     ledger in DIR/ledger. Data are read from spec.data.uri, or from --data. spec.runtime.image is not used.
 
-    Run the same command again to go on where it was left, also after a crash. Ctrl-C suspends: trials write
+    Run the same command again to continue, also after a crash. Ctrl-C suspends: trials write
     checkpoints first.
 
     Exit 0: every study is Complete. Exit 1: refused, failed, held (no price, a budget with no room) or

@@ -41,11 +41,11 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/=-]*")
 
 
 class RunError(Exception):
-    """The run cannot begin or go on; the message says why."""
+    """The run cannot begin or continue; the message says why."""
 
 
 def check_directory(directory: Path) -> None:
-    """Raise `RunError` where a path cannot stand in a URI as it is."""
+    """Raise `RunError` if a path needs escapes in a URI."""
     if not _PLAIN_PATH.fullmatch(str(directory)):
         raise RunError(f"--dir {str(directory)!r}: only A-Z a-z 0-9 . _ = - and / may be in its path")
 
@@ -54,7 +54,7 @@ def manifests(files: Sequence[Path], data: str | None) -> list[Manifest]:
     """Return the objects of `files`, with the studies' data taken from `data` if that is given.
 
     Raises:
-        RunError: a file cannot be read, there is no study in any, or one whose data `data` cannot replace.
+        RunError: a file cannot be read, no file has a study, or `data` cannot replace a study's data.
     """
     found: list[Manifest] = []
     for path in files:
@@ -144,7 +144,7 @@ def verify(directory: Path, namespace: str) -> str:
         A sentence for a person.
 
     Raises:
-        RunError: it does not hold.
+        RunError: the journal does not verify.
     """
     try:
         verdict = audit.verify(open_store(ledger_uri(directory)), namespace)
@@ -182,7 +182,7 @@ class Session:
         self._interrupts = 0
 
     async def run(self) -> None:
-        """Run until it is over.
+        """Run until every study is over.
 
         Raises:
             RunError: the ledger cannot be read or written.

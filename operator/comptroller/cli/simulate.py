@@ -42,16 +42,16 @@ def simulate(
     ] = None,
     output: Output = Form.TABLE,
 ) -> None:
-    """Run the whole controller in virtual time, with faults, and hold it against its promises.
+    """Run the whole controller in virtual time, with faults, and check its promises.
 
     Crashes after any step, two operators, lost and late writes, stale watches, lost nodes, wrong clocks,
     edits at any time; the ceilings are checked at every prefix of the ledger and against what pods truly
-    cost. A seed is one run, the same on every machine. A failing one is cut down to the events that matter.
+    cost. A seed is one run, the same on every machine. A failing seed is reduced to the events that matter.
 
     A seed is one long history; --walk tries every short one: passes, crashes, stale watches and edits around
     one attempt, in every order, to a depth. Each step of depth takes about eight times as long.
 
-    Exit 0: no violation. Exit 1: there is one.
+    Exit 0: no violation. Exit 1: a violation.
     """
     from comptroller.simulation.draw import schedule  # noqa: PLC0415  (a second of imports)
     from comptroller.simulation.pool import quiet  # noqa: PLC0415

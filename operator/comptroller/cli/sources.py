@@ -52,7 +52,7 @@ class Source(Protocol):
         """Set `spec.suspend`.
 
         Raises:
-            SourceError: there is no such study, or it cannot be changed.
+            SourceError: the study does not exist or cannot be changed.
         """
         ...
 
@@ -60,7 +60,7 @@ class Source(Protocol):
         """Approve a ceiling of up to `amount`.
 
         Raises:
-            SourceError: there is no such study, or it is not this person's to approve.
+            SourceError: the study does not exist, or this person may not approve it.
         """
         ...
 
@@ -115,7 +115,7 @@ class KubernetesSource:
         """Connect.
 
         Raises:
-            SourceError: there is no configuration.
+            SourceError: no configuration was found.
         """
         import kubernetes  # noqa: PLC0415  (a second of imports)
         import urllib3  # noqa: PLC0415  (with it)

@@ -38,10 +38,10 @@ class ComposeParameters(ScheduledParameters):
         return cutmix
 
     def steps(self) -> Iterator[tuple[str, Augmentation[Any]]]:
-        """The policies that are on, each with the parameter that turned it on.
+        """Yield the policies that are on, each with the parameter that turned it on.
 
-        Geometry comes first, then colour, then noise, then mixing: so no noise is smoothed by a rotation,
-        what is erased stays so, and no target is mixed before its sample is what it will be.
+        Geometry comes first, then colour, noise and mixing. So no rotation smooths noise, erased regions stay
+        erased, and targets are mixed only with finished samples.
         """
         chosen: tuple[tuple[str, type[Augmentation[Any]], dict[str, float]], ...] = (
             ("flip", Flip, {}),

@@ -24,10 +24,10 @@ def pipeline(name: str, steps: Sequence[Compressor[Any]]) -> Compressor[Any]:
 
 
 class Pipeline(Compressor[Parameters]):
-    """`a+b`: first `a`, then `b` on what it leaves.
+    """`a+b`: first `a`, then `b` on the result of `a`.
 
     Raises:
-        AssignmentError: in this order the second would undo the first, or work on what it does not know.
+        AssignmentError: in this order the second would undo the first, or cannot work on its result.
     """
 
     def __init__(self, name: str, steps: Sequence[Compressor[Any]]) -> None:

@@ -43,8 +43,8 @@ class SparseParameters(CompressorParameters):
 class Sparse(Compressor[SparseParameters]):
     """`sparse`: by magnitude (Han et al., 2015), over the whole network, or 2:4 (Mishra et al., 2021).
 
-    ONNX Runtime computes with zeros as with any number, so nothing here gets faster or smaller by it: it pays
-    in a runtime that knows the pattern, or in a download that is compressed.
+    ONNX Runtime computes with zeros as with any number, so the artifact gets neither faster nor smaller here.
+    Sparsity pays in a runtime that knows the pattern, or in a compressed download.
     """
 
     Parameters = SparseParameters

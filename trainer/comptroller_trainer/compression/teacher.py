@@ -22,7 +22,7 @@ def fetched(uri: str, sha256: str, context: Context) -> nn.Module:
 
     Args:
         uri: of a rung, or of an ONNX file.
-        sha256: of the rung's `model.safetensors`, or of the file; empty: whatever is there.
+        sha256: of the rung's `model.safetensors`, or of the file; empty: any.
         context: the trial.
 
     Raises:

@@ -64,8 +64,8 @@ class DistilParameters(TuneParameters):
 class Distil(Compressor[DistilParameters]):
     """`kd`: trains further to a teacher's outputs (Hinton et al., 2015) or distances (Park et al., 2019).
 
-    Without another teacher it is the model as it was before it was pruned; where nothing was taken out, that
-    is self-distillation (Furlanello et al., 2018).
+    Without another teacher, the teacher is the model before it was pruned; if nothing was taken out, that is
+    self-distillation (Furlanello et al., 2018).
     """
 
     Parameters = DistilParameters

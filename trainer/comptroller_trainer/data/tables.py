@@ -22,9 +22,9 @@ class Table(Inputs):
     """A table before it is encoded.
 
     Numbers: a missing value is the median, and the column has mean 0 and deviation 1 (in float64, since a
-    time in seconds would not survive as float32). Categories: a missing one is the most frequent; one-hot up
-    to `MOST_ONE_HOT`, where one that training has not seen is all zeros, else ordinal and scaled as a number
-    is, where it is -1.
+    time in seconds would not survive as float32). Categories: a missing one is the most frequent; up to
+    `MOST_ONE_HOT` they are one-hot, with zeros for a category that training has not seen, else ordinal and
+    scaled like a number, with -1 for such a category.
     """
 
     numbers: dict[str, NDArray[np.float64]]
@@ -54,7 +54,7 @@ class Table(Inputs):
         return whole[train], whole[validation]
 
     def encoded(self, steps: Sequence[Step]) -> NDArray[np.float32]:
-        """(n, features): what `arrange` that left `steps` would have made of these samples.
+        """Return (n, features): these samples, encoded as `arrange` encoded those of `steps`.
 
         Raises:
             DataError: a column is of another kind.

@@ -1,4 +1,4 @@
-"""Fit: training, which can end at any step and go on from there as if it had not."""
+"""Fit: training, which can stop at any step and resume with the same results."""
 
 from comptroller_trainer.fit.loop import Fit
 

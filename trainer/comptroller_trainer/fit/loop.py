@@ -1,4 +1,4 @@
-"""The training loop, which can end at any step and go on from there as if it had not.
+"""The training loop, which can stop at any step and resume with the same results.
 
 All that decides a step's numbers is the weights, the optimizer's tensors, what a watching selector has
 seen, and the place (epoch, step): the batch, the augmentation, the dropout and the learning rate are
@@ -51,10 +51,10 @@ class Fit:
         dataset: as `feed.resident` gave it.
         recipe: its selector is fitted.
         context: the trial.
-        checkpoints: where to resume from and save to.
+        checkpoints: to resume from and to save.
         stop: ends training at the next step.
         progress: is kept up to date.
-        peers: who train with this process.
+        peers: the processes that train with this one.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Self-supervised pretraining: what feeds the last layer is trained on samples whose labels are not read.
+"""Self-supervised pretraining: train all layers but the last on samples without reading their labels.
 
-SimCLR (Chen et al., 2020): of two changed views of every sample in a batch, each has to find the other.
-Images and sequences are changed as augmentation changes them; of a row of a table some features are another
-row's (SCARF, Bahri et al., 2022).
+SimCLR (Chen et al., 2020): each of two changed views of a sample must find the other in its batch. Images
+and sequences are changed as augmentation changes them; a row of a table gets some features of another
+row (SCARF, Bahri et al., 2022).
 """
 
 import math
@@ -39,12 +39,11 @@ View = Callable[[Tensor, torch.Generator], Tensor]
 def pretrain(model: nn.Module | None, samples: Samples, epochs: int, context: Context) -> None:
     """Train all of `model` but its last linear layer for `epochs` of `samples`, in place.
 
-    None is a model that is built and trained at once.
-
-    Done once in a trial: a later attempt reads what this one made.
+    A model of None is built and trained at once, and refused. Pretraining is done once in a trial: a later
+    attempt reads the stored weights.
 
     Raises:
-        AssignmentError: nothing of the model comes before its last layer, or nothing of that is trained.
+        AssignmentError: no layers come before the last one, or none of them is trained.
     """
     layers = [] if model is None else [m for m in model.modules() if isinstance(m, nn.Linear)]
     own = {id(parameter) for parameter in layers[-1].parameters()} if layers else set()

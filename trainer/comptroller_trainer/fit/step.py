@@ -67,8 +67,8 @@ class Step:
     def gradients(self, inputs: Tensor, targets: Tensor, weights: Tensor | None, count: int) -> Tensor:
         """Leave the gradient of the batch's mean loss in the parameters.
 
-        Where memory does not suffice, the samples in memory at once are halved, for all later steps too; the
-        batch is what it was.
+        If memory does not suffice, the samples in memory at once are halved, for all later steps too; the
+        batch keeps its size.
 
         Args:
             inputs: (n, *shape) float32, this process's share of the batch.

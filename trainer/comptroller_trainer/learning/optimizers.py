@@ -105,7 +105,7 @@ def _built(parameters: list[nn.Parameter], training: Training) -> list[Optimizer
 
 
 def _groups(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    # Decaying a bias or a norm's scale shrinks what it should not.
+    # Weight decay must not shrink biases and norms' scales.
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

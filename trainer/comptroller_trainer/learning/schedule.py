@@ -1,6 +1,6 @@
 """Learning rates as functions of progress, so that there is no scheduler state to carry.
 
-plateau alone looks at validations; `fit.place` carries what it has come down to.
+Only plateau looks at validations; `fit.place` counts its drops.
 """
 
 import math

@@ -31,7 +31,7 @@ class Launch(NamedTuple):
         calls: seconds of each, (n,).
         blocks: the number of each call's block, (n,).
         paces: the machine's before each block and after the last, (blocks + 1,), seconds.
-        waited: share of each block for which others had the core, (blocks,).
+        waited: share of each block in which the process waited for the core, (blocks,).
         cold: seconds from the process's start to its first answer.
         peak: bytes resident at most; NaN if the kernel does not report them.
     """

@@ -61,7 +61,7 @@ def f1_macro(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: i
 def _auc(probability: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Return the area under the ROC curve, one class against the rest, the mean over the classes present.
 
-    By ranks (Mann and Whitney, 1947), ties counted half; 0.5 where there is but one class.
+    The area comes from ranks (Mann and Whitney, 1947), ties counted half; 0.5 if only one class is present.
     """
     found = []
     for label in np.unique(labels):

@@ -24,9 +24,9 @@ def slices(
     """Return the gaps between slices, and the quality and number of samples of each.
 
     For a classifier: the least and largest accuracy (`slice_accuracy_least`, `slice_accuracy_largest`) and
-    their difference, `gap_accuracy`; `gap_demographic_parity`, of how often a class is predicted, and
-    `gap_equalised_odds` (Hardt et al., 2016), of how often it is where it is right and where it is not, each
-    of the class whose gap is largest. For a regression, `slice_rmse_least`, `slice_rmse_largest`, `gap_rmse`.
+    their difference, `gap_accuracy`; `gap_demographic_parity`, of the share with a predicted class, and
+    `gap_equalised_odds` (Hardt et al., 2016), of the true and false positive rates of a class, each of the
+    class whose gap is largest. For a regression, `slice_rmse_least`, `slice_rmse_largest`, `gap_rmse`.
     A gap for which fewer than two slices have enough samples is left out.
 
     Args:

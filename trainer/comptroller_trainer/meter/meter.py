@@ -44,11 +44,11 @@ class Meter:
         self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
 
     def start(self) -> None:
-        """Start the samples."""
+        """Start sampling."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the samples."""
+        """Stop sampling."""
         self._ended.set()
 
     def utilization(self) -> Utilization:

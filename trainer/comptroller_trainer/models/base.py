@@ -52,8 +52,8 @@ class WholeFamily(Family[P]):
         Args:
             samples: the selected part of the training split.
             weights: (len(samples),) of each one's loss; None: all 1.
-            share: of the last rung's epochs that this rung has, more than 0 and at most 1: the same share
-                of whatever the family does round by round.
+            share: of the last rung's epochs that this rung has, more than 0 and at most 1; a family with
+                rounds does the same share of them.
             context: the trial.
 
         Raises:
@@ -68,7 +68,7 @@ CALIBRATION = ("temperature", "offset", "knots", "rises")
 class Classifier(nn.Module):
     """A network that takes the data as it is stored and standardises it itself.
 
-    The exported model so has no preprocessing that a server could get wrong.
+    Therefore the exported model has no preprocessing that a server could get wrong.
 
     Args:
         body: the network that a family built.

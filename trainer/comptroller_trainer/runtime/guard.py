@@ -1,7 +1,7 @@
 """The guard: the container's first process, which ends the work when the seconds granted are used up.
 
-It holds the ceiling with nobody watching (design, section 3): no network, no lock, no thread, no import
-that could hang, and a worker it can always kill. The clock is monotonic, and starts with the pod's volumes.
+The guard holds the ceiling without help (design, section 3): no network, no lock, no thread, no import
+that could hang, and a worker that can always be killed. The monotonic clock starts with the pod's volumes.
 """
 
 import ctypes
@@ -52,11 +52,11 @@ def terms(assignment: str | None) -> tuple[int, int]:
 
 
 def waited(grants: Path, now: float) -> float:
-    """Seconds of the lease that were gone when this process began: the time an image takes is paid for.
+    """Return the seconds of the lease before this process began: the time of the image pull is paid for.
 
     The kubelet makes the link of a downward-API file when it sets up the pod's volumes, which is before it
     pulls images, and by the same clock as `now` (unix seconds). Later grants move what the link points at,
-    and leave the link. Where there is no link (a local run), nothing was waited for.
+    and leave the link. Without a link (a local run), the result is 0.
     """
     try:
         made = grants.lstat()

@@ -44,8 +44,8 @@ class ActiveParameters(StaticParameters):
 class Active(StaticSelector[ActiveParameters]):
     """`active`: pool-based active learning (Settles, 2009); labels that were not bought are not read.
 
-    In each round a proxy trains on the labels bought, and says which to buy next. In the end one may label
-    what it is sure of: pseudo-labels (Lee, 2013).
+    In each round a proxy trains on the labels bought and chooses the next ones to buy. In the end a proxy may
+    label the samples that it is sure of: pseudo-labels (Lee, 2013).
     """
 
     Parameters = ActiveParameters

@@ -69,7 +69,7 @@ def oversample(samples: Samples, context: Context) -> Oversampled:
     A class with a single sample has no neighbour to interpolate with, and is left as it is.
 
     Raises:
-        AssignmentError: the samples are no table.
+        AssignmentError: the samples are not a table.
     """
     if len(context.shape) != 1:
         raise AssignmentError("recipe.oversample", "smote", "needs a table")

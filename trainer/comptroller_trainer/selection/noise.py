@@ -14,7 +14,7 @@ def check(name: str, context: Context) -> None:
     """Refuse regression.
 
     Raises:
-        AssignmentError: there are no classes.
+        AssignmentError: the task has no classes.
     """
     if not context.classes:
         raise AssignmentError(

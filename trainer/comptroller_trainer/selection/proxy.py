@@ -89,14 +89,14 @@ class Proxy(nn.Module):
 def train(
     inputs: Tensor, targets: Tensor, context: Context, epochs: int, *place: str | int
 ) -> Iterator[Proxy]:
-    """The proxy after each epoch, one and the same, trained by AdamW with a one-cycle rate.
+    """Yield the proxy after each epoch, always the same object, trained by AdamW with a one-cycle rate.
 
     Args:
         inputs: (n, *shape) float32, of `shrunk`.
         targets: (n,), of `targets_of`.
         context: seed, outputs and device.
         epochs: of all inputs.
-        place: tells this proxy from the trial's others.
+        place: distinguishes the trial's proxies.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seeds.derive(context.seed, "proxy", *place))

@@ -19,9 +19,9 @@ class ProxyParameters(SelectorParameters):
 
 
 def signals(inputs: Tensor, labels: Tensor, context: Context, epochs: int) -> dict[str, Tensor]:
-    """Each sample as a proxy sees it that trains on all of them; the higher, the harder.
+    """Return signals of each sample from a proxy that trains on all of them; higher is harder.
 
-    Means over the proxy's epochs, each (n,) float32, `embeddings` (n, 64) apart:
+    Signals are means over the proxy's epochs, each (n,) float32, except `embeddings` (n, 64):
 
     - `loss`.
     - `grand`: norm of the last layer's gradient (GraNd, Paul et al., 2021, of that layer alone).

@@ -65,9 +65,9 @@ class InfoBatchParameters(SelectorParameters):
 class InfoBatch(Watcher[InfoBatchParameters]):
     """`infobatch`: easy samples are dropped at random, the easy ones left count for those (Qin et al., 2024).
 
-    Easy is a loss below the mean, as in the paper. Its rate of dropping is here what `keep` asks for: an
-    epoch has just that size, also the first, of which no loss is known; and where `keep` is so small that
-    more than 9 in 10 easy ones would go, the next losses count as easy too (below 0.1 all do). Gradients stay
+    Losses below the mean are easy, as in the paper. The rate of dropping follows from `keep`: each epoch has
+    exactly that size, also the first, for which no loss is known; if `keep` is so small that more than 9 in
+    10 easy samples would be dropped, the next losses count as easy too (below 0.1 all do). Gradients stay
     those of all samples in expectation.
     """
 
@@ -110,9 +110,9 @@ class ImportanceParameters(SelectorParameters):
 class Importance(Watcher[ImportanceParameters]):
     """`importance`: samples are drawn in proportion to their loss, weights make up for it.
 
-    After Katharopoulos and Fleuret (2018), with the latest loss that training saw in the place of a bound of
-    the gradient, which would cost a pass of its own. Systematic sampling: exact size, none twice, and the
-    weighted loss has the mean of all samples as its expectation.
+    This follows Katharopoulos and Fleuret (2018), with the latest loss in training in place of a bound of the
+    gradient, which would cost another pass. Sampling is systematic: exact size, none twice, and the weighted
+    loss has the mean of all samples as its expectation.
     """
 
     Parameters = ImportanceParameters
