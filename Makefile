@@ -14,7 +14,7 @@ export UV_LINK_MODE ?= hardlink
 CPU_LEVELS := unit simulation
 REAL_LEVELS := conformance cluster
 LEVELS := $(CPU_LEVELS) $(REAL_LEVELS)
-CHECKS := lock lint types imports generated light changelog
+CHECKS := lock lint language types imports generated light changelog
 # Arguments for pytest: make test-unit ARGS='-k ceiling -x'
 ARGS ?= -q
 
@@ -39,7 +39,7 @@ hooks: install  ## install git hooks that run the checks of CI
 # -- checks --------------------------------------------------------------------------------------------
 
 .PHONY: check $(CHECKS:%=check-%)
-check: $(CHECKS:%=check-%)  ## check lock file, lint, types, layers, generated files, the operator's dependencies and changelog
+check: $(CHECKS:%=check-%)  ## check lock file, lint, English, types, layers, generated files, the operator's dependencies and changelog
 
 check-lock: $(UV)
 	$(UV) lock --check --quiet
@@ -47,6 +47,9 @@ check-lock: $(UV)
 check-lint: install
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
+
+check-language: install
+	$(RUN) python hack/language.py
 
 check-types: install
 	$(RUN) mypy crds operator trainer

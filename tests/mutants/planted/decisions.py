@@ -81,7 +81,7 @@ def a_suspended_study_launches(patch: Patch) -> None:
 
 @decision("trials that wait are leased by their number")
 def the_last_trial_is_leased_first(patch: Patch) -> None:
-    """Of trials that wait for a slot, the one with the highest number has it."""
+    """The trial with the highest number gets the slot that several trials wait for."""
     patch.setattr(trials.Progress, "idle_stops", property(lambda p: -p.number))
 
 
@@ -222,7 +222,7 @@ def the_guard_is_granted_first(patch: Patch) -> None:
 
 @decision("nothing is given up by what watches brought some time ago")
 def a_refresh_is_forgotten(patch: Patch) -> None:
-    """What only a fresh read can prove waits for one that nobody requests."""
+    """A decision that needs a fresh read waits for one that nobody requests."""
     patch.setattr(ended.Closing, "_fresh", lambda self: self.world.fresh)
 
 

@@ -14,7 +14,7 @@ from comptroller.plan.view import key_of
 from comptroller.world import Run
 from mutants.planted.registry import Patch, mutant
 
-Asked: TypeAlias = tuple[list[Entry], list[Action]]
+Decided: TypeAlias = tuple[list[Entry], list[Action]]
 """The entries and actions for one attempt."""
 
 
@@ -23,7 +23,7 @@ def renew_before_reserve(patch: Patch) -> None:
     """A Job's deadline is raised, and its lease is reserved in the pass after."""
     keep = running._keep
 
-    def wrong(terms: Any, verdict: Any, attempt: Any, run: Any) -> Asked:
+    def wrong(terms: Any, verdict: Any, attempt: Any, run: Any) -> Decided:
         lease = terms.renewal(attempt, run) if verdict.state == "Active" else None
         if lease is None or run.deadline > attempt.granted:
             return keep(terms, verdict, attempt, run)
@@ -36,7 +36,7 @@ def renew_before_reserve(patch: Patch) -> None:
 def grant_before_extend(patch: Patch) -> None:
     """The guard gets a lease before the Job's deadline is raised."""
 
-    def swapped(terms: Any, verdict: Any, attempt: Any, run: Any) -> Asked:
+    def swapped(terms: Any, verdict: Any, attempt: Any, run: Any) -> Decided:
         actions: list[Action] = []
         if run.granted < attempt.granted:
             actions.append(Grant(run.name, attempt.granted))
@@ -133,7 +133,7 @@ def closed_without_taking_its_name(patch: Patch) -> None:
     """An attempt that is not wanted any more is closed, though another operator may be launching it."""
     steer = study.steer
 
-    def hasty(view: Any, terms: Any, verdict: Any, p: Any, attempt: Any, lowered: Any) -> Asked:
+    def hasty(view: Any, terms: Any, verdict: Any, p: Any, attempt: Any, lowered: Any) -> Decided:
         entries, actions = steer(view, terms, verdict, p, attempt, lowered)
         if not any(isinstance(action, Bury) for action in actions):
             return entries, actions

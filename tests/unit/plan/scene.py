@@ -171,7 +171,7 @@ class Scene:
     declared: bool = True
     """The books have each ceiling, each manifest and the price."""
     entries: tuple[Entry, ...] = ()
-    """What the books have besides, before any attempt."""
+    """The entries of the books before any attempt, next to the declared ones."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Further fields of the world."""
     pays: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -21,7 +21,7 @@ RECORDS = (todo.RecordStudy, todo.RecordTrial, todo.RecordBudget)
 
 @dataclass(frozen=True, repr=False)
 class Row:
-    """What `plan` does in a scene. What a row leaves out is not compared."""
+    """The actions of `plan` in a scene. A field that is left out is not compared."""
 
     rule: str
     scene: Scene
@@ -30,7 +30,7 @@ class Row:
     study: str | None = None
     """The true conditions that are recorded of study u1; a text that ends in `...` is how they begin."""
     trials: Mapping[int, str] = field(default_factory=dict)
-    """What is recorded of trials of study u1, by number: the state, the outcome and the reason."""
+    """The recorded statuses of trials of study u1, by number: the state, the outcome and the reason."""
     budgets: Mapping[str, str] = field(default_factory=dict)
     """The true conditions that are recorded of budgets."""
     launch: Mapping[str, Any] = field(default_factory=dict)

@@ -16,7 +16,7 @@ def lease(accounts, seconds=60, amount=FIRST):
 
 
 def pays(rule, budgets, accounts, *, study=None, **how):
-    """Which accounts a first lease holds on."""
+    """Return the row of a first lease that holds on these accounts."""
     return Row(
         rule,
         scene(*(() if study is None else (study,)), budgets=budgets).trial(0),

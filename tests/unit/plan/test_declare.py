@@ -1,4 +1,4 @@
-"""What people declared is in the books before anything rests on it."""
+"""Declarations are in the books before anything rests on them."""
 
 from comptroller.ledger.entries import Approval
 from comptroller_api.meta import APPROVED, APPROVED_BY
@@ -25,7 +25,7 @@ from unit.plan.table import Row, table
 DECEMBER = JANUARY - 31 * 86_400
 LABELLED = {"matchLabels": {"team": "vision"}}
 KNOWN = (manifest("u1"), PRICED)
-"""What the books have of a study that is there already, but for its ceiling."""
+"""Return the entries of a study that the books know already, without its ceiling."""
 ANN = {APPROVED: "5.00", APPROVED_BY: "ann"}
 
 

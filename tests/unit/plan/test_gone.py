@@ -1,4 +1,4 @@
-"""What nobody saw end, and what belongs to nobody: billed to the end of its lease, stopped, or waited for."""
+"""Attempts that nobody saw end or that belong to nobody are billed to the lease's end, stopped or awaited."""
 
 from comptroller.world import Refused
 from unit.plan.scene import (

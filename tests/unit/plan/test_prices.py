@@ -21,7 +21,7 @@ def spot(hedge=None):
 
 
 def fed(cpu, ago=10):
-    """What a feed answered: micro-units of a core's hour."""
+    """Return the answer of a feed, in micro-units of a core's hour."""
     since = NOW - ago
     return {("list", "small"): Fed(since, Fresh(HourlyRates(None, cpu, 0), since), None)}
 

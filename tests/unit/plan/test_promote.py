@@ -1,4 +1,4 @@
-"""Of the trials that have finished a rung the best go on, the worst are pruned, and the others wait."""
+"""The best trials of a finished rung are promoted, the worst are pruned, and the others wait."""
 
 from unit.plan.scene import FIRST, GOOD, Past, halving, one, running, scene, searching
 from unit.plan.table import Row, table

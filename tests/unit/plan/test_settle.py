@@ -1,4 +1,4 @@
-"""What is over is settled: each lease posted or voided, then the attempt closed, then its Job released."""
+"""An attempt that is over has its leases posted or voided, then it is closed, then its Job is released."""
 
 from comptroller.ledger.entries import Adjust, Place
 from comptroller_api.study import Resources

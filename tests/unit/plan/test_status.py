@@ -1,4 +1,4 @@
-"""What is recorded of a study and its trials, and in which order all of a pass is done."""
+"""The recorded statuses of a study and its trials, and the order of all actions of a pass."""
 
 from dataclasses import replace
 
