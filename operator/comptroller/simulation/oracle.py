@@ -413,8 +413,8 @@ class Oracle:
                 continue
             bodies = [job.body, *(pods[p.uid] for p in job.pods if p.ended is None and p.uid in pods)]
             allowed = [_allowed(body) for body in bodies]
-            # One whose label somebody took off is brought by no watch, and may be granted less.
-            known = [_allowed(body) for body in bodies if is_watched(body)]
+            # A pod that lost its label before any operator saw it is brought by no watch.
+            known = [_allowed(body) for body in bodies if attempt.began or is_watched(body)]
             if any(found is None or found < attempt.granted for found in known):
                 self.violated("P5", f"{who} rests, and {job.name} is not granted its {attempt.granted}s")
             elif any(found is not None and found > attempt.granted for found in allowed):
