@@ -286,7 +286,7 @@ class Controller:
                     break  # its store does not answer: the next study must not wait for this one's others
                 if isinstance(report, Unusable):
                     log.warning("report refused", uri=uri, error=report.why)
-                found[attempt.study, attempt.trial, attempt.number] = report
+                found[attempt.key] = report
         return found
 
 

@@ -1,7 +1,7 @@
 """The information on a Job without a pod that only the Job controller's events have.
 
 A quota, a limit range or a webhook may refuse its pod. Or it had one, and somebody took it away before the
-operator saw it: such a pod is billed for as long as its Job ran.
+operator saw it: such a pod is billed as its Job ran, to the end of its lease at most.
 """
 
 import time

@@ -157,6 +157,11 @@ class Attempt:
     """Unix seconds at which that pod was bound; 0: none was seen, or the attempt is closed."""
 
     @property
+    def key(self) -> AttemptKey:
+        """The study's uid, the trial's number and the attempt's number."""
+        return self.study, self.trial, self.number
+
+    @property
     def open(self) -> bool:
         """Return whether it holds money, or may."""
         return self.end is None
@@ -238,12 +243,12 @@ class Books:
 
     def spent(self, attempt: Attempt) -> int:
         """Return the micro-units posted for `attempt`, with what was found after it was closed."""
-        found = self.adjustments.get((attempt.study, attempt.trial, attempt.number), ())
+        found = self.adjustments.get(attempt.key, ())
         return attempt.spent + sum(entry.amount for entry in found)
 
     def billed_seconds(self, attempt: Attempt) -> int:
         """Return the seconds billed for a closed `attempt`, with those found after it was closed."""
-        found = self.adjustments.get((attempt.study, attempt.trial, attempt.number), ())
+        found = self.adjustments.get(attempt.key, ())
         return attempt.seconds + sum(entry.seconds for entry in found)
 
     def admit(self, attempt: Attempt) -> None:
@@ -252,7 +257,7 @@ class Books:
         attempt.resources = self.share(attempt.resources)
         self._attempts_of(attempt.study, attempt.trial).append(attempt)
         if attempt.open:
-            self.open[attempt.study, attempt.trial, attempt.number] = attempt
+            self.open[attempt.key] = attempt
             self._open_of.setdefault(attempt.study, {})[attempt.trial] = attempt
         else:
             self.closed.append(attempt)

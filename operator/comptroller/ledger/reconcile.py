@@ -120,7 +120,7 @@ def hourly(books: Books, namespace: str) -> Iterator[tuple[Place, int]]:
     """Yield what each closed attempt was billed, spread over the hours in which it ran."""
     for attempts in books.trials.values():
         for attempt in attempts:
-            late = books.adjustments.get((attempt.study, attempt.trial, attempt.number), ())
+            late = books.adjustments.get(attempt.key, ())
             spent = attempt.spent + sum(entry.amount for entry in late)
             if attempt.open or not spent:
                 continue

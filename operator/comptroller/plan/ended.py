@@ -93,7 +93,7 @@ class Closing:
 
     def missing(self, attempt: Attempt) -> None:
         """Decide on an attempt whose Job is not seen; one that has not started may still be launched."""
-        key = (attempt.study, attempt.trial, attempt.number)
+        key = attempt.key
         if attempt.bound:
             self.vanished(attempt)
         elif (why := self.world.taken.get(key)) is not None and self._fresh():
@@ -111,7 +111,7 @@ class Closing:
 
     def _give_up(self, attempt: Attempt, reason: str) -> None:
         self.entries += settle.settle_unconfirmed(attempt, reason, self._now, self.overhead)
-        self.given_up.add((attempt.study, attempt.trial, attempt.number))
+        self.given_up.add(attempt.key)
 
     def _record_start(self, attempt: Attempt, run: Run) -> None:
         """Note that the attempt has reached a node, unless its books are closed in this very pass."""
@@ -125,7 +125,7 @@ class Closing:
 
         What is not there may be on its way, by another operator: so its name is taken first.
         """
-        key = (attempt.study, attempt.trial, attempt.number)
+        key = attempt.key
         run = self.world.runs.get(key)
         if run is None:
             if not attempt.bound and key not in self.world.taken and self._fresh():

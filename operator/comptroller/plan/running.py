@@ -8,7 +8,7 @@ from comptroller.plan.enforce import ending, intrusion, kept
 from comptroller.plan.leases import Leases
 from comptroller.plan.trials import Progress
 from comptroller.plan.verdict import Verdict
-from comptroller.plan.view import StudyView, key_of
+from comptroller.plan.view import StudyView
 from comptroller.world import Run, trial_prefix
 from comptroller_api import quantity
 from comptroller_api.contract import Assignment
@@ -51,15 +51,11 @@ def _keep(leases: Leases, verdict: Verdict, attempt: Attempt, run: Run) -> tuple
     return [] if lease is None else [lease], actions
 
 
-def _is_wanted(verdict: Verdict) -> bool:
-    return verdict.state in {"Active", "Held"}
-
-
 def _absent(
     view: StudyView, leases: Leases, verdict: Verdict, trial: Trial, attempt: Attempt, lowered: str | None
 ) -> list[Action]:
     """Return the launch of an attempt that has no Job, or what keeps others from launching it."""
-    key = key_of(attempt)
+    key = attempt.key
     if attempt.bound or key in view.world.taken:
         return []  # it is never launched again; `Closing` decides when it is settled
     if lowered is None and verdict.state == "Active" and leases.launchable(attempt):
@@ -75,7 +71,7 @@ def _why_stop(
         return found
     idle = view.study.spec.runtime.idle
     why: str | None
-    if not _is_wanted(verdict):
+    if verdict.state not in {"Active", "Held"}:
         why = verdict.message
     elif lowered is not None:
         why = f"{lowered} was lowered under what is held"

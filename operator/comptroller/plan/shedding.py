@@ -28,15 +28,15 @@ def shed(world: World) -> dict[AttemptKey, str]:
         return {}
     counted = {key: names for key, a in world.books.open.items() if (names := _counted(world, a, over))}
     affected = [world.books.open[key] for key in counted]
-    stopping = [a for a in affected if _ends(world.runs.get(_key(a)))]
+    stopping = [a for a in affected if _ends(world.runs.get(a.key))]
     values = _values(world)
     victims: dict[AttemptKey, str] = {}
     for attempt in stopping:
         _give_back(attempt, counted, over, world)
     for attempt in sorted((a for a in affected if a not in stopping), key=lambda a: _worth(a, values)):
-        account = next((name for name in counted[_key(attempt)] if over[name] > 0), None)
+        account = next((name for name in counted[attempt.key] if over[name] > 0), None)
         if account is not None:
-            victims[_key(attempt)] = account
+            victims[attempt.key] = account
             _give_back(attempt, counted, over, world)
     return victims
 
@@ -62,10 +62,6 @@ def _is_carried(books: Books, attempt: Attempt, name: str) -> bool:
     )
 
 
-def _key(attempt: Attempt) -> AttemptKey:
-    return attempt.study, attempt.trial, attempt.number
-
-
 def _ends(run: Run | None) -> bool:
     return run is not None and (run.stop is not None or run.ended is not None or run.deleted)
 
@@ -73,9 +69,9 @@ def _ends(run: Run | None) -> bool:
 def _give_back(
     attempt: Attempt, counted: Mapping[AttemptKey, list[str]], over: dict[str, int], world: World
 ) -> None:
-    run = world.runs.get(_key(attempt))
+    run = world.runs.get(attempt.key)
     used = cost_so_far(world.books, attempt, run, world.now) if run else 0
-    for name in counted[_key(attempt)]:
+    for name in counted[attempt.key]:
         over[name] -= max(0, attempt.held - used)
 
 

@@ -14,7 +14,7 @@ from comptroller.plan.running import steer
 from comptroller.plan.standing import failing, standing, with_overruns
 from comptroller.plan.steps import Steps, next_steps
 from comptroller.plan.verdict import Verdict
-from comptroller.plan.view import StudyView, key_of, view
+from comptroller.plan.view import StudyView, view
 from comptroller.pricing import PriceBook
 from comptroller.world import AttemptKey, World
 from comptroller_api.meta import FINALIZER
@@ -62,8 +62,8 @@ def plan_study(
         entries += granted
         actions += created
     for p in seen.progress:
-        if p.open is not None and key_of(p.open) not in closing.given_up:
-            renewed, steered = steer(seen, leases, found.verdict, p, p.open, lowered.get(key_of(p.open)))
+        if p.open is not None and p.open.key not in closing.given_up:
+            renewed, steered = steer(seen, leases, found.verdict, p, p.open, lowered.get(p.open.key))
             entries += renewed
             actions += steered
         actions += recording.record_trial(seen, p, found.steps[p.number])

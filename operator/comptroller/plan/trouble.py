@@ -129,7 +129,7 @@ def trouble(everything: Sequence[Progress], runs: Mapping[AttemptKey, Run], now:
 def waiting(everything: Sequence[Progress], runs: Mapping[AttemptKey, Run]) -> tuple[str, str] | None:
     """Return why every attempt that is under way has not begun, as a word and a sentence."""
     under_way = [p.open for p in everything if p.open is not None]
-    seen = [(a, runs.get((a.study, a.trial, a.number))) for a in under_way]
+    seen = [(a, runs.get(a.key)) for a in under_way]
     if not seen or not all(run is not None and stuck(run) for _, run in seen):
         return None
     first, run = seen[0]
@@ -144,7 +144,7 @@ def _shared(attempt: Attempt) -> bool:
 
 
 def _works(p: Progress, runs: Mapping[AttemptKey, Run], now: int) -> bool:
-    run = runs.get((p.open.study, p.open.trial, p.open.number)) if p.open is not None else None
+    run = runs.get(p.open.key) if p.open is not None else None
     if run is None or run.scheduled is None or run.ended is not None or stuck(run):
         return False
     return now - run.scheduled >= _WORKING

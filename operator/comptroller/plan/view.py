@@ -7,7 +7,7 @@ from comptroller.ledger.books import Attempt
 from comptroller.plan import trials
 from comptroller.plan.trials import Progress
 from comptroller.search import Observation, Problem
-from comptroller.world import AttemptKey, Refused, Run, World
+from comptroller.world import Refused, Run, World
 from comptroller_api.study import Study
 from comptroller_api.trial import Trial
 
@@ -43,16 +43,11 @@ class StudyView:
 
     def run_of(self, attempt: Attempt) -> Run | None:
         """Return what is seen of an attempt."""
-        return self.world.runs.get(key_of(attempt))
+        return self.world.runs.get(attempt.key)
 
     def without_more_trials(self) -> "StudyView":
         """Return the view of a search that proposes nothing more, so that no trial waits for its results."""
         return replace(self, problem=replace(self.problem, trials=len(self.progress)))
-
-
-def key_of(attempt: Attempt) -> AttemptKey:
-    """Return the key of an attempt."""
-    return attempt.study, attempt.trial, attempt.number
 
 
 def view(world: World, study: Study) -> StudyView:

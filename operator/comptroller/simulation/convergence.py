@@ -89,11 +89,7 @@ def _difference(fold: Fold, books: Books) -> str | None:
             return name
     if fold.accounts.keys() != books.accounts.keys():
         return "accounts"
-    theirs = {
-        (a.study, a.trial, a.number): (a.spent, a.granted, a.open)
-        for own in books.trials.values()
-        for a in own
-    }
+    theirs = {a.key: (a.spent, a.granted, a.open) for own in books.trials.values() for a in own}
     ours_ = {key: (held.covered, held.granted, held.closed is None) for key, held in fold.attempts.items()}
     return None if theirs == ours_ else "attempts"
 

@@ -10,7 +10,6 @@ from comptroller.ledger.entries import Entry, Reserve
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import Unavailable
 from comptroller.plan import leases, running, settle, study
-from comptroller.plan.view import key_of
 from comptroller.world import Run
 from mutants.planted.registry import Patch, mutant
 
@@ -138,7 +137,7 @@ def closed_without_taking_its_name(patch: Patch) -> None:
         if not any(isinstance(action, Bury) for action in actions):
             return entries, actions
         now = view.world.now
-        nothing = Run(key_of(attempt), attempt.name, 0, 0, ended=now)
+        nothing = Run(attempt.key, attempt.name, 0, 0, ended=now)
         return [*settle.settle(view.world.books, attempt, nothing, now, "Suspended", "unwanted")], []
 
     patch.setattr(study, "steer", hasty)
