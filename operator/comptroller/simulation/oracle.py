@@ -360,7 +360,9 @@ class Oracle:
         elif deadline > attempt.granted:
             self.violated("P2", f"{job.name} may run {deadline}s and is granted {attempt.granted}s")
         elif others := [
-            o.name for o in self._running() if o.key and o.key[:2] == job.key[:2] and o is not job
+            o.name
+            for o in self._running()
+            if o.key and o.key[:2] == job.key[:2] and o is not job and not _out_of_reach(o)
         ]:
             self.violated("P4", f"{job.name} is launched while {others[0]} runs")
         self.launched[job.key] = job
@@ -459,7 +461,7 @@ class Oracle:
         totals: dict[str, int] = {}
         for key, job in self.launched.items():
             attempt = self.fold.attempts.get(key)
-            if attempt is None or any(pod.cut and job.tampered for pod in job.pods):
+            if attempt is None or _out_of_reach(job):
                 continue
             least, most = self.bill(job)
             totals[key[0]] = totals.get(key[0], 0) + least
@@ -523,6 +525,11 @@ def _allowed(body: Body) -> int | None:
         return cast("int | None", body["spec"].get("activeDeadlineSeconds"))
     text = body["metadata"].get("annotations", {}).get(GRANT_ANNOTATION, "")
     return int(text) if text.isdigit() else None
+
+
+def _out_of_reach(job: SimulatedJob) -> bool:
+    """Return whether nobody could lower a limit that a tenant raised: the pod's node was cut off."""
+    return job.tampered and any(pod.cut for pod in job.pods)
 
 
 def _released(change: Change) -> bool:

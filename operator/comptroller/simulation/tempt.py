@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 
-from comptroller.simulation import tenants
+from comptroller.simulation import faults, tenants
 from comptroller.simulation.schedule import Event
 
 TENANTS = frozenset(
@@ -36,7 +36,8 @@ class Tenants:
 
     def edit_job(self) -> Iterator[Event]:
         """Somebody patches a Job."""
-        yield tenants.EditJob(self._at(), self.rng.randint(0, 3), self.rng.choice(tenants.JOB_EDITS))
+        event = tenants.EditJob(self._at(), self.rng.randint(0, 3), self.rng.choice(tenants.JOB_EDITS))
+        yield from self._then_restarted(event)
 
     def queue(self) -> Iterator[Event]:
         """A queue suspends a Job, and resumes it later."""
@@ -45,7 +46,14 @@ class Tenants:
 
     def edit_pod(self) -> Iterator[Event]:
         """Somebody patches a pod."""
-        yield tenants.EditPod(self._at(), self.rng.randint(0, 3), self.rng.choice(tenants.POD_EDITS))
+        event = tenants.EditPod(self._at(), self.rng.randint(0, 3), self.rng.choice(tenants.POD_EDITS))
+        yield from self._then_restarted(event)
+
+    def _then_restarted(self, event: tenants.EditJob | tenants.EditPod) -> Iterator[Event]:
+        """Restart the operator after an object lost its label: watches do not bring it any more."""
+        yield event
+        if event.edit == "managed-by" and self.rng.randrange(2):
+            yield faults.Crash(event.at + self.rng.randint(1, 20), "a", 1, self.rng.choice((0, 5)))
 
     def delete_managed(self) -> Iterator[Event]:
         """Somebody deletes a Job or a pod, in one of the ways there are."""

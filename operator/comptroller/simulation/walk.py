@@ -186,6 +186,8 @@ CHOICES: dict[str, Callable[[Small], bool]] = {
     "resumed": _does(tenants.EditJob(0, 0, "resume")),
     "parallelism 0": _does(tenants.EditJob(0, 0, "parallelism 0")),
     "stop note": _does(tenants.EditJob(0, 0, "stop note")),
+    "Job unlabelled": _does(tenants.EditJob(0, 0, "managed-by")),
+    "pod unlabelled": _does(tenants.EditPod(0, 0, "managed-by")),
     "Job deleted": _does(tenants.DeleteManaged(0, 0, "jobs", "Background")),
     "Job orphaned": _does(tenants.DeleteManaged(0, 0, "jobs", "Orphan")),
     "all stripped": _does(tenants.DeleteManaged(0, 0, "jobs", "stripped")),
