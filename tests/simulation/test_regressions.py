@@ -9,6 +9,7 @@ from comptroller.simulation.pool import quiet
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Schedule
 from comptroller.simulation.tenants import EditJob, Talk
+from comptroller.simulation.walk import replay
 
 SCHEDULES = {
     "a pod without a node is not billed by an operator that cannot see it": Schedule(
@@ -144,3 +145,9 @@ SCHEDULES = {
 def test_it_does_not_happen_again(what):
     quiet()
     assert Run(SCHEDULES[what]).execute().violations == []
+
+
+@pytest.mark.parametrize("last", ["pod deleted", "a dies at point 2"])
+def test_a_pods_deletion_does_not_prove_that_its_unlabelled_job_is_gone(last):
+    quiet()
+    assert replay(("talked out of its lease", "Job unlabelled", last)).oracle.violations == []

@@ -27,9 +27,11 @@ class Reading:
         self.attempts: dict[str, dict[str | None, Attempt]] = {}
         """Attempts by name, then by uid."""
         self.doubtful = False
-        """A pod of ours has no Job in sight: it is gone, or hidden, or only not seen yet."""
+        """A pod of ours has no Job in sight: it is gone, hidden or not seen yet: a fresh look shows."""
         self._seen: tuple[Sequence[Body], ...] = ()
         self._fresh = False
+        self._gone: frozenset[str] = frozenset()
+        """The uids of Jobs that have pods and that a fresh look did not find."""
         self._read: dict[str, tuple[Hashable, Run | None]] = {}
         """The versions that each run was read from, and the run; by uid."""
 
@@ -40,11 +42,12 @@ class Reading:
             return
         by_uid = by_job(pods)
         there = {body["metadata"]["uid"]: body for body in jobs}
-        alone = [own for uid, own in by_uid.items() if uid not in there]
-        left = [body for own in alone if (body := stand_in(own, fresh=fresh))]
+        alone = {uid: own for uid, own in by_uid.items() if uid not in there}
+        self._gone = frozenset(alone) if fresh else self._gone & alone.keys()
+        left = [body for uid, own in alone.items() if (body := stand_in(own, fresh=uid in self._gone))]
         self.doubtful = any(
-            any(map(is_kept, own)) and stand_in(own, fresh=True) and not stand_in(own, fresh=fresh)
-            for own in alone
+            uid not in self._gone and any(map(is_kept, own)) and stand_in(own, fresh=True)
+            for uid, own in alone.items()
         )
         lost, places = lost_nodes(nodes), Nodes(nodes if pods else ())
         found: list[tuple[str, Run]] = []

@@ -456,6 +456,17 @@ async def test_a_pod_whose_job_is_only_not_seen_yet_tells_nothing_of_it(cluster)
     assert snapshot.doubtful
 
 
+@pytest.mark.parametrize(
+    "left", [pod(), pod(deletionTimestamp="2026-01-01T00:00:30Z")], ids=["not seen", "deleted"]
+)
+async def test_a_fresh_look_settles_whether_a_pods_job_is_gone(cluster, left):
+    cluster.has(left)
+    assert (await cluster.observe("team")).doubtful
+    for fresh in (True, False):
+        snapshot = await cluster.observe("team", fresh=fresh)
+        assert ([run.jobless for run in snapshot.runs.values()], snapshot.doubtful) == ([True], False)
+
+
 async def test_nothing_is_doubtful_of_a_pod_whose_job_is_there_or_that_is_not_kept(cluster):
     cluster.has(job(), pod())
     assert not (await cluster.observe("team")).doubtful
