@@ -1,5 +1,6 @@
 """Attempts as Kubernetes Jobs: building them. Pure."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ _NO_SIDECARS = {
 _DOWNWARD = {GRANT_ANNOTATION: GRANT_FILE, LEADER_ANNOTATION: LEADER_FILE}
 _NVIDIA, _DEVICES = "nvidia.com/", "NVIDIA_VISIBLE_DEVICES"
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+LABELS_ENV = "COMPTROLLER_LABELS"
+"""A pod's labels as it was made with them, in its environment: nobody can change that."""
 _TRACKING = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 Body = dict[str, Any]
@@ -60,6 +63,11 @@ def _labels(key: AttemptKey, study: str) -> dict[str, str]:
     }
 
 
+def _labels_of(launch: Launch) -> dict[str, str]:
+    work = launch.assignment
+    return _labels((launch.study.metadata.uid, work.trial, work.attempt), work.study)
+
+
 def _owners(one: Trial | Study | None) -> list[Body]:
     if one is None:
         return []
@@ -78,8 +86,7 @@ def job(launch: Launch, settings: PodSettings) -> Body:
     train together, one that fails ends them all.
     """
     work, lease = launch.assignment, launch.study.spec.runtime.lease
-    key = (launch.study.metadata.uid, work.trial, work.attempt)
-    labels, owners = _labels(key, work.study), _owners(launch.trial)
+    labels, owners = _labels_of(launch), _owners(launch.trial)
     renewed = lease.renewal == "Renew" and launch.guarded
     longest = quantity.seconds(lease.longest_attempt) if renewed else work.lease_seconds
     return {
@@ -160,6 +167,7 @@ def _container(launch: Launch, settings: PodSettings) -> Body:
         "HOME": "/tmp",  # noqa: S108  (an emptyDir of the pod's own)
         "COMPTROLLER_CPUS": f"{quantity.milli(resources.cpu) / 1000:g}",
         IMAGE_ENV: launch.image,
+        LABELS_ENV: json.dumps(_labels_of(launch)),
         ASSIGNMENT_ENV: launch.assignment.model_dump_json(by_alias=True, exclude_none=True),
     }
     if not (resources.gpu and resources.gpus.startswith(_NVIDIA)):

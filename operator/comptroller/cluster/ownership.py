@@ -1,10 +1,11 @@
 """The ownership of Jobs and pods: by names, labels, owners and uids; none of them is a proof alone. Pure."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from comptroller.cluster.jobs import ATTEMPT, MANAGED, NOTHING, STUDY, STUDY_UID, TRIAL, Body
+from comptroller.cluster.jobs import ATTEMPT, LABELS_ENV, MANAGED, NOTHING, STUDY, STUDY_UID, TRIAL, Body
 from comptroller.cluster.pods import finished, granted
 from comptroller.ledger.names import attempt_name
 from comptroller.world import AttemptKey
@@ -16,15 +17,34 @@ _COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 STAND_IN = "StandIn"
 """The kind of what `stand_in` returns, which no API has."""
+_LONGEST_LABELS = 2000
+"""Characters, more than six labels can have."""
 _KEPT = 54
 """Characters of a Job's name that its pods' names begin with, however long their index."""
 
 
 def labels_of(body: Body) -> Mapping[str, str]:
-    """Return the labels of a Job or pod; a Job's template keeps those that somebody took off the Job."""
-    own = body["metadata"].get("labels", {})
-    template = body.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
-    return cast("Mapping[str, str]", template if STUDY_UID in template else own)
+    """Return the labels that a Job or pod was made with, which somebody may have changed since.
+
+    A Job's template keeps them, and a pod's environment; nobody can change either.
+    """
+    own, spec = body["metadata"].get("labels", {}), body.get("spec", {})
+    template = spec.get("template", {}).get("metadata", {}).get("labels", {})
+    return cast("Mapping[str, str]", template) if STUDY_UID in template else {**own, **_made_with(spec)}
+
+
+def _made_with(pod_spec: Body) -> dict[str, str]:
+    """Return the labels in a pod's environment; none where somebody else wrote something there."""
+    variables = (one for container in pod_spec.get("containers", ()) for one in container.get("env", ()))
+    text = next((one.get("value", "") for one in variables if one.get("name") == LABELS_ENV), "")
+    if not text or len(text) > _LONGEST_LABELS:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    items = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in items if isinstance(value, str)}
 
 
 def is_watched(body: Body) -> bool:
@@ -101,7 +121,7 @@ def by_job(pods: Iterable[Body]) -> dict[str, tuple[Body, ...]]:
 
 
 def _is_named_after_attempt(pod: Body) -> bool:
-    labels = pod["metadata"].get("labels", {})
+    labels = labels_of(pod)
     key = key_of(labels)
     name = "" if key is None else attempt_name(labels.get(STUDY, ""), *key)
     return key is not None and str(pod["metadata"]["name"]).startswith(f"{name}-"[:_KEPT])
@@ -130,7 +150,7 @@ def stand_in(pods: Sequence[Body], *, fresh: bool) -> Body | None:
     pod has to prove it: the garbage collector has let go of the pod or deletes it, or the read is `fresh`.
     """
     pod = pods[0]
-    meta, labels = pod["metadata"], pod["metadata"].get("labels", {})
+    meta, labels = pod["metadata"], labels_of(pod)
     key = key_of(labels)
     gone = orphaned(pod) or "deletionTimestamp" in meta
     if key is None or not (gone or fresh) or not _is_named_after_attempt(pod):

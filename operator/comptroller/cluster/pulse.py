@@ -9,7 +9,7 @@ import httpx
 import structlog
 
 from comptroller.cluster.jobs import STUDY
-from comptroller.cluster.ownership import by_job, key_of, speaker
+from comptroller.cluster.ownership import by_job, key_of, labels_of, speaker
 from comptroller.heartbeats import Tracker, client, over_http, scrape
 from comptroller.ledger.names import attempt_name
 from comptroller_api.contract import HEARTBEAT_PORT, Heartbeat
@@ -149,7 +149,7 @@ def _addresses(pods: list[Body]) -> dict[str, tuple[str, str]]:
 
 def _address(pod: Body) -> tuple[str, str] | None:
     """Whom to expect at which address, of a pod that runs."""
-    labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
+    labels, status = labels_of(pod), pod.get("status", {})
     key = key_of(labels)
     if key is None or status.get("phase") != "Running" or not status.get("podIP"):
         return None

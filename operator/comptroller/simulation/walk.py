@@ -188,6 +188,7 @@ CHOICES: dict[str, Callable[[Small], bool]] = {
     "stop note": _does(tenants.EditJob(0, 0, "stop note")),
     "Job unlabelled": _does(tenants.EditJob(0, 0, "managed-by")),
     "pod unlabelled": _does(tenants.EditPod(0, 0, "managed-by")),
+    "pod's place changed": _does(tenants.EditPod(0, 0, "labels")),
     "Job deleted": _does(tenants.DeleteManaged(0, 0, "jobs", "Background")),
     "Job orphaned": _does(tenants.DeleteManaged(0, 0, "jobs", "Orphan")),
     "all stripped": _does(tenants.DeleteManaged(0, 0, "jobs", "stripped")),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from comptroller.actions import Action, Extend, Grant
-from comptroller.cluster import kubernetes, reading, runs
+from comptroller.cluster import kubernetes, ownership, reading, runs
 from comptroller.cluster.ownership import is_watched, orphaned
 from comptroller.cluster.pods import unix
 from comptroller.plan import ended, namespace, running, settle, study
@@ -112,6 +112,12 @@ def what_has_no_label_is_not_ours(patch: Patch) -> None:
             body for body in bodies if resource not in {"jobs", "pods"} or is_watched(body)
         ],
     )
+
+
+@mutant
+def labels_are_what_somebody_wrote(patch: Patch) -> None:
+    """A pod belongs to the attempt that its labels name now, and not to the one that it was made for."""
+    patch.setattr(ownership, "_made_with", lambda _spec: {})
 
 
 @mutant

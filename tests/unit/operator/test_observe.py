@@ -1,13 +1,14 @@
 """The Kubernetes cluster's handling of the objects that watches bring, and of its own writes."""
 
 import copy
+import json
 
 import pytest
 
 from comptroller.actions import Extend, Grant, RecordBudget, RecordTrial, Release, Stop
 from comptroller.cluster import kubernetes, runs
 from comptroller.cluster.api import Missing, WriteRefused
-from comptroller.cluster.jobs import STOP, PodSettings
+from comptroller.cluster.jobs import LABELS_ENV, MANAGED, STOP, TRIAL, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
 from comptroller.handlers import Picture
 from comptroller.plan.settle import classify
@@ -454,6 +455,29 @@ async def test_a_pod_whose_job_is_only_not_seen_yet_tells_nothing_of_it(cluster)
     snapshot = await cluster.observe("team")
     assert snapshot.runs == {}
     assert snapshot.doubtful
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [LABELS | {TRIAL: "7"}, MANAGED, {}],
+    ids=["another trial's", "only what watches search", "only the Job controller's"],
+)
+async def test_an_orphan_whose_labels_were_changed_is_known_by_its_environment(cluster, kept):
+    left = pod(of=None, labels=kept | {"batch.kubernetes.io/controller-uid": "j1"})
+    container = {"name": "trainer", "env": [{"name": LABELS_ENV, "value": json.dumps(LABELS)}]}
+    cluster.has({**left, "spec": {"containers": [container]}}, watched=kept.items() >= MANAGED.items())
+    (run,) = (await cluster.observe("team", fresh=True)).runs.values()
+    assert (run.key, run.jobless, run.hidden) == (KEY, True, not kept.items() >= MANAGED.items())
+    await cluster.act("team", Stop(NAME, "Suspended", "its Job was deleted"))
+    assert {"spec": {"activeDeadlineSeconds": 1}}.items() <= cluster.server.patches[-1][1].items()
+
+
+@pytest.mark.parametrize("value", ["", "{", "[1]", '{"comptroller.dev/trial": 1}', "{" + " " * 3000 + "}"])
+async def test_an_environment_that_somebody_else_wrote_tells_nothing(cluster, value):
+    left = pod(of=None)
+    container = {"name": "trainer", "env": [{"name": LABELS_ENV, "value": value}, {"name": "A"}]}
+    cluster.has({**left, "spec": {"containers": [container]}})
+    assert (await run_of(cluster)).key == KEY
 
 
 @pytest.mark.parametrize(
