@@ -43,7 +43,7 @@ def test_one_that_runs_alone_waits_for_the_others_and_keeps_out_the_next(worker:
     one = waiting(alone, alone=True)
     other = waiting(late, alone=False)
     first.give()
-    one.join(5)
+    one.join(60)
     assert not one.is_alive()
     assert other.is_alive()
     alone.give()

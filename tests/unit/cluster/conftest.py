@@ -20,7 +20,7 @@ from comptroller_api.trial import Proposal, Trial, TrialSpec
 
 HERE = Path(__file__).parent
 TRAINER = (sys.executable, str(HERE / "fake_trainer.py"))
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Bench:

@@ -33,6 +33,8 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
 while True: time.sleep(60)
 """
+PATIENCE = 60
+"""Seconds; a busy machine starts a process late."""
 Start = Callable[..., subprocess.Popen[str]]
 
 
@@ -73,19 +75,19 @@ def children(pid: int) -> list[int]:
 
 def test_the_work_ends_when_the_lease_is_used_up(start: Start, tmp_path: Path) -> None:
     began = time.monotonic()
-    process = start(OBEDIENT, lease=2)
-    assert process.wait(20) == protocol.EXIT_SUSPENDED
-    assert time.monotonic() - began >= 1.5
-    assert "lease of 2 s is used up" in (tmp_path / "why").read_text()
+    process = start(OBEDIENT, lease=3)
+    assert process.wait(PATIENCE) == protocol.EXIT_SUSPENDED
+    assert time.monotonic() - began >= 2.5
+    assert "lease of 3 s is used up" in (tmp_path / "why").read_text()
 
 
 def test_a_grown_grant_is_honoured_and_then_ends(start: Start, tmp_path: Path) -> None:
-    process = start(OBEDIENT, lease=2)
-    (tmp_path / "grant").write_text("4")
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(2.5)  # the guard's clock started before this one
-    assert process.wait(20) == protocol.EXIT_SUSPENDED
-    assert "lease of 4 s" in (tmp_path / "why").read_text()
+    began = time.monotonic()
+    process = start(OBEDIENT, lease=4)
+    (tmp_path / "grant").write_text("6")
+    assert process.wait(PATIENCE) == protocol.EXIT_SUSPENDED
+    assert time.monotonic() - began >= 5.5
+    assert "lease of 6 s" in (tmp_path / "why").read_text()
 
 
 @pytest.mark.parametrize("text", ["1", "", "soon", "-9", "1e9", "3.5", "9" * 20, "60 60"])
@@ -107,44 +109,44 @@ def test_a_grant_that_somebody_raised_is_lowered_again(tmp_path: Path) -> None:
 
 def test_a_pipe_in_place_of_the_grant_does_not_stop_the_clock(start: Start, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "grant")
-    assert start(OBEDIENT, lease=1).wait(20) == protocol.EXIT_SUSPENDED
+    assert start(OBEDIENT, lease=3).wait(PATIENCE) == protocol.EXIT_SUSPENDED
 
 
 def test_sigterm_reaches_the_worker_and_its_exit_code_is_passed_on(start: Start) -> None:
     process = start(OBEDIENT)
     process.terminate()
-    assert process.wait(20) == protocol.EXIT_SUSPENDED
+    assert process.wait(PATIENCE) == protocol.EXIT_SUSPENDED
 
 
 @pytest.mark.parametrize("code", [0, 1, 64, 71])
 def test_the_workers_exit_code_is_the_guards(start: Start, code: int) -> None:
-    assert start(f"raise SystemExit({code})", wait=False).wait(20) == code
+    assert start(f"raise SystemExit({code})", wait=False).wait(PATIENCE) == code
 
 
 def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace(start: Start, tmp_path: Path) -> None:
-    process = start(DEAF, lease=1, grace=1)
+    process = start(DEAF, lease=3, grace=1)
     (worker,) = children(process.pid)
-    assert process.wait(20) == protocol.EXIT_ERROR
+    assert process.wait(PATIENCE) == protocol.EXIT_ERROR
     assert not alive(worker)
     assert "did not stop within 1 s" in (tmp_path / "why").read_text()
 
 
 def test_a_stopped_worker_is_killed_too(start: Start) -> None:
-    process = start(OBEDIENT, lease=1, grace=1)
+    process = start(OBEDIENT, lease=3, grace=1)
     os.kill(children(process.pid)[0], signal.SIGSTOP)
-    assert process.wait(20) == protocol.EXIT_ERROR
+    assert process.wait(PATIENCE) == protocol.EXIT_ERROR
 
 
 def test_a_worker_that_the_kernel_kills_gives_137(start: Start) -> None:
     process = start(OBEDIENT)
     os.kill(children(process.pid)[0], signal.SIGKILL)
-    assert process.wait(20) == protocol.EXIT_KILLED
+    assert process.wait(PATIENCE) == protocol.EXIT_KILLED
 
 
 def test_a_crash_names_its_signal(start: Start, tmp_path: Path) -> None:
     process = start(OBEDIENT)
     os.kill(children(process.pid)[0], signal.SIGSEGV)
-    assert process.wait(20) == 128 + signal.SIGSEGV
+    assert process.wait(PATIENCE) == 128 + signal.SIGSEGV
     assert "SIGSEGV" in (tmp_path / "why").read_text()
 
 
@@ -160,14 +162,14 @@ def test_a_guard_that_stood_still_goes_on(start: Start) -> None:
     process.send_signal(signal.SIGSTOP)
     time.sleep(1.2 * guard._POLL)  # that it passes is what is tried
     process.send_signal(signal.SIGCONT)
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
 
 
 def test_what_the_worker_started_ends_with_it(start: Start) -> None:
     process = start("import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)", wait=False)
     assert process.stdout is not None
     left = int(process.stdout.readline())
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0
     assert not alive(left)
 
 
