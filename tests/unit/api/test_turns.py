@@ -47,7 +47,7 @@ def test_one_that_runs_alone_waits_for_the_others_and_keeps_out_the_next(worker:
     assert not one.is_alive()
     assert other.is_alive()
     alone.give()
-    eventually(lambda: not other.is_alive(), 5)
+    eventually(lambda: not other.is_alive())
 
 
 def test_a_turn_continues_if_the_next_test_is_alone_too(worker: Callable[[], Turns]) -> None:
@@ -58,4 +58,4 @@ def test_a_turn_continues_if_the_next_test_is_alone_too(worker: Callable[[], Tur
     alone.take(alone=True)
     assert other.is_alive()
     alone.give()
-    eventually(lambda: not other.is_alive(), 5)
+    eventually(lambda: not other.is_alive())
