@@ -29,7 +29,7 @@ def model_of(recipe: Recipe, dataset: Dataset, context: Context) -> Classifier:
     torch.manual_seed(context.seed)
     body = recipe.family.build(context.shape, context.outputs)
     model = Classifier(body, *(m.to(context.device) for m in dataset.moments()), context.shape)
-    if len(context.shape) == 3:  # noqa: PLR2004  # images
+    if len(context.shape) == 3:  # noqa: PLR2004 - images
         model.to(memory_format=torch.channels_last)
     return model.to(context.device)
 

@@ -176,7 +176,7 @@ class Bench:
         if noise not in self.loaded:
             with tempfile.TemporaryDirectory() as place:
                 inputs, labels = self.split.x_train, noised(self.split.y_train, noise)
-                if inputs.ndim == 2:  # noqa: PLR2004  # what NPZ would take for a table
+                if inputs.ndim == 2:  # noqa: PLR2004 - what NPZ would take for a table
                     columns = {"x": pa.array(list(inputs)), "label": pa.array(labels)}
                     pq.write_table(pa.table(columns), f"{place}/train.parquet")
                     form = "Parquet"
@@ -259,7 +259,7 @@ def _beats(found: dict[str, dict[float, list[dict[str, Any]]]], selector: str, k
     cells = [
         [row["test"] for row in found[n].get(keep, [])] for n in ("random", "rs2", selector) if n in found
     ]
-    if selector in {"random", "rs2"} or len(cells) < 3 or min(map(len, cells)) < _FEWEST:  # noqa: PLR2004
+    if selector in {"random", "rs2"} or len(cells) < 3 or min(map(len, cells)) < _FEWEST:  # noqa: PLR2004 - all three
         return False
     *others, (mean, error) = [(np.mean(c), np.var(c, ddof=1) / len(c)) for c in cells]
     return all(mean - m > 2 * (error + e) ** 0.5 for m, e in others)

@@ -7,6 +7,7 @@ import ssl
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from settings import (
@@ -49,13 +50,13 @@ def answers(url: str, certificates: Path | None = None) -> bool:
         if certificates is not None:
             context.load_cert_chain(certificates / "admin.crt", certificates / "admin.key")
     try:
-        with _DIRECT(context).open(url, timeout=2) as reply:
-            return bool(reply.status == 200)  # noqa: PLR2004
+        with _direct(context).open(url, timeout=2) as reply:
+            return bool(reply.status == HTTPStatus.OK)
     except OSError:
         return False
 
 
-def _DIRECT(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:  # noqa: N802
+def _direct(context: ssl.SSLContext | None) -> urllib.request.OpenerDirector:
     """Return an opener that uses no proxy."""
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if context is not None:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -128,7 +128,10 @@ class Cluster:
             "HOME": "/root",
         }
         daemon.begin(component.command, node.make_groups(), environment)
-        settled: Callable[[], bool] = lambda: daemon.pid() is None or component.healthy()  # noqa: E731
+
+        def settled() -> bool:
+            return daemon.pid() is None or component.healthy()
+
         try:
             wait_for(component.name, settled, seconds=90, every=0.1)
         except ClusterError:

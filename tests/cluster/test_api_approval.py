@@ -17,7 +17,7 @@ STUDIES = "/apis/comptroller.dev/v1alpha1/namespaces/team-a/studies"
 
 
 @pytest.fixture(scope="module")
-def policy(api_server: ApiServer, namespaces: None) -> Iterator[None]:  # noqa: ARG001
+def policy(api_server: ApiServer, namespaces: None) -> Iterator[None]:  # noqa: ARG001 - made first
     """Apply the chart's policy and roles, and make one user of each role."""
     documents = [
         d
@@ -53,7 +53,7 @@ def refusal(api_server: ApiServer, study: str) -> str:
 
 
 @pytest.fixture
-def study(api_server: ApiServer, policy: None) -> Iterator[str]:  # noqa: ARG001
+def study(api_server: ApiServer, policy: None) -> Iterator[str]:  # noqa: ARG001 - made first
     """Return a study of the study-editor."""
     body = manifests.change(manifests.valid("Study"), {"metadata.namespace": "team-a"})
     name = body["metadata"]["name"]

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import time
+from typing import Any
 
 import pytest
 
@@ -147,11 +148,17 @@ def test_a_job_that_is_deleted_without_its_pod_is_stopped_billed_and_let_go(clus
     bound = ("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=120s")
     cluster.kubectl("-n", namespace, *bound)
     cluster.kubectl("-n", namespace, "delete", f"job/{job}", "--cascade=orphan", "--wait=false")
-    jobs = lambda: [one["metadata"]["name"] for one in cluster.get("jobs", namespace)["items"]]  # noqa: E731
+
+    def jobs() -> list[str]:
+        return [one["metadata"]["name"] for one in cluster.get("jobs", namespace)["items"]]
+
+    def released() -> dict[str, Any] | None:
+        left = cluster.get(f"pod/{pod}", namespace)
+        return left if "finalizers" not in left["metadata"] else None
+
     eventually(lambda: job not in jobs(), 180, "the Job is let go")
-    left = lambda: cluster.get(f"pod/{pod}", namespace)  # noqa: E731
-    eventually(lambda: "finalizers" not in left()["metadata"], 180, "the pod is let go")
-    assert left()["status"]["phase"] == "Failed"
+    left = eventually(released, 180, "the pod is let go")
+    assert left["status"]["phase"] == "Failed"
     books = cluster.books(namespace)
     first = next(one for own in books.trials.values() for one in own if one.name == job)
     assert first.end == "Suspended"

@@ -71,7 +71,7 @@ def rung(directory: Path, number: int, tracking: str, exports: str = "mlflow") -
 
 def client(server: str) -> Any:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - reads the variable set above
 
     return MlflowClient(server)
 

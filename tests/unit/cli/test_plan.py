@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
+from comptroller.cli import app
 from support import manifests
 
 Call = Callable[..., Result]
@@ -255,10 +256,6 @@ def test_what_the_trainer_would_refuse_is_refused(call: Call, write: Callable[..
 
 
 def test_standard_input_is_read(both: Path) -> None:
-    from typer.testing import CliRunner  # noqa: PLC0415
-
-    from comptroller.cli import app  # noqa: PLC0415
-
     assert CliRunner().invoke(app, ["plan", "-", *KNOWN], input=both.read_text()).exit_code == 0
 
 

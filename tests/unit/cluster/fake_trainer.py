@@ -41,7 +41,7 @@ class Heartbeat(BaseHTTPRequestHandler):
 
 
 def stop(*_: object) -> None:
-    global stopped  # noqa: PLW0603
+    global stopped  # noqa: PLW0603 - a signal handler has no other way
     stopped = True
 
 
@@ -49,7 +49,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if MODE == "deaf" else stop)
     server = HTTPServer(("127.0.0.1", WORK["heartbeatPort"]), Heartbeat)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print("cores", sorted(os.sched_getaffinity(0)), flush=True)  # noqa: T201
+    print("cores", sorted(os.sched_getaffinity(0)), flush=True)  # noqa: T201 - a test reads this from the log
     CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
     if MODE in {"wrong", "error"}:
         Path(os.environ["COMPTROLLER_TERMINATION_LOG"]).write_text(f"mode {MODE}")
