@@ -14,6 +14,7 @@ export UV_LINK_MODE ?= hardlink
 CPU_LEVELS := unit simulation
 REAL_LEVELS := conformance cluster
 LEVELS := $(CPU_LEVELS) $(REAL_LEVELS)
+TYPED := crds operator trainer hack hack/cluster/cluster benchmarks
 CHECKS := lock lint language types imports generated light changelog
 # Arguments for pytest: make test-unit ARGS='-k ceiling -x'
 ARGS ?= -q
@@ -52,7 +53,7 @@ check-language: install
 	$(RUN) python hack/language.py
 
 check-types: install
-	$(RUN) mypy crds operator trainer
+	$(RUN) mypy $(TYPED)
 
 check-imports: install
 	$(RUN) lint-imports

@@ -28,7 +28,8 @@ def model_of(recipe: Recipe, dataset: Dataset, context: Context) -> Classifier:
     """Return an untrained model in the memory format of a trial."""
     torch.manual_seed(context.seed)
     body = recipe.family.build(context.shape, context.outputs)
-    model = Classifier(body, *(m.to(context.device) for m in dataset.moments()), context.shape)
+    mean, deviation = (moment.to(context.device) for moment in dataset.moments())
+    model = Classifier(body, mean, deviation, context.shape)
     if len(context.shape) == 3:  # noqa: PLR2004 - images
         model.to(memory_format=torch.channels_last)
     return model.to(context.device)

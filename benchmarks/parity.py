@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from comptroller_api.contract import Assignment
 from comptroller_api.trainer import KINDS, Kind, Picked, Task, contradictions, reference, split
 from comptroller_trainer import trial
-from comptroller_trainer.export.onnx import INPUT
+from comptroller_trainer.export.onnx import INPUT, check_parity
 from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.meter import Meter
@@ -119,24 +120,22 @@ def differences(case: Case, data: dict[str, str], directory: Path) -> tuple[floa
         }
     )  # fmt: skip
     seen: list[tuple[Path, np.ndarray, np.ndarray]] = []
-    own = trial.check_parity
 
     def recorded(model: nn.Module, graph: Path, samples: Tensor) -> None:
-        own(model, graph, samples)
+        check_parity(model, graph, samples)
         with torch.no_grad():
             seen.append((graph, samples.float().numpy(), model(samples.float()).numpy()))
 
-    trial.check_parity = recorded
     meter = Meter(1.0)
     try:
         progress = Progress(assignment.name, 0.0, assignment.lease_seconds, meter)
         (directory / "scratch").mkdir(parents=True)
         store = open_store(assignment.artifacts)
-        report = Trial(
-            assignment, parse(parameters), store, Line(progress, Stop()), 1, directory / "scratch"
-        ).run()
+        with patch.object(trial, "check_parity", recorded):
+            report = Trial(
+                assignment, parse(parameters), store, Line(progress, Stop()), 1, directory / "scratch"
+            ).run()
     finally:
-        trial.check_parity = own
         meter.close()
     ((graph, inputs, expected),) = seen
     exported = _outputs(graph, inputs)

@@ -23,6 +23,7 @@ from comptroller.search import Constraint, Objective, Observation, Problem, Rung
 from comptroller.search.front import front
 from comptroller.search.propose import propose
 from comptroller_api.space import Parameter
+from comptroller_api.trial import Outcome
 
 CHECKPOINTS = (0.25, 0.5, 1.0)
 METRICS = ["val_acc", "model_size", "latency", "train_time"]
@@ -71,7 +72,8 @@ def study(
     names = [p.name for p in problem.parameters]
     largest = max(row.size for row in rows.values())
     seen: list[Observation] = []
-    spent, reached, at_checkpoint = 0.0, 0.0, []
+    spent, reached = 0.0, 0.0
+    at_checkpoint: list[float] = []
     while spent < budget:
         (found,) = propose(problem, seen, 1, seed)
         row = rows[tuple(found.parameters[name] for name in names)]
@@ -79,7 +81,7 @@ def study(
         # A trial that is unfinished at the checkpoint does not count for it.
         while len(at_checkpoint) < len(CHECKPOINTS) and spent > CHECKPOINTS[len(at_checkpoint)] * budget:
             at_checkpoint.append(reached)
-        outcome = "Succeeded" if row.latency <= problem.constraints[0].limit else "Infeasible"
+        outcome: Outcome = "Succeeded" if row.latency <= problem.constraints[0].limit else "Infeasible"
         seen.append(Observation(len(seen), found.parameters, (RungValues(0, row.metrics),), outcome))
         members = [seen[n].rungs[0].metrics for n in front(problem, seen)]
         reached = hypervolume(((m["accuracy"], m["artifact_bytes"]) for m in members), largest)

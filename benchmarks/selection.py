@@ -141,7 +141,7 @@ class Bench:
                     return select, time.process_time() - began, 0.0
                 seconds = time.process_time() - began
         with torch.inference_mode():
-            parts = [model(part).argmax(1) for part in torch.from_numpy(self.split.x_test).split(500)]
+            parts = [model(part).argmax(1) for part in torch.split(torch.from_numpy(self.split.x_test), 500)]
         right = torch.cat(parts).numpy() == self.split.y_test
         return select, seconds, float(right.mean())
 

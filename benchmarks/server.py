@@ -25,7 +25,7 @@ def versitygw(directory: Path, bucket: str) -> Iterator[str]:
         endpoint = f"http://127.0.0.1:{probe.getsockname()[1]}"
     os.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
     environment = {**os.environ, "ROOT_ACCESS_KEY": "key", "ROOT_SECRET_KEY": "secret"}
-    command = [program, "--port", endpoint.removeprefix("http://"), "--quiet", "posix", str(directory)]
+    command = [str(program), "--port", endpoint.removeprefix("http://"), "--quiet", "posix", str(directory)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
         try:
             client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")

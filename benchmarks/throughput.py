@@ -57,7 +57,7 @@ def sharded(data: Samples) -> Iterator[tuple[Dataset, float]]:
     with tempfile.TemporaryDirectory() as directory, versitygw(Path(directory), "shards") as endpoint:
         os.environ["AWS_ENDPOINT_URL_S3"] = endpoint
         client, each = boto3.client("s3"), math.ceil(len(data) / _SHARDS)
-        for number, indices in enumerate(torch.arange(len(data)).split(each)):
+        for number, indices in enumerate(torch.split(torch.arange(len(data)), each)):
             client.put_object(Bucket="shards", Key=f"data-{number:03d}.tar", Body=shard(data, indices))
         with tempfile.TemporaryDirectory() as cache:
             began = time.perf_counter()
@@ -97,7 +97,7 @@ def bare(model: nn.Module, data: Samples, batch: int, device: torch.device, cloc
             outputs = model(inputs)
         loss = functional.cross_entropy(outputs.float(), labels)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
     wait(device)
     return clock() - began

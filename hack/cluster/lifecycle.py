@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import binaries
 import certificates
@@ -208,9 +209,9 @@ class Cluster:
         found = json.loads(self.kubectl("get", "node", NODE, "-o", "json"))
         return int(found["status"]["allocatable"].get("nvidia.com/gpu", 0))
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> dict[str, Any]:
         """Return the state of each part, and whether all are healthy."""
-        parts: list[dict[str, object]] = []
+        parts: list[dict[str, Any]] = []
         for component in components(self.paths):
             pid = self.daemon(component).pid()
             healthy = pid is not None and component.healthy()
@@ -218,7 +219,7 @@ class Cluster:
         containerd_runs = next(part["healthy"] for part in parts if part["component"] == "containerd")
         store = sorted(present(self.paths)) if containerd_runs and os.geteuid() == 0 else []
         wanted = images.listed(self.paths)
-        found = {
+        found: dict[str, Any] = {
             "components": parts,
             "node": {"name": NODE, "ready": self.paths.kubeconfig.exists() and self.ready()},
             "images": {name: {"reference": it, "present": it in store} for name, it in wanted.items()},
@@ -227,8 +228,8 @@ class Cluster:
         }
         well = (
             all(part["healthy"] for part in parts)
-            and bool(found["node"]["ready"])  # type: ignore[index]
-            and bool(found["s3"]["reachable"])  # type: ignore[index]
+            and bool(found["node"]["ready"])
+            and bool(found["s3"]["reachable"])
         )
         return {"healthy": well, **found}
 

@@ -85,7 +85,7 @@ def wait(paths: Paths) -> None:
 def _has_users(paths: Paths) -> bool:
     """Create the users that the server does not have; return False if the server does not answer now."""
     keys = credentials(paths)
-    admin = [
+    admin: list[str | Path] = [
         paths.programs / "versitygw", "admin",
         f"--access={keys['access']}", f"--secret={keys['secret']}",
         f"--region={S3_REGION}", f"--endpoint-url={endpoint()}",

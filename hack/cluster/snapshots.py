@@ -16,6 +16,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from console import ClusterError, run
 from containerd import archive, ctr, digest, load
@@ -43,11 +44,11 @@ def buildah(
     return run([*base, *arguments], environment=environment, log=log, on_line=on_line)
 
 
-def _table(paths: Paths, name: str) -> list[dict[str, object]]:
+def _table(paths: Paths, name: str) -> list[dict[str, Any]]:
     """Return a table of buildah's store: `images` or `layers`."""
     path = store(paths) / f"overlay-{name}" / f"{name}.json"
     try:
-        found: list[dict[str, object]] = json.loads(path.read_text())
+        found: list[dict[str, Any]] = json.loads(path.read_text())
     except FileNotFoundError:
         return []
     return found
@@ -55,7 +56,7 @@ def _table(paths: Paths, name: str) -> list[dict[str, object]]:
 
 def stored(paths: Paths) -> set[str]:
     """Return the references of the images in buildah's store."""
-    return {str(name) for image in _table(paths, "images") for name in image.get("names") or []}  # type: ignore[attr-defined]
+    return {str(name) for image in _table(paths, "images") for name in image.get("names") or []}
 
 
 def hand_over(paths: Paths, reference: str) -> None:
@@ -64,7 +65,7 @@ def hand_over(paths: Paths, reference: str) -> None:
     Raises:
         ClusterError: The image is not in buildah's store, or containerd refused it.
     """
-    found = [image for image in _table(paths, "images") if reference in (image.get("names") or [])]  # type: ignore[operator]
+    found = [image for image in _table(paths, "images") if reference in (image.get("names") or [])]
     if not found:
         raise ClusterError(f"{reference} is not built")
     described = json.loads(buildah(paths, "inspect", "--type", "image", reference))
