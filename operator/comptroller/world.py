@@ -124,6 +124,8 @@ class Run:
     """The Job runs no pod and only keeps its name from being taken."""
     paused: bool = False
     """The Job is suspended, or has no parallelism, and may go on."""
+    uncounted: bool = False
+    """A pod is over that the Job controller will never count, so that it starts another in its place."""
     bound: int = 0
     """The number of pods that have reached a node."""
     live: bool = False

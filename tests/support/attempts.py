@@ -2,6 +2,7 @@
 
 from comptroller.actions import Launch
 from comptroller.cluster import jobs
+from comptroller.cluster.pods import TRACKING
 from comptroller_api.contract import Assignment
 from comptroller_api.meta import FINALIZER
 from comptroller_api.study import Study
@@ -70,6 +71,9 @@ def pod(phase, *, bound="2026-01-01T00:00:10Z", terminated=None, **status):
     conditions = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": bound}] if bound else []
     statuses = [{"name": "trainer", "state": {"terminated": terminated} if terminated else {"running": {}}}]
     return {
-        "metadata": {"annotations": {"comptroller.dev/lease-seconds": "90"}, "finalizers": [FINALIZER]},
+        "metadata": {
+            "annotations": {"comptroller.dev/lease-seconds": "90"},
+            "finalizers": [FINALIZER, TRACKING],
+        },
         "status": {"phase": phase, "containerStatuses": statuses, "conditions": conditions, **status},
     }

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from comptroller import actions as todo
 from comptroller.cluster import jobs, ownership, runs
+from comptroller.cluster.pods import TRACKING
 from comptroller.ledger.books import Books
 from comptroller.plan import plan
 from comptroller.status import rfc3339
@@ -123,6 +124,7 @@ class Stage:
             "resourceVersion": "1",
             "labels": template["metadata"]["labels"] | made_by,
             "creationTimestamp": stamp(bound or 2),
+            "finalizers": [FINALIZER, TRACKING],
             "ownerReferences": [{"kind": "Job", "name": "x", "uid": job, "controller": True}],
         }
         if bound is not None:

@@ -17,6 +17,8 @@ Body = dict[str, Any]
 
 NEVER = 2**62
 """The end of a span that ended at a moment nobody knows: only the end of the lease bounds it."""
+TRACKING = "batch.kubernetes.io/job-tracking"
+"""The finalizer by which the Job controller counts each pod once."""
 _PROMPT = 15
 """Seconds within which a kubelet that is heard has reported that a container ended."""
 _ROUNDED = 1
@@ -81,6 +83,11 @@ def finished(pod: Body) -> bool:
 def finalizers(pod: Body) -> list[str]:
     """Return the finalizers that keep an object."""
     return cast("list[str]", pod["metadata"].get("finalizers", []))
+
+
+def is_tracked(pod: Body) -> bool:
+    """Return whether the Job controller has yet to count a pod, or to learn that it ended."""
+    return TRACKING in finalizers(pod)
 
 
 def is_kept(body: Body) -> bool:

@@ -77,6 +77,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         jobless=job_body.get("kind") == STAND_IN,
         # Ours never has a pod, whatever its container is called.
         tombstone=is_tombstone(job_body) and not pods,
+        uncounted=terminal is None and _starts_another(job_body, latest.values()),
         paused=terminal is None and (bool(spec.get("suspend")) or spec.get("parallelism", 1) == 0),
         bound=sum(of_pods.bound(pod) is not None for pod in pods),
         live=bool(live),
@@ -124,6 +125,19 @@ def _spans(
     spans = [(start, end) for start, end, _ in found if start is not None]
     certain, unseen = all(sure for _, _, sure in found), any(start is not None for start, _, _ in guessed)
     return spans, [end for _, end, _ in found], certain, unseen
+
+
+def _starts_another(job_body: Body, pods: Iterable[Body]) -> bool:
+    """Return whether a pod is over that the Job controller does not count, since its finalizer was taken off.
+
+    A pod that it has counted has lost the finalizer too.
+    """
+    if job_body.get("kind") == STAND_IN or "deletionTimestamp" in job_body["metadata"]:
+        return False
+    status = job_body.get("status", {})
+    later = status.get("uncountedTerminatedPods", {})
+    counted: int = status.get("succeeded", 0) + status.get("failed", 0) + sum(map(len, later.values()))
+    return sum(of_pods.finished(pod) and not of_pods.is_tracked(pod) for pod in pods) > counted
 
 
 def _is_lost(pod: Body, lost_nodes: Collection[str]) -> bool:

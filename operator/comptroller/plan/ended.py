@@ -72,8 +72,8 @@ class Closing:
             self.actions += ending(run, overdue=True)
 
     def _settle_ended(self, attempt: Attempt, run: Run) -> None:
-        if run.paused and not run.tombstone and run.deadline != 1:
-            return  # somebody may resume it: it is stopped first
+        if (run.paused or run.uncounted) and not run.tombstone and run.deadline != 1:
+            return  # somebody may resume it, or its Job starts another pod: it is stopped first
         guessed = run.unseen or (run.started is not None and run.scheduled is None)
         if guessed and not self._fresh():
             return  # only a fresh read proves that a pod never had a node, or that it is gone

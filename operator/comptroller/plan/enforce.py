@@ -15,9 +15,8 @@ from comptroller_api.trial import End
 
 def intrusion(attempt: Attempt, run: Run) -> tuple[End, str] | None:
     """Return the end, and the reason for people, of a run that is no longer what was leased."""
-    if run.hidden or run.restarted:
-        labels = "its labels were taken off, so that the operator no longer sees it"
-        return "Suspended", labels if run.hidden else "the image of one of its containers was replaced"
+    if why := _stripped(run):
+        return "Suspended", why
     if run.done:
         end, why = classify(run)
         message = "its trainer has ended, and another container keeps its pod running"
@@ -30,6 +29,15 @@ def intrusion(attempt: Attempt, run: Run) -> tuple[End, str] | None:
         if beyond := requested.beyond(attempt.resources):
             return "Error", f"its pod is not what is paid for: {beyond}"
     return None
+
+
+def _stripped(run: Run) -> str:
+    """Return what somebody took off a run's objects that it cannot go on without; empty for nothing."""
+    if run.hidden:
+        return "its labels were taken off, so that the operator no longer sees it"
+    if run.restarted:
+        return "the image of one of its containers was replaced"
+    return "its pod lost the Job controller's finalizer, so another would start" if run.uncounted else ""
 
 
 def kept(attempt: Attempt, run: Run) -> Iterator[Action]:

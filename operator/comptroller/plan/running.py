@@ -32,7 +32,7 @@ def steer(
     run = view.run_of(attempt)
     if run is None:
         return [], _absent(view, leases, verdict, p.trial, attempt, lowered)
-    if run.ended is not None and not run.paused:
+    if run.ended is not None and not (run.paused or run.uncounted):
         return [], []
     if run.stop is not None:
         # A pod whose trainer is done has no guard any more, so that its kubelet has to end it too.

@@ -198,11 +198,8 @@ class Run(Witness):
         server.webhooks.clear()
         server.policies[:] = [policy for policy in server.policies if policy is not exceeded]
         for name in self.guests:
-            if server.named("jobs", name) is not None:
-                server.delete("jobs", name, _ADMINISTRATOR)  # whom no policy refuses
-            for pod in [body["metadata"] for body in server.objects["pods"].values()]:
-                if any(owner["name"] == name for owner in pod.get("ownerReferences", [])):
-                    server.delete("pods", pod["name"], _ADMINISTRATOR, "Background", 0)
+            if server.named("jobs", name) is not None:  # it keeps its name, and its pod no node
+                server.merge("jobs", name, {"spec": {"suspend": True}}, _ADMINISTRATOR)
 
     # -- operators -----------------------------------------------------------------------------------------
 

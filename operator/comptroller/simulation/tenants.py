@@ -227,7 +227,7 @@ class Impostor:
         except ApiException:
             made = None
         run.say("***", f"{name} is {'refused or taken' if made is None else 'created'}")
-        # It goes at the end, since its pod would keep its node from everybody else.
+        # It is suspended at the end, since its pod would keep its node from everybody else.
         if made is not None:
             run.guests.append(name)
 

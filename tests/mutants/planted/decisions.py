@@ -209,6 +209,17 @@ def a_paused_run_is_left_paused(patch: Patch) -> None:
     patch.setattr(running, "intrusion", lambda attempt, run: intrusion(attempt, replace(run, paused=False)))
 
 
+@decision("a pod that its Job does not count is not settled before its Job can start no other")
+def books_close_before_a_job_starts_another_pod(patch: Patch) -> None:
+    """An attempt is over with its pod, though its Job starts another in the place of one it did not count."""
+    close = ended.Closing._settle_ended
+    patch.setattr(
+        ended.Closing,
+        "_settle_ended",
+        lambda self, attempt, run: close(self, attempt, replace(run, uncounted=False)),
+    )
+
+
 @decision("a deadline is raised to what the books grant before the guard is")
 def the_guard_is_granted_first(patch: Patch) -> None:
     """A grant is raised in the pass that raises the Job's deadline."""

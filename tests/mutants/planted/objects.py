@@ -115,6 +115,18 @@ def what_has_no_label_is_not_ours(patch: Patch) -> None:
 
 
 @mutant
+def a_fresh_look_forgets_who_has_a_name(patch: Patch) -> None:
+    """A Job that somebody made under an attempt's name, without its labels, is there in every other pass."""
+    ours = kubernetes.Kubernetes._ours
+
+    def forgetful(self: kubernetes.Kubernetes, *args: Any) -> Any:
+        self._taken.clear()
+        return ours(self, *args)
+
+    patch.setattr(kubernetes.Kubernetes, "_ours", forgetful)
+
+
+@mutant
 def labels_are_what_somebody_wrote(patch: Patch) -> None:
     """A pod belongs to the attempt that its labels name now, and not to the one that it was made for."""
     patch.setattr(ownership, "_made_with", lambda _spec: {})

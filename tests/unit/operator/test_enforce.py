@@ -125,6 +125,35 @@ def test_every_pod_of_a_job_that_was_suspended_and_resumed_is_billed():
     assert (stage.spent, stage.attempt.open) == (100 + 20, False)
 
 
+def over_uncounted(stage, **status):
+    """End the pod of `running` with a report; somebody took all finalizers off it, or its Job counted it."""
+    stage.bodies.pop()
+    stage.pod(phase="Succeeded", ended=110, reported=111)["metadata"]["finalizers"] = []
+    stage.bodies[0]["status"] |= status
+
+
+def test_a_job_that_would_start_another_pod_is_stopped_before_its_books_are_closed():
+    stage = running()
+    over_uncounted(stage)
+    (stop,) = of(todo.Stop, stage.at(112))
+    assert "another would start" in stop.reason
+    assert stage.attempt.open
+    stage.bodies[0]["spec"]["activeDeadlineSeconds"] = 1
+    stage.pod(bound=112, phase="Failed", ended=114, code=137, uid="p2", reported=115)
+    stage.at(120)
+    assert (stage.spent, stage.attempt.open) == (100 + 2, False)
+
+
+@pytest.mark.parametrize(
+    "status", [{"succeeded": 1}, {"uncountedTerminatedPods": {"succeeded": ["p1"]}}], ids=["counted", "noted"]
+)
+def test_a_pod_that_its_job_has_counted_is_over(status):
+    stage = running()
+    over_uncounted(stage, **status)
+    assert of(todo.Stop, stage.at(112)) == []
+    assert (stage.spent, stage.attempt.end) == (100, "Finished")
+
+
 def test_labels_taken_off_a_job_end_it():
     stage = running()
     stage.bodies[0]["metadata"]["labels"] = {}

@@ -54,7 +54,11 @@ class Server:
         if where.endswith("/events"):
             self.created.append(body)
             return body
-        raise AssertionError(where)
+        assert f"{where}/{body['metadata']['name']}" in self.there
+        return None
+
+    async def get(self, where):
+        return self.there.get(where)
 
     async def merge(self, where, patch):
         if where not in self.there:
@@ -455,6 +459,17 @@ async def test_a_pod_whose_job_is_only_not_seen_yet_tells_nothing_of_it(cluster)
     snapshot = await cluster.observe("team")
     assert snapshot.runs == {}
     assert snapshot.doubtful
+
+
+async def test_a_fresh_look_does_not_forget_who_has_an_attempts_name(cluster):
+    strangers = job("j9", labels={})
+    cluster.has(strangers, watched=False)
+    assert not await cluster._take_name("team", job("j1"))
+    for fresh in (False, True, False):
+        (run,) = (await cluster.observe("team", fresh=fresh)).runs.values()
+        assert (run.key, run.uid, run.trial) == (KEY, "j9", None)
+    cluster.server.there.clear()
+    assert (await cluster.observe("team", fresh=True)).runs == {}
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,18 @@ ALONE = one(search=searching(parallel=1))
         does=["stop s-u1-0000-0 Preempted: its Job was suspended by a queue or by hand"],
     ),
     Row(
+        "a pod that its Job does not count is not settled before its Job can start no other",
+        scene().trial(0, over(0, uncounted=True)),
+        does=[
+            "stop s-u1-0000-0 Suspended: its pod lost the Job controller's finalizer, so another would start"
+        ],
+    ),
+    Row(
+        "a pod that its Job did not count is settled once its Job has ended",
+        scene().trial(0, over(75, uncounted=True, stop="Suspended", deadline=1)),
+        does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Suspended: stopped; 10 s, -10 to now"],
+    ),
+    Row(
         "a pause that was stopped for good is settled",
         scene().trial(0, over(75, paused=True, stop="Preempted", deadline=1)),
         does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Preempted: stopped; 10 s, -10 to now"],

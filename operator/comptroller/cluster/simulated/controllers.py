@@ -9,7 +9,7 @@ import random
 
 from kubernetes.aio.client.exceptions import ApiException
 
-from comptroller.cluster.pods import unix
+from comptroller.cluster.pods import TRACKING, is_tracked, unix
 from comptroller.cluster.simulated.bodies import (
     Body,
     condition,
@@ -22,7 +22,6 @@ from comptroller.cluster.simulated.bodies import (
 from comptroller.cluster.simulated.machines import Machines
 
 _USER = "job-controller"
-_TRACKING = "batch.kubernetes.io/job-tracking"
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _AGAIN = 10
@@ -61,7 +60,7 @@ class JobController:
         job = self._server.objects["jobs"].get(uid)
         if job is None or not self._cluster.controlled:
             return
-        pods = [pod for pod in self._server.owned("pods", uid) if _tracked(pod) or not is_over(pod)]
+        pods = [pod for pod in self._server.owned("pods", uid) if is_tracked(pod) or not is_over(pod)]
         if condition(job, "Complete") or condition(job, "Failed"):
             self._untrack(pods)
             return
@@ -165,7 +164,7 @@ class JobController:
                     "name": f"{name}-{suffix}",
                     "labels": meta.get("labels", {}),
                     "annotations": annotations,
-                    "finalizers": [*meta.get("finalizers", ()), _TRACKING],
+                    "finalizers": [*meta.get("finalizers", ()), TRACKING],
                     "ownerReferences": [{**reference, "controller": True, "blockOwnerDeletion": True}],
                 },
                 "spec": template["spec"],
@@ -190,8 +189,8 @@ class JobController:
     def _untrack(self, pods: list[Body]) -> None:
         for pod in pods:
             now = self._server.objects["pods"].get(pod["metadata"]["uid"])
-            if now is not None and _tracked(now) and is_over(now):
-                kept = [one for one in now["metadata"]["finalizers"] if one != _TRACKING]
+            if now is not None and is_tracked(now) and is_over(now):
+                kept = [one for one in now["metadata"]["finalizers"] if one != TRACKING]
                 self._server.replace("pods", with_meta(now, finalizers=kept), _USER)
 
     def _write(self, job: Body, status: Body) -> None:
@@ -214,10 +213,6 @@ def _completions(job: Body) -> int:
 
 def _index(pod: Body) -> int:
     return int(pod["metadata"].get("annotations", {}).get(_INDEX, "0"))
-
-
-def _tracked(pod: Body) -> bool:
-    return _TRACKING in pod["metadata"].get("finalizers", ())
 
 
 def job_of(pod: Body) -> str | None:
