@@ -64,9 +64,12 @@ class Watches:
                     self.gone(kind, uid)
 
     def saw(self, change: Change) -> None:
-        """Hear of a change, while the watch runs."""
-        if change.new is not None and (change.resource not in _SELECTED or _is_selected(change.new)):
+        """Hear that an object is gone or no longer selected, while the watch runs."""
+        selects = change.resource in _SELECTED
+        if change.new is not None and (not selects or _is_selected(change.new)):
             return
+        if selects and change.old is not None and not _is_selected(change.old):
+            return  # it was never brought
         if change.resource in self._old:
             self._went.setdefault(change.resource, []).append(change.uid)
         else:
