@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from comptroller_api.data import Data
-from comptroller_trainer.errors import AssignmentError, MissingError, StoreError
+from comptroller_trainer.errors import AssignmentError, MissingError, ObjectStoreError
 
 if TYPE_CHECKING:
     from comptroller_trainer.measure.drift import Profile
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="comptroller-") as scratch:
             return _check(given, Path(scratch))
-    except (AssignmentError, StoreError) as error:
+    except (AssignmentError, ObjectStoreError) as error:
         sys.stderr.write(f"{error}\n")
         return _USAGE
     except Exception as error:  # noqa: BLE001  # uncaught, the exit code would be 1, which means drift

@@ -44,15 +44,15 @@ class Suspended(BaseException):
     """
 
 
-class StoreError(Exception):
+class ObjectStoreError(Exception):
     """Object storage refused or did not answer, after the client's own retries."""
 
 
-class UnavailableError(StoreError):
+class UnavailableError(ObjectStoreError):
     """Object storage did not answer, or refused the credentials: no attempt could do better now (exit 69)."""
 
 
-class MissingError(StoreError):
+class MissingError(ObjectStoreError):
     """The object does not exist."""
 
 

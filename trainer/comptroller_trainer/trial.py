@@ -55,7 +55,7 @@ from comptroller_trainer.recipe.parse import Recipe
 from comptroller_trainer.report import card, environment, selection_record
 from comptroller_trainer.runtime.stage_timer import Line
 from comptroller_trainer.stages.base import Context
-from comptroller_trainer.store import Store
+from comptroller_trainer.store import ObjectStore
 
 _log = structlog.get_logger("trial")
 _COMPARED = 64
@@ -85,7 +85,7 @@ class Trial:
     """
 
     def __init__(
-        self, assignment: Assignment, recipe: Recipe, store: Store, line: Line, threads: int,
+        self, assignment: Assignment, recipe: Recipe, store: ObjectStore, line: Line, threads: int,
         directory: Path, peers: Peers | None = None, fastest: Fastest | None = None,
     ) -> None:  # fmt: skip
         self._assignment = assignment

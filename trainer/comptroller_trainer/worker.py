@@ -21,7 +21,7 @@ from comptroller_trainer.errors import (
     DivergedError,
     MissingError,
     NoGainError,
-    StoreError,
+    ObjectStoreError,
     Suspended,
     UnavailableError,
     out_of_memory,
@@ -35,7 +35,7 @@ from comptroller_trainer.runtime.heartbeat import HeartbeatServer
 from comptroller_trainer.runtime.progress import Progress
 from comptroller_trainer.runtime.stage_timer import Line
 from comptroller_trainer.runtime.stop import Stop
-from comptroller_trainer.store import Store, open_store
+from comptroller_trainer.store import ObjectStore, open_store
 
 _log = structlog.get_logger("worker")
 
@@ -112,7 +112,7 @@ def _attempt(assignment: Assignment, stop: Stop, started: float) -> None:
         meter.close()
 
 
-def _run(assignment: Assignment, store: Store, line: Line, directory: Path) -> Report | None:
+def _run(assignment: Assignment, store: ObjectStore, line: Line, directory: Path) -> Report | None:
     threads = cpus.threads()
     # Read when torch's libraries load. Threads that wait must not spin: it burns the CPU share of a pod that
     # has neighbours (six times the seconds, measured on two busy cores), and makes idleness look like work.
@@ -139,14 +139,14 @@ def _run(assignment: Assignment, store: Store, line: Line, directory: Path) -> R
         peers.close()
 
 
-def _reported(store: Store, assignment: Assignment) -> bool:
+def _reported(store: ObjectStore, assignment: Assignment) -> bool:
     """Return true if this very attempt has left its report: a restarted container then has nothing to do.
 
     Others may hold the key to the artifacts, so the object alone proves nothing: an earlier run of this
     attempt has left the report's digest in the termination message, which only this pod can write.
 
     Raises:
-        StoreError: a report is there, and this attempt has not written it.
+        ObjectStoreError: a report is there, and this attempt has not written it.
     """
     key = report_key(assignment.attempt)
     try:
@@ -154,28 +154,30 @@ def _reported(store: Store, assignment: Assignment) -> bool:
     except MissingError:
         return False
     if digest_line(found) != protocol.last_reason():
-        raise StoreError(
+        raise ObjectStoreError(
             f"{store.uri_of(key)} exists, and this attempt has not written it: another holder of the"
             " artifacts' key has, so nothing is reported"
         )
     if (name := Report.model_validate_json(found).name) != assignment.name:
-        raise StoreError(f"{store.uri_of(key)} is of {name}, not of {assignment.name}")
+        raise ObjectStoreError(f"{store.uri_of(key)} is of {name}, not of {assignment.name}")
     return True
 
 
-def _publish(store: Store, assignment: Assignment, report: Report) -> None:
+def _publish(store: ObjectStore, assignment: Assignment, report: Report) -> None:
     """Write the report before exit 0 (P3), and its digest to the termination message.
 
     Raises:
-        StoreError: the store does not answer, or has another report under this attempt's key.
+        ObjectStoreError: the store does not answer, or has another report under this attempt's key.
     """
     key = report_key(assignment.attempt)
     data = report.model_dump_json(by_alias=True, exclude_none=True).encode()
     if len(data) > MAX_REPORT:
-        raise StoreError(f"the report has {len(data)} bytes; {MAX_REPORT} are read")
+        raise ObjectStoreError(f"the report has {len(data)} bytes; {MAX_REPORT} are read")
     protocol.say_why(digest_line(data))
     if not store.create(key, data):
-        raise StoreError(f"{store.uri_of(key)} exists already, with other content than this attempt's report")
+        raise ObjectStoreError(
+            f"{store.uri_of(key)} exists already, with other content than this attempt's report"
+        )
     _log.info("reported", uri=store.uri_of(key))
 
 

@@ -16,7 +16,7 @@ import torch
 
 from comptroller_api.contract import Assignment, Heartbeat, Report, report_digest, without_digest
 from comptroller_trainer import worker
-from comptroller_trainer.errors import NoGainError, StoreError
+from comptroller_trainer.errors import NoGainError, ObjectStoreError
 from comptroller_trainer.meter import meter
 from comptroller_trainer.runtime import heartbeat, protocol
 from comptroller_trainer.runtime.progress import Progress
@@ -168,7 +168,7 @@ def test_the_first_report_stands_and_another_fails_loudly(
     worker._publish(store, assignment, first)  # the answer to the first try was lost
     left = (tmp_path / "artifacts/attempts/0/report.json").read_bytes()
     assert report_digest(termination_log.read_text()) == hashlib.sha256(left).hexdigest()
-    with pytest.raises(StoreError, match=r"report.json exists already, with other content"):
+    with pytest.raises(ObjectStoreError, match=r"report.json exists already, with other content"):
         worker._publish(store, assignment, first.model_copy(update={"metrics": {"accuracy": 0.9}}))
     assert (tmp_path / "artifacts/attempts/0/report.json").read_bytes() == left
 

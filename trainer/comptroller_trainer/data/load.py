@@ -34,7 +34,7 @@ def load(data: Data, cache: Path) -> Dataset:
     Raises:
         AssignmentError: a file is absent or damaged, a column is missing, a value is not finite, labels are
             out of range, or these are not the data whose manifest was named.
-        StoreError: the store does not answer.
+        ObjectStoreError: the store does not answer.
     """
     try:
         raw, records = read(data, cache)

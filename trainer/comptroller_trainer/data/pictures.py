@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from comptroller_trainer.data.manifest import Step, index_digest
 from comptroller_trainer.data.rows import damaged
 from comptroller_trainer.data.source import DataError, Inputs
-from comptroller_trainer.errors import StoreError
+from comptroller_trainer.errors import ObjectStoreError
 
 if TYPE_CHECKING:
     from datasets import Dataset as Rows
@@ -66,7 +66,7 @@ class Pictures(Inputs):
         shape = (len(order), *first.shape)
         size, room = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(path.parent).free
         if size > room:  # a map of a full disk ends the process without a word
-            raise StoreError(f"{path.parent}: {size} bytes of decoded images, and room for {room}")
+            raise ObjectStoreError(f"{path.parent}: {size} bytes of decoded images, and room for {room}")
         handle, temporary = tempfile.mkstemp(dir=path.parent)
         os.close(handle)
         try:

@@ -27,7 +27,7 @@ def read(data: Data, cache: Path) -> tuple[Raw, list[SourceRecord]]:
 
     Raises:
         DataError, MissingError: the data cannot be used.
-        StoreError: the store does not answer.
+        ObjectStoreError: the store does not answer.
     """
     if (data.uri is None) == (data.sources is None):
         raise DataError("either uri or sources are needed")
@@ -58,7 +58,7 @@ def read_inputs(data: Data, steps: Sequence[Step], cache: Path) -> tuple[Numbers
 
     Raises:
         DataError, MissingError: the data cannot be used.
-        StoreError: the store does not answer.
+        ObjectStoreError: the store does not answer.
     """
     from comptroller_trainer.data.check import finite  # noqa: PLC0415
     from comptroller_trainer.data.tables import Table  # noqa: PLC0415

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from comptroller_trainer.data.source import DataError, Files
-from comptroller_trainer.errors import StoreError
+from comptroller_trainer.errors import ObjectStoreError
 
 if TYPE_CHECKING:
     from datasets import Dataset as Rows
@@ -43,7 +43,7 @@ def damaged(name: str) -> Iterator[None]:
             SyntaxError, tarfile.TarError) as error:  # fmt: skip
         reason = error.__cause__ if isinstance(error, parser) and error.__cause__ else error
         if isinstance(reason, OSError) and reason.errno:  # the machine's, not the file's
-            raise StoreError(f"{name}: {reason}") from error
+            raise ObjectStoreError(f"{name}: {reason}") from error
         text = " ".join(str(reason).split()) or type(reason).__name__
         raise DataError(f"{name}: cannot be read: {text[:300]}") from error
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from comptroller_trainer.data.manifest import File, Step
 from comptroller_trainer.errors import MissingError
-from comptroller_trainer.store import Store
+from comptroller_trainer.store import ObjectStore
 
 Numbers = NDArray[np.uint8] | NDArray[np.float32]
 _CONNECTIONS = 8
@@ -36,7 +36,7 @@ class DataError(Exception):
 class Files:
     """A source's files, fetched once each and remembered for the manifest."""
 
-    def __init__(self, store: Store, cache: Path) -> None:
+    def __init__(self, store: ObjectStore, cache: Path) -> None:
         self.uri = store.uri
         self._store, self._cache = store, cache
         self._fetched: dict[str, Path] = {}

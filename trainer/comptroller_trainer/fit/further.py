@@ -14,7 +14,7 @@ from comptroller_trainer.runtime.stage_timer import Line
 from comptroller_trainer.selection.uniform import FreshUniform
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.stages.soft_targets import Soft
-from comptroller_trainer.store import Store
+from comptroller_trainer.store import ObjectStore
 
 _ONCE = {
     "schedule": "cosine", "warmup": None, "patience": 0, "max_seconds": 0.0, "ema": 0.0,
@@ -39,7 +39,7 @@ class Further:
         self,
         recipe: Recipe,
         context: Context,
-        store: Store,
+        store: ObjectStore,
         fingerprint: str,
         place: tuple[int, int],
         line: Line,

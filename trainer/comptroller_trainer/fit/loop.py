@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from comptroller_trainer import seeds
 from comptroller_trainer.augment.base import Batch
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.errors import AssignmentError, DivergedError, StoreError, Suspended
+from comptroller_trainer.errors import AssignmentError, DivergedError, ObjectStoreError, Suspended
 from comptroller_trainer.fit import growth
 from comptroller_trainer.fit.average import Average
 from comptroller_trainer.fit.feed import Feed
@@ -247,7 +247,7 @@ class Fit:
         self._picked = []
         try:
             self._write_records()
-        except StoreError as error:
+        except ObjectStoreError as error:
             if self._peers.size > 1:
                 raise  # the others wait for rank 0
             _log.warning("no record yet", reason=str(error))
@@ -306,7 +306,7 @@ class Fit:
         """Save a checkpoint that only avoids repeated work: an unavailable store does not fail the trial."""
         try:
             self._save()
-        except StoreError as error:
+        except ObjectStoreError as error:
             _log.warning("no checkpoint", reason=str(error))
             self._saved_at = time.monotonic()
 

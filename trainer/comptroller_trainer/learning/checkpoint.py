@@ -14,7 +14,7 @@ import structlog
 from torch import Tensor
 
 from comptroller_trainer.errors import MissingError
-from comptroller_trainer.store import Store
+from comptroller_trainer.store import ObjectStore
 
 _PREFIX = "checkpoints/"
 _KEPT = 2
@@ -43,7 +43,7 @@ class Checkpoints:
         prefix: the checkpoints' prefix below the store's.
     """
 
-    def __init__(self, store: Store, fingerprint: str, attempt: int, prefix: str = _PREFIX) -> None:
+    def __init__(self, store: ObjectStore, fingerprint: str, attempt: int, prefix: str = _PREFIX) -> None:
         self._store = store
         self._fingerprint = fingerprint
         self._attempt = attempt

@@ -10,7 +10,7 @@ from comptroller_trainer.errors import MissingError
 from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.runtime.stop import Stop
 from comptroller_trainer.stages.base import Make
-from comptroller_trainer.store import Store
+from comptroller_trainer.store import ObjectStore
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _log = structlog.get_logger("trial")
@@ -26,7 +26,7 @@ class Remembered:
         stop: ends the wait for the first.
     """
 
-    def __init__(self, store: Store, fingerprint: str, peers: Peers, stop: Stop) -> None:
+    def __init__(self, store: ObjectStore, fingerprint: str, peers: Peers, stop: Stop) -> None:
         self._store = store
         self._fingerprint = fingerprint
         self._peers = peers
@@ -38,7 +38,7 @@ class Remembered:
         Raises:
             ValueError: `name` cannot be a key.
             Suspended: a stop was requested while the first peer computes the entry.
-            StoreError: the store refuses or does not answer.
+            ObjectStoreError: the store refuses or does not answer.
         """
         from safetensors.torch import save  # noqa: PLC0415
 

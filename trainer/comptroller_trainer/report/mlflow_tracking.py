@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from comptroller_api.contract import TRACKING_ENV, Assignment, Report
-from comptroller_trainer.store import Store
+from comptroller_trainer.store import ObjectStore
 
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 _ONE, _EPOCHS = "comptroller.artifacts", "comptroller.epochs"
@@ -26,7 +26,7 @@ _BATCH = 500
 _log = structlog.get_logger("tracking")
 
 
-def track(assignment: Assignment, report: Report, store: Store, directory: Path) -> None:
+def track(assignment: Assignment, report: Report, store: ObjectStore, directory: Path) -> None:
     """Report the rung's results to the server of `TRACKING_ENV`, if there is one.
 
     Args:
@@ -50,7 +50,7 @@ def track(assignment: Assignment, report: Report, store: Store, directory: Path)
         _log.info("reported to MLflow", seconds=round(time.monotonic() - began, 1))
 
 
-def _log_rung(assignment: Assignment, report: Report, store: Store, directory: Path) -> None:
+def _log_rung(assignment: Assignment, report: Report, store: ObjectStore, directory: Path) -> None:
     client = _client()
     from mlflow.entities import RunTag  # noqa: PLC0415
 

@@ -1,9 +1,9 @@
 """Objects below a prefix, in S3 or in a directory."""
 
-from comptroller_trainer.store.base import Store
+from comptroller_trainer.store.base import ObjectStore
 
 
-def open_store(uri: str) -> Store:
+def open_store(uri: str) -> ObjectStore:
     """Return the store of an `s3://bucket/prefix` or `file:///directory`.
 
     Raises:
@@ -12,15 +12,15 @@ def open_store(uri: str) -> Store:
     scheme, _, rest = uri.partition("://")
     # Imported by need: boto3 is most of a second, and a local run has no use for it.
     if scheme == "s3":
-        from comptroller_trainer.store.s3 import S3Store  # noqa: PLC0415
+        from comptroller_trainer.store.s3 import S3ObjectStore  # noqa: PLC0415
 
         bucket, _, prefix = rest.partition("/")
-        return S3Store(bucket, prefix)
+        return S3ObjectStore(bucket, prefix)
     if scheme == "file":
-        from comptroller_trainer.store.directory import DirectoryStore  # noqa: PLC0415
+        from comptroller_trainer.store.directory import DirectoryObjectStore  # noqa: PLC0415
 
-        return DirectoryStore(rest)
+        return DirectoryObjectStore(rest)
     raise ValueError(f"{uri!r} is neither s3:// nor file://")
 
 
-__all__ = ["Store", "open_store"]
+__all__ = ["ObjectStore", "open_store"]

@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 
-class Store(ABC):
+class ObjectStore(ABC):
     """Objects by key below one prefix.
 
-    Every method raises `errors.MissingError` if the object does not exist, and `errors.StoreError` if the
-    store refuses or does not answer within bounded time.
+    Every method raises `errors.MissingError` if the object does not exist, and `errors.ObjectStoreError` if
+    the store refuses or does not answer within bounded time.
     """
 
     uri: str

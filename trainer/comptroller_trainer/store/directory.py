@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from comptroller_trainer.errors import MissingError, StoreError
-from comptroller_trainer.store.base import Store
+from comptroller_trainer.errors import MissingError, ObjectStoreError
+from comptroller_trainer.store.base import ObjectStore
 
 
 @contextmanager
@@ -19,10 +19,10 @@ def _as_store_errors(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise MissingError(f"{name}: no such object") from error
     except OSError as error:
-        raise StoreError(f"{name}: {error.strerror or error}") from error
+        raise ObjectStoreError(f"{name}: {error.strerror or error}") from error
 
 
-class DirectoryStore(Store):
+class DirectoryObjectStore(ObjectStore):
     """Keys are paths below `root`; an object appears whole or not at all."""
 
     def __init__(self, root: str) -> None:

@@ -13,8 +13,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from comptroller_trainer.errors import MissingError, StoreError, UnavailableError
-from comptroller_trainer.store.base import Store
+from comptroller_trainer.errors import MissingError, ObjectStoreError, UnavailableError
+from comptroller_trainer.store.base import ObjectStore
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -52,7 +52,7 @@ def _as_store_errors(name: str) -> Iterator[None]:
         raise UnavailableError(f"{name}: {error}") from error
 
 
-class S3Store(Store):
+class S3ObjectStore(ObjectStore):
     """Objects of one bucket below a prefix."""
 
     def __init__(self, bucket: str, prefix: str, client: "S3Client | None" = None) -> None:
@@ -94,7 +94,7 @@ class S3Store(Store):
                 raise UnavailableError(f"{self.uri_of(key)}: {error}") from error
             else:
                 return True
-        raise StoreError(f"{self.uri_of(key)}: conflicting writes")
+        raise ObjectStoreError(f"{self.uri_of(key)}: conflicting writes")
 
     def upload(self, key: str, path: Path) -> None:
         with _as_store_errors(self.uri_of(key)), path.open("rb") as file:
@@ -117,7 +117,7 @@ class S3Store(Store):
         try:
             with _as_store_errors(self.uri):
                 self._client.head_object(Bucket=self._bucket, Key=self._prefix.rstrip("/"))
-        except StoreError:
+        except ObjectStoreError:
             return False
         return True
 

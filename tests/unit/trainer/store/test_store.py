@@ -9,9 +9,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from comptroller_api.contract import Report
-from comptroller_trainer.errors import MissingError, StoreError
-from comptroller_trainer.store import Store, open_store
-from comptroller_trainer.store.s3 import S3Store
+from comptroller_trainer.errors import MissingError, ObjectStoreError
+from comptroller_trainer.store import ObjectStore, open_store
+from comptroller_trainer.store.s3 import S3ObjectStore
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,13 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture(params=["file", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "file":
         return open_store(f"file://{tmp_path}/a/b")
     return open_store(f"s3://{request.getfixturevalue('bucket')}/a/b")
 
 
-def test_what_was_put_is_got(store: Store, tmp_path: Path) -> None:
+def test_what_was_put_is_got(store: ObjectStore, tmp_path: Path) -> None:
     store.put("x/y.json", b"1")
     store.put("x/y.json", b"22")
     assert store.get("x/y.json") == b"22"
@@ -57,18 +57,18 @@ def test_what_was_put_is_got(store: Store, tmp_path: Path) -> None:
     assert store.fetch("x/z", tmp_path / "cache").read_bytes() == b"333" * 1000
 
 
-def test_creation_happens_once(store: Store) -> None:
+def test_creation_happens_once(store: ObjectStore) -> None:
     assert store.create("report.json", b"first")
     assert not store.create("report.json", b"second")
     assert store.get("report.json") == b"first"
 
 
-def test_creation_again_of_the_same_is_success(store: Store) -> None:
+def test_creation_again_of_the_same_is_success(store: ObjectStore) -> None:
     assert store.create("report.json", b"first")
     assert store.create("report.json", b"first")  # a reply that was lost
 
 
-def test_keys_are_listed_in_order_below_the_prefix(store: Store) -> None:
+def test_keys_are_listed_in_order_below_the_prefix(store: ObjectStore) -> None:
     for key in ("b/2", "a/1", "b/10"):
         store.put(key, b"")
     assert store.list("") == ["a/1", "b/10", "b/2"]
@@ -76,21 +76,21 @@ def test_keys_are_listed_in_order_below_the_prefix(store: Store) -> None:
     assert store.list("c/") == []
 
 
-def test_an_object_is_distinguished_from_a_prefix(store: Store) -> None:
+def test_an_object_is_distinguished_from_a_prefix(store: ObjectStore) -> None:
     store.put("k", b"1")
     assert not store.is_object()
     assert open_store(store.uri_of("k")).is_object()
     assert not open_store(store.uri_of("none")).is_object()
 
 
-def test_deletion_is_idempotent(store: Store) -> None:
+def test_deletion_is_idempotent(store: ObjectStore) -> None:
     store.put("k", b"1")
     store.delete("k")
     store.delete("k")
     assert store.list("") == []
 
 
-def test_absence_is_distinguished_from_failure(store: Store, tmp_path: Path) -> None:
+def test_absence_is_distinguished_from_failure(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(MissingError):
         store.get("nothing")
     with pytest.raises(MissingError):
@@ -114,14 +114,14 @@ def test_a_missing_bucket_is_named(bucket: str) -> None:
 def test_a_dead_server_is_an_error_in_bounded_time(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
-    with pytest.raises(StoreError):
+    with pytest.raises(ObjectStoreError):
         open_store(f"s3://{bucket}/x").put("k", b"1")
 
 
 class Broken:
     """A body whose connection breaks in the middle, once."""
 
-    def __init__(self, store: S3Store) -> None:
+    def __init__(self, store: S3ObjectStore) -> None:
         self._plain = store._client.get_object
         self.calls = 0
 
@@ -143,7 +143,7 @@ class Broken:
 
 def test_a_read_that_breaks_is_done_again(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(f"s3://{bucket}/x")
-    assert isinstance(store, S3Store)
+    assert isinstance(store, S3ObjectStore)
     store.put("k", b"12")
     broken = Broken(store)
     monkeypatch.setattr(store._client, "get_object", broken)
