@@ -14,8 +14,8 @@ from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.recipe.parse import Recipe
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import open_store
 
@@ -42,8 +42,8 @@ def fit_of(model: Classifier, dataset: Dataset, recipe: Recipe, context: Context
     try:
         with tempfile.TemporaryDirectory() as directory:
             checkpoints = Checkpoints(open_store(f"file://{directory}"), "benchmark", 0)
-            progress = Progress("benchmark", 0.0, 86_400, meter)
-            yield Fit(model, dataset, recipe, context, checkpoints, Stop(), progress)
+            progress = AttemptProgress("benchmark", 0.0, 86_400, meter)
+            yield Fit(model, dataset, recipe, context, checkpoints, StopSignal(), progress)
     finally:
         meter.close()
 

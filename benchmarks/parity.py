@@ -33,9 +33,9 @@ from comptroller_trainer.measure import artifact
 from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.recipe.parse import parse
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stage_timer import Line
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stage_timer import StageTimer
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import open_store
 from comptroller_trainer.testing.models import left
 from comptroller_trainer.trial import Trial
@@ -128,12 +128,17 @@ def differences(case: Case, data: dict[str, str], directory: Path) -> tuple[floa
 
     meter = Meter(1.0)
     try:
-        progress = Progress(assignment.name, 0.0, assignment.lease_seconds, meter)
+        progress = AttemptProgress(assignment.name, 0.0, assignment.lease_seconds, meter)
         (directory / "scratch").mkdir(parents=True)
         store = open_store(assignment.artifacts)
         with patch.object(trial, "check_parity", recorded):
             report = Trial(
-                assignment, parse(parameters), store, Line(progress, Stop()), 1, directory / "scratch"
+                assignment,
+                parse(parameters),
+                store,
+                StageTimer(progress, StopSignal()),
+                1,
+                directory / "scratch",
             ).run()
     finally:
         meter.close()

@@ -28,9 +28,9 @@ from comptroller_api.contract import Assignment, Report
 from comptroller_trainer.errors import Suspended
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.recipe.parse import parse
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stage_timer import Line
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stage_timer import StageTimer
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import open_store
 from comptroller_trainer.trial import Trial
 
@@ -52,7 +52,7 @@ FAMILIES: dict[str, dict[str, str]] = {
 SEQUENCES = {"gru"}
 
 
-class Interrupting(Progress):
+class Interrupting(AttemptProgress):
     """A heartbeat that sends this process SIGTERM during the step after `stop_at` steps."""
 
     stop_at: int | None = None
@@ -84,13 +84,13 @@ def attempt(
     meter = Meter(1.0)
     progress = Interrupting(assignment.name, time.monotonic(), assignment.lease_seconds, meter)
     progress.stop_at = stop_at
-    stop = Stop()
+    stop = StopSignal()
     stop.listen()
     try:
         with tempfile.TemporaryDirectory() as directory:
             report = Trial(
                 assignment, parse(assignment.parameters), open_store(assignment.artifacts),
-                Line(progress, stop), 1, Path(directory),
+                StageTimer(progress, stop), 1, Path(directory),
             ).run()  # fmt: skip
     finally:
         meter.close()

@@ -9,8 +9,8 @@ import numpy as np
 from comptroller_api.contract import Report
 from comptroller_api.data import Data
 from comptroller_trainer.measure.latency import Launch, summarize
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stop import StopSignal
 
 CLASSES, SIDE, SAMPLES = 4, 12, 480
 SMALL = {"model.width": "4", "model.depth": "2", "recipe.batch_size": "32"}
@@ -32,10 +32,10 @@ def pictures() -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-class StopAfter(Stop):
+class StopAfter(StopSignal):
     """SIGTERM that comes during the step after which `step` are behind, of one stage if it is named."""
 
-    def __init__(self, progress: Progress, step: int, stage: str | None = None) -> None:
+    def __init__(self, progress: AttemptProgress, step: int, stage: str | None = None) -> None:
         self._progress, self._step, self._stage = progress, step, stage
         super().__init__()
 

@@ -1,4 +1,4 @@
-"""The reference trainer: one trial as a line of metered stages, under a guard that ends it with its lease.
+"""The reference trainer: one trial as a sequence of metered stages under a guard that ends it with its lease.
 
 Importing this package imports nothing else: the guard must be up before anything slow is.
 """

@@ -53,7 +53,7 @@ from comptroller_trainer.models.rescale import Rescale
 from comptroller_trainer.recipe.description import agree, suits
 from comptroller_trainer.recipe.parse import Recipe
 from comptroller_trainer.report import card, environment, selection_record
-from comptroller_trainer.runtime.stage_timer import Line
+from comptroller_trainer.runtime.stage_timer import StageTimer
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import ObjectStore
 
@@ -71,13 +71,13 @@ class _Fitted:
 
 
 class Trial:
-    """Runs the stages of a trial in line.
+    """Runs the stages of a trial one after the other.
 
     Args:
         assignment: what to do.
         recipe: the assignment's parameters, as stages.
         store: the trial's prefix.
-        line: times the stages.
+        timer: times the stages.
         threads: CPU threads; the latency measurement has its own number.
         directory: scratch space.
         peers: the processes that train with this one.
@@ -85,19 +85,19 @@ class Trial:
     """
 
     def __init__(
-        self, assignment: Assignment, recipe: Recipe, store: ObjectStore, line: Line, threads: int,
+        self, assignment: Assignment, recipe: Recipe, store: ObjectStore, timer: StageTimer, threads: int,
         directory: Path, peers: Peers | None = None, fastest: Fastest | None = None,
     ) -> None:  # fmt: skip
         self._assignment = assignment
         self._recipe = recipe
         self._store = store
-        self._line = line
+        self._timer = timer
         self._threads = threads
         self._directory = directory
         self._peers = peers or Peers()
         self._fastest = fastest or Fastest()
         self._fingerprint = fingerprint(assignment)
-        self._remembered = Remembered(store, self._fingerprint, self._peers, line.stop)
+        self._remembered = Remembered(store, self._fingerprint, self._peers, timer.stop)
         cuda = torch.cuda.is_available()
         self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
 
@@ -106,7 +106,7 @@ class Trial:
 
         The result is None on ranks above 0: rank 0 has the model too, and reports.
         """
-        assignment, recipe, stage = self._assignment, self._recipe, self._line.stage
+        assignment, recipe, stage = self._assignment, self._recipe, self._timer.stage
         servable(assignment.latency.device)
         with stage("data"):
             dataset = load(assignment.data, self._directory / "data")
@@ -180,7 +180,7 @@ class Trial:
             calibrate(divisible(before, method), method, dataset.validation)
         parent, _ = export(before, context, "parent.onnx")
         decides = fingerprint(a, compression=True)
-        further = Further(self._recipe, context, self._store, decides, (a.rung, a.attempt), self._line)
+        further = Further(self._recipe, context, self._store, decides, (a.rung, a.attempt), self._timer)
         compressor.fit(model, dataset, dataclasses.replace(context, further=further))
         return compressor.model_, parent
 
@@ -236,7 +236,7 @@ class Trial:
         """Return the files of the other forms that the recipe names."""
         if not self._recipe.exporters:
             return []
-        with self._line.stage("export"):
+        with self._timer.stage("export"):
             return exported(self._recipe.exporters, model, graph, validation.inputs[:_COMPARED], context)
 
     def _context(self, dataset: Dataset) -> Context:
@@ -266,7 +266,7 @@ class Trial:
         if isinstance(family, WholeFamily):
             return _Fitted(
                 *train_whole(
-                    family, dataset, self._recipe, context, a.epochs, self._line.progress, self._peers
+                    family, dataset, self._recipe, context, a.epochs, self._timer.progress, self._peers
                 )
             )
         assert model is not None  # noqa: S101  # `_build` has it for every other family
@@ -277,7 +277,7 @@ class Trial:
         )
         fit = Fit(
             model, near, self._recipe, context, Checkpoints(self._store, self._fingerprint, a.attempt),
-            self._line.stop, self._line.progress, self._peers,
+            self._timer.stop, self._timer.progress, self._peers,
         )  # fmt: skip
         return _Fitted(fit.run(a.epochs), fit.place, fit.checkpoint, fit.microbatch)
 
@@ -329,7 +329,7 @@ class Trial:
 
     def _others_joules(self) -> float:
         """Return the joules of the processes that end after training; NaN if one cannot count."""
-        joules = self._line.progress.meter.joules()
+        joules = self._timer.progress.meter.joules()
         mine = 0.0 if self._peers.first else math.nan if joules is None else joules
         return self._peers.total(torch.tensor(mine))
 
@@ -337,7 +337,7 @@ class Trial:
         self, fitted: _Fitted, metrics: dict[str, float], artifacts: list[Artifact], exporter: str,
         others_joules: float,
     ) -> Report:  # fmt: skip
-        a, meter = self._assignment, self._line.progress.meter
+        a, meter = self._assignment, self._timer.progress.meter
         joules = meter.joules()
         if joules is not None:
             joules = None if math.isnan(others_joules) else joules + others_joules
@@ -353,10 +353,10 @@ class Trial:
             name=a.name, trial=a.trial, attempt=a.attempt, rung=a.rung,
             epochs=fitted.place.epoch,
             metrics=metrics,
-            stages=self._line.stages,
+            stages=self._timer.stages,
             artifacts=artifacts,
             checkpoint=fitted.checkpoint,
-            seconds=self._line.progress.seconds(),
+            seconds=self._timer.progress.seconds(),
             energy_joules=joules,
             energy_source=meter.energy_source,
             environment=environment.describe(self._device, self._threads) | facts,

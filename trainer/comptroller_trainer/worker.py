@@ -32,9 +32,9 @@ from comptroller_trainer.report.mlflow_tracking import track
 from comptroller_trainer.runtime import assignment as assignments
 from comptroller_trainer.runtime import cpus, protocol
 from comptroller_trainer.runtime.heartbeat import HeartbeatServer
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stage_timer import Line
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stage_timer import StageTimer
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import ObjectStore, open_store
 
 _log = structlog.get_logger("worker")
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    stop = Stop()
+    stop = StopSignal()
     try:
         stop.listen()
         _attempt(assignments.read(os.environ), stop, started)
@@ -81,10 +81,10 @@ def _unexpected(error: Exception) -> tuple[int, str]:
     return protocol.EXIT_ERROR, f"{type(error).__name__}: {_first_line(error)}"
 
 
-def _attempt(assignment: Assignment, stop: Stop, started: float) -> None:
+def _attempt(assignment: Assignment, stop: StopSignal, started: float) -> None:
     requested = cpus.requested()
     meter = Meter(requested)
-    progress = Progress(assignment.name, started, assignment.lease_seconds, meter)
+    progress = AttemptProgress(assignment.name, started, assignment.lease_seconds, meter)
     server = HeartbeatServer(progress, assignment.heartbeat_port)
     meter.start()
     server.start()
@@ -95,7 +95,7 @@ def _attempt(assignment: Assignment, stop: Stop, started: float) -> None:
             return
         with tempfile.TemporaryDirectory(prefix="comptroller-") as directory:
             try:
-                report = _run(assignment, store, Line(progress, stop), Path(directory))
+                report = _run(assignment, store, StageTimer(progress, stop), Path(directory))
             except NoGainError as error:
                 if error.report is not None:
                     with stop.deferred():
@@ -112,7 +112,7 @@ def _attempt(assignment: Assignment, stop: Stop, started: float) -> None:
         meter.close()
 
 
-def _run(assignment: Assignment, store: ObjectStore, line: Line, directory: Path) -> Report | None:
+def _run(assignment: Assignment, store: ObjectStore, timer: StageTimer, directory: Path) -> Report | None:
     threads = cpus.threads()
     # Read when torch's libraries load. Threads that wait must not spin: it burns the CPU share of a pod that
     # has neighbours (six times the seconds, measured on two busy cores), and makes idleness look like work.
@@ -131,10 +131,10 @@ def _run(assignment: Assignment, store: ObjectStore, line: Line, directory: Path
     # Not use_deterministic_algorithms: on CPUs all that we use is deterministic, and it imports the compiler
     # (4 s) and fills every fresh tensor (a fifth of a step).
     torch.backends.cudnn.deterministic = True
-    peers = distributed.join(os.environ, agreed_on(assignment), line.stop)
+    peers = distributed.join(os.environ, agreed_on(assignment), timer.stop)
     try:
         with Fastest() as fastest:
-            return Trial(assignment, parsed, store, line, threads, directory, peers, fastest).run()
+            return Trial(assignment, parsed, store, timer, threads, directory, peers, fastest).run()
     finally:
         peers.close()
 

@@ -14,9 +14,9 @@ from comptroller_trainer import trial
 from comptroller_trainer.measure import artifact
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.recipe.parse import parse
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stage_timer import Line
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stage_timer import StageTimer
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import open_store
 from comptroller_trainer.trial import Trial
 from support import trials
@@ -65,9 +65,9 @@ def described(tmp_path: Path, idx_directory: Path) -> Callable[..., dict[str, An
 
 
 @pytest.fixture
-def progress() -> Iterator[Progress]:
+def progress() -> Iterator[AttemptProgress]:
     meter = Meter(1.0)
-    yield Progress("study-3-0", 0.0, 300, meter)
+    yield AttemptProgress("study-3-0", 0.0, 300, meter)
     meter.close()
 
 
@@ -83,13 +83,13 @@ def attempt(
     ) -> Report:  # fmt: skip
         assignment = Assignment.model_validate(described(parameters, **changes))
         meter = Meter(1.0)
-        progress = Progress(assignment.name, 0.0, assignment.lease_seconds, meter)
-        stop = Stop() if stop_after is None else StopAfter(progress, stop_after, stop_in)
+        progress = AttemptProgress(assignment.name, 0.0, assignment.lease_seconds, meter)
+        stop = StopSignal() if stop_after is None else StopAfter(progress, stop_after, stop_in)
         parsed = parse(assignment.parameters)
         store = open_store(assignment.artifacts)
         directory = tmp_path_factory.mktemp("scratch")
         try:
-            report = Trial(assignment, parsed, store, Line(progress, stop), 1, directory).run()
+            report = Trial(assignment, parsed, store, StageTimer(progress, stop), 1, directory).run()
         finally:
             meter.close()
         assert report is not None

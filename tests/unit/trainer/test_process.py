@@ -19,8 +19,8 @@ from comptroller_trainer import worker
 from comptroller_trainer.errors import NoGainError, ObjectStoreError
 from comptroller_trainer.meter import meter
 from comptroller_trainer.runtime import heartbeat, protocol
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import open_store
 from support.awaiting import eventually
 
@@ -97,7 +97,7 @@ def test_a_near_miss_leaves_its_numbers_before_it_exits_66(
 ) -> None:
     monkeypatch.setenv(protocol.TERMINATION_LOG_ENV, str(tmp_path / "termination-log"))
     monkeypatch.setenv("COMPTROLLER_ASSIGNMENT", json.dumps(described(heartbeatPort=0)))
-    monkeypatch.setattr(Stop, "listen", lambda _: None)
+    monkeypatch.setattr(StopSignal, "listen", lambda _: None)
     miss = NoGainError("compress.must", "gain", "is not met")
     miss.report = Report(
         name="study-3-0", trial=3, attempt=0, rung=0, epochs=2, metrics={"accuracy": 0.5}, seconds=1,
@@ -134,7 +134,9 @@ def test_a_bad_assignment_gives_64_and_says_why(
     assert expected in (tmp_path / "termination-log").read_text()
 
 
-def test_an_idle_process_is_seen_to_be_idle_soon(progress: Progress, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_process_is_seen_to_be_idle_soon(
+    progress: AttemptProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(meter, "_WINDOW", 1.5)
     progress.meter.start()
 
@@ -188,7 +190,7 @@ def test_a_report_that_another_pod_wrote_first_does_not_end_the_attempt_well(
     assert "another holder of the artifacts' key has" in termination_log.read_text()
 
 
-def test_heartbeats_are_served_on_the_asked_port_and_nothing_else_is(progress: Progress) -> None:
+def test_heartbeats_are_served_on_the_asked_port_and_nothing_else_is(progress: AttemptProgress) -> None:
     server = heartbeat.HeartbeatServer(progress, 0)
     server.start()
     try:
@@ -202,7 +204,7 @@ def test_heartbeats_are_served_on_the_asked_port_and_nothing_else_is(progress: P
 
 
 def test_the_heartbeat_shows_the_lease_as_it_is_granted_and_lowered(
-    progress: Progress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    progress: AttemptProgress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(protocol.GRANT_FILE_ENV, str(tmp_path / "grant"))
     seen = []

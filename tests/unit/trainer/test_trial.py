@@ -1,4 +1,4 @@
-"""The line of stages: what it measures and what it leaves."""
+"""The stages of a trial: their measurements and their results."""
 
 import hashlib
 import json

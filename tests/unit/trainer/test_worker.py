@@ -17,7 +17,7 @@ from comptroller_trainer.errors import (
     UnavailableError,
 )
 from comptroller_trainer.runtime import protocol
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.stop import StopSignal
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_error_gives_its_exit_code_and_its_reason(
         raise error
 
     monkeypatch.setattr(worker, "_attempt", fail)
-    monkeypatch.setattr(Stop, "listen", lambda _: None)
+    monkeypatch.setattr(StopSignal, "listen", lambda _: None)
     monkeypatch.setenv("COMPTROLLER_ASSIGNMENT", json.dumps(described()))
     monkeypatch.setenv(protocol.TERMINATION_LOG_ENV, str(tmp_path / "why"))
     assert worker.main([]) == code

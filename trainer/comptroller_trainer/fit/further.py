@@ -10,7 +10,7 @@ from comptroller_trainer.fit.feed import resident
 from comptroller_trainer.fit.loop import Fit
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.recipe.parse import Recipe
-from comptroller_trainer.runtime.stage_timer import Line
+from comptroller_trainer.runtime.stage_timer import StageTimer
 from comptroller_trainer.selection.uniform import FreshUniform
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.stages.soft_targets import Soft
@@ -32,7 +32,7 @@ class Further:
         store: its prefix.
         fingerprint: of all that decides the numbers.
         place: the rung and the attempt.
-        line: stop and progress.
+        timer: stop and progress.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class Further:
         store: ObjectStore,
         fingerprint: str,
         place: tuple[int, int],
-        line: Line,
+        timer: StageTimer,
     ) -> None:
-        self._recipe, self._context, self._store, self._line = recipe, context, store, line
+        self._recipe, self._context, self._store, self._timer = recipe, context, store, timer
         self._fingerprint = fingerprint
         self._rung, self._attempt = place
 
@@ -69,6 +69,6 @@ class Further:
         fit = Fit(
             model.to(device).requires_grad_(requires_grad=True), near,
             replace(recipe, selector=selector, training=training), context, checkpoints,
-            self._line.stop, self._line.progress, None, soft,
+            self._timer.stop, self._timer.progress, None, soft,
         )  # fmt: skip
         return fit.run(epochs)

@@ -32,8 +32,8 @@ from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.learning.loss import criterion
 from comptroller_trainer.learning.optimizers import NamedOptimizer
 from comptroller_trainer.recipe.parse import Recipe
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.selection.base import Selection
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.stages.soft_targets import Soft
@@ -59,7 +59,7 @@ class Fit:
 
     def __init__(
         self, model: nn.Module, dataset: Dataset, recipe: Recipe, context: Context,
-        checkpoints: Checkpoints, stop: Stop, progress: Progress, peers: Peers | None = None,
+        checkpoints: Checkpoints, stop: StopSignal, progress: AttemptProgress, peers: Peers | None = None,
         soft: Soft | None = None,
     ) -> None:  # fmt: skip
         self.place = Place()

@@ -17,7 +17,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 
 from comptroller_api.contract import LEADER_FILE
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.stop import StopSignal
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -113,7 +113,7 @@ class Peers:
             for tensor in tensors:
                 distributed.broadcast(tensor, 0)
 
-    def wait(self, stop: Stop) -> None:
+    def wait(self, stop: StopSignal) -> None:
         """Wait for every process without a limit: if rank 0 dies, its store is gone.
 
         Raises:
@@ -126,7 +126,7 @@ class Peers:
         for rank in range(self.size):
             self._await(f"here/{self._waits}/{rank}", stop, math.inf)
 
-    def agree(self, what: str, values: Mapping[str, object], stop: Stop) -> None:
+    def agree(self, what: str, values: Mapping[str, object], stop: StopSignal) -> None:
         """Wait for the values of every process, which must be equal.
 
         Raises:
@@ -151,7 +151,7 @@ class Peers:
         if self.size > 1:
             distributed.destroy_process_group()
 
-    def _await(self, key: str, stop: Stop, seconds: float = _RENDEZVOUS) -> bytes:
+    def _await(self, key: str, stop: StopSignal, seconds: float = _RENDEZVOUS) -> bytes:
         assert self._store is not None  # noqa: S101  # its callers have looked
         until = time.monotonic() + seconds
         while True:
@@ -166,7 +166,10 @@ class Peers:
 
 
 def join(
-    environ: Mapping[str, str], values: Mapping[str, object], stop: Stop, leader: Path = Path(LEADER_FILE)
+    environ: Mapping[str, str],
+    values: Mapping[str, object],
+    stop: StopSignal,
+    leader: Path = Path(LEADER_FILE),
 ) -> Peers:
     """Meet the other processes of WORLD_SIZE, at MASTER_ADDR and MASTER_PORT.
 
@@ -203,7 +206,7 @@ def join(
     return peers
 
 
-def _leader(file: Path, stop: Stop) -> str:
+def _leader(file: Path, stop: StopSignal) -> str:
     """Wait until the operator has written the host to meet at, and return the host."""
     if not file.exists():
         raise AssignmentError(
@@ -218,7 +221,7 @@ def _leader(file: Path, stop: Stop) -> str:
     return host
 
 
-def _met(host: str, port: int, rank: int, size: int, stop: Stop) -> "Store":
+def _met(host: str, port: int, rank: int, size: int, stop: StopSignal) -> "Store":
     until = time.monotonic() + _RENDEZVOUS
     while True:
         stop.check()

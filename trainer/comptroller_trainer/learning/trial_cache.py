@@ -8,7 +8,7 @@ from torch import Tensor
 
 from comptroller_trainer.errors import MissingError
 from comptroller_trainer.learning.distributed import Peers
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.stages.base import Make
 from comptroller_trainer.store import ObjectStore
 
@@ -26,7 +26,7 @@ class Remembered:
         stop: ends the wait for the first.
     """
 
-    def __init__(self, store: ObjectStore, fingerprint: str, peers: Peers, stop: Stop) -> None:
+    def __init__(self, store: ObjectStore, fingerprint: str, peers: Peers, stop: StopSignal) -> None:
         self._store = store
         self._fingerprint = fingerprint
         self._peers = peers

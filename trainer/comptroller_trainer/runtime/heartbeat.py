@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import structlog
 
 from comptroller_api.contract import Heartbeat
-from comptroller_trainer.runtime.progress import Progress
+from comptroller_trainer.runtime.progress import AttemptProgress
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -30,11 +30,11 @@ class HeartbeatServer:
         OSError: the port is taken.
     """
 
-    def __init__(self, progress: Progress, port: int) -> None:
+    def __init__(self, progress: AttemptProgress, port: int) -> None:
         class Handler(_Handler):
             source = progress
 
-        class Server(ThreadingHTTPServer):
+        class DualStackServer(ThreadingHTTPServer):
             daemon_threads = True
             address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
 
@@ -43,7 +43,7 @@ class HeartbeatServer:
                     self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
                 super().server_bind()
 
-        self._server = Server(("", port), Handler)
+        self._server = DualStackServer(("", port), Handler)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, name="heartbeat", daemon=True
@@ -67,7 +67,7 @@ class HeartbeatServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    source: ClassVar[Progress]
+    source: ClassVar[AttemptProgress]
     timeout = 10  # a peer that says nothing does not keep a thread
 
     def do_GET(self) -> None:

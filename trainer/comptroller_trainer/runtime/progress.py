@@ -1,4 +1,4 @@
-"""The attempt's progress: written by the line of stages, read by the heartbeat's thread."""
+"""The attempt's progress: written by the sequence of stages, read by the heartbeat's thread."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from comptroller_trainer.runtime import protocol
 
 
 @dataclass
-class Progress:
+class AttemptProgress:
     """One attempt's progress. Each field is replaced whole, so that a reader needs no lock."""
 
     name: str

@@ -1,4 +1,4 @@
-"""The line of stages, each timed and metered."""
+"""Time and meter the stages of a trial."""
 
 import time
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 import structlog
 
 from comptroller_api.contract import Stage
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stop import StopSignal
 
 _log = structlog.get_logger("trial")
 
 
-class Line:
+class StageTimer:
     """Runs stages one after the other and keeps the time and energy of each."""
 
-    def __init__(self, progress: Progress, stop: Stop) -> None:
+    def __init__(self, progress: AttemptProgress, stop: StopSignal) -> None:
         self.progress = progress
         self.stop = stop
         self.stages: list[Stage] = []

@@ -8,7 +8,7 @@ from types import FrameType
 from comptroller_trainer.errors import Suspended
 
 
-class Stop:
+class StopSignal:
     """A flag for a requested stop of the attempt."""
 
     def __init__(self) -> None:

@@ -24,8 +24,8 @@ from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.models.rescale import Rescale
 from comptroller_trainer.recipe.parse import parse
-from comptroller_trainer.runtime.progress import Progress
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.progress import AttemptProgress
+from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.selection.base import Selection, Selector, SelectorParameters
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.store import open_store
@@ -77,7 +77,7 @@ def data(classes: int = 3, shape: tuple[int, ...] = SHAPE) -> Dataset:
 class Trained:
     """One fit in this process; called again, it resumes what is in its directory."""
 
-    def __init__(self, directory: Path, progress: Progress) -> None:
+    def __init__(self, directory: Path, progress: AttemptProgress) -> None:
         self.directory, self.progress = directory, progress
 
     def __call__(
@@ -93,7 +93,7 @@ class Trained:
             shape,
             torch.device("cpu"),
             self.directory,
-            Remembered(store, "f" * 16, Peers(), Stop()),
+            Remembered(store, "f" * 16, Peers(), StopSignal()),
         )
         recipe = parse(SIZE | (parameters or {}))
         if selector is not None:
@@ -106,7 +106,7 @@ class Trained:
             body = nn.Sequential(body, Rescale(dataset.train.labels))
         model = Classifier(body, *dataset.moments(), shape)
         self.progress.step = 0
-        stop = Stop() if stop_after is None else StopAfter(self.progress, stop_after)
+        stop = StopSignal() if stop_after is None else StopAfter(self.progress, stop_after)
         fit = Fit(model, dataset, recipe, context, Checkpoints(store, "f", 0), stop, self.progress)
         return fit, fit.run(epochs)
 
@@ -118,7 +118,7 @@ class Trained:
 
 
 @pytest.fixture
-def trained(tmp_path: Path, progress: Progress) -> Trained:
+def trained(tmp_path: Path, progress: AttemptProgress) -> Trained:
     return Trained(tmp_path, progress)
 
 

@@ -18,7 +18,7 @@ from comptroller_trainer.errors import AssignmentError, Suspended
 from comptroller_trainer.learning import distributed
 from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.runtime import protocol
-from comptroller_trainer.runtime.stop import Stop
+from comptroller_trainer.runtime.stop import StopSignal
 
 WORKER = [sys.executable, "-m", "comptroller_trainer.worker"]
 Environment = Callable[..., dict[str, str]]
@@ -112,7 +112,7 @@ def test_what_was_chosen_together_is_in_the_report(
 
 
 def test_a_wait_for_the_first_ends_when_it_comes_or_when_stopped() -> None:
-    stop, port = Stop(), free_port()
+    stop, port = StopSignal(), free_port()
     with ThreadPoolExecutor() as pool:
         stores = [pool.submit(distributed._met, "127.0.0.1", port, rank, 2, stop) for rank in range(2)]
         first, second = (Peers(rank, 2, store.result(timeout=30)) for rank, store in enumerate(stores))
@@ -154,7 +154,7 @@ def test_processes_that_disagree_end_with_64_and_say_on_what(
 )
 def test_an_incomplete_environment_is_refused(environ: dict[str, str], expected: str) -> None:
     with pytest.raises(AssignmentError) as caught:
-        distributed.join(environ, {}, Stop())
+        distributed.join(environ, {}, StopSignal())
     assert expected in str(caught.value)
 
 
@@ -162,7 +162,7 @@ def test_an_operator_tells_where_to_meet(tmp_path: Path) -> None:
     """The file is empty until it knows."""
     leader = tmp_path / "leader"
     leader.touch()
-    stop = Stop()
+    stop = StopSignal()
     with ThreadPoolExecutor() as pool:
         address = pool.submit(distributed._leader, leader, stop)
         assert not address.done()
@@ -171,7 +171,7 @@ def test_an_operator_tells_where_to_meet(tmp_path: Path) -> None:
 
 
 def test_one_process_needs_no_environment() -> None:
-    assert distributed.join({}, {}, Stop()).size == 1
+    assert distributed.join({}, {}, StopSignal()).size == 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
