@@ -72,7 +72,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 """Write data that are not images: sequences and a table."""
 
 
-def pictures(directory: Path) -> dict[str, Any]:
+def corner_images(directory: Path) -> dict[str, Any]:
     """Write noise of 16x16 with one brighter quarter, which is the label."""
     rng = np.random.default_rng(0)
     labels = np.arange(480) % 4
@@ -142,7 +142,7 @@ def main() -> None:
 
     say(f"CPU, one thread, rungs of {' and '.join(map(str, RUNGS))} epochs, run again in one go")
     with tempfile.TemporaryDirectory() as directory:
-        images = pictures(Path(directory))
+        images = corner_images(Path(directory))
         for name in given.trials:
             reproduced(name, Path(directory), OTHERS.get(name, images), say)
     if given.log:

@@ -36,14 +36,14 @@ from comptroller_trainer.trial import Trial
 
 EPOCHS, BATCH = 6, 32
 COMMON = {"recipe.batch_size": str(BATCH), "recipe.lr": "0.05", "data.selector": "rs2", "data.keep": "0.8"}
-PICTURES = {"augment.policy": "flip_crop", "model.dropout": "0.2"}
+IMAGES = {"augment.policy": "flip_crop", "model.dropout": "0.2"}
 ADAM = {"recipe.optimizer": "adamw", "recipe.lr": "0.001"}
 FAMILIES: dict[str, dict[str, str]] = {
     "linear": {"recipe.optimizer": "adamw"},
     "mlp": {"model.width": "32", "model.dropout": "0.2", "recipe.ema": "0.9"},
-    "cnn": PICTURES | {"model.width": "8"},
-    "dscnn": PICTURES | {"model.width": "8", "recipe.optimizer": "adamw", "recipe.lr": "0.01"},
-    "resnet": PICTURES | {"model.width": "8", "model.depth": "1"},
+    "cnn": IMAGES | {"model.width": "8"},
+    "dscnn": IMAGES | {"model.width": "8", "recipe.optimizer": "adamw", "recipe.lr": "0.01"},
+    "resnet": IMAGES | {"model.width": "8", "model.depth": "1"},
     "transformer": ADAM | {"model.width": "32", "model.depth": "2"},
     "gru": ADAM | {"model.width": "16"},
     "timm": ADAM | {"model.name": "test_resnet"},
@@ -116,7 +116,7 @@ def data_of(family: str, directory: Path) -> tuple[dict[str, Any], int]:
         data: dict[str, Any] = {"uri": "generated:mnist1d", "format": "MNIST1D", "validation": "0.2"}
         count = 3200
     else:
-        place = directory / "pictures"
+        place = directory / "images"
         if not place.exists():
             place.mkdir()
             rng = np.random.default_rng(0)

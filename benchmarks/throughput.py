@@ -70,9 +70,9 @@ def shard(data: Samples, indices: Tensor) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as out:
         for index in indices.tolist():
-            picture = io.BytesIO()
-            Image.fromarray(data.inputs[index, 0].numpy()).save(picture, "PNG")
-            for kind, content in (("png", picture.getvalue()), ("cls", b"%d" % int(data.labels[index]))):
+            encoded = io.BytesIO()
+            Image.fromarray(data.inputs[index, 0].numpy()).save(encoded, "PNG")
+            for kind, content in (("png", encoded.getvalue()), ("cls", b"%d" % int(data.labels[index]))):
                 member = tarfile.TarInfo(f"{index:06d}.{kind}")
                 member.size = len(content)
                 out.addfile(member, io.BytesIO(content))

@@ -21,7 +21,7 @@ def idx(array: np.ndarray) -> bytes:
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
-def pictures() -> tuple[np.ndarray, np.ndarray]:
+def corner_images() -> tuple[np.ndarray, np.ndarray]:
     """Noise with one bright corner; the label is which corner."""
     rng = np.random.default_rng(0)
     labels = np.arange(SAMPLES, dtype=np.uint8) % CLASSES

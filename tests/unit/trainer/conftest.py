@@ -20,7 +20,7 @@ from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import open_store
 from comptroller_trainer.trial import Trial
 from support import trials
-from support.trials import StopAfter, idx, latency, pictures
+from support.trials import StopAfter, corner_images, idx, latency
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +40,7 @@ def idx_directory(tmp_path: Path) -> Path:
     """The training files alone; a test split that cannot be read lies next to them."""
     directory = tmp_path / "idx"
     directory.mkdir()
-    images, labels = pictures()
+    images, labels = corner_images()
     (directory / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images), 1))
     (directory / "train-labels-idx1-ubyte").write_bytes(idx(labels))
     (directory / "t10k-images-idx3-ubyte.gz").mkdir()

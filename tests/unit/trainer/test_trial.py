@@ -164,7 +164,7 @@ def test_training_that_diverges_says_so(attempt: Callable[..., object]) -> None:
         attempt(explosive)
 
 
-def test_stages_that_need_pictures_refuse_tables(tmp_path: Path, attempt: Callable[..., object]) -> None:
+def test_stages_that_need_images_refuse_tables(tmp_path: Path, attempt: Callable[..., object]) -> None:
     data = npz(tmp_path / "npz").to_json()
     with pytest.raises(AssignmentError, match=r"model\.family: 'cnn' needs images"):
         attempt(data=data)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from comptroller_trainer.data.source import DataError, Raw, Stored
+from comptroller_trainer.data.source import ArrayInputs, DataError, RawData
 
 _MOST_CLASSES = 100_000
 
 
-def check(raw: Raw, *, regression: bool) -> int:
+def check(raw: RawData, *, regression: bool) -> int:
     """Return the number of classes in `raw`; 0 for a regression.
 
     Raises:
@@ -19,7 +19,7 @@ def check(raw: Raw, *, regression: bool) -> int:
         raise DataError(f"{raw.name}: {len(raw.inputs)} samples and {len(labels)} labels")
     if len(labels) == 0:
         raise DataError(f"{raw.name}: no samples")
-    if isinstance(raw.inputs, Stored):
+    if isinstance(raw.inputs, ArrayInputs):
         finite(raw.inputs, raw.name)
     classes = 0 if regression else _classes(raw)
     if regression and not np.isfinite(labels).all():
@@ -30,7 +30,7 @@ def check(raw: Raw, *, regression: bool) -> int:
     return classes
 
 
-def finite(inputs: Stored, name: str) -> None:
+def finite(inputs: ArrayInputs, name: str) -> None:
     """Raise a `DataError` if a sample is empty or has a value that is not finite."""
     array = inputs.array
     if len(array) == 0:
@@ -42,7 +42,7 @@ def finite(inputs: Stored, name: str) -> None:
         raise DataError(f"{name}: sample {where} has a value that is not finite")
 
 
-def _classes(raw: Raw) -> int:
+def _classes(raw: RawData) -> int:
     labels = raw.labels.astype(np.int64)
     counts = np.bincount(labels) if labels.min() >= 0 and labels.max() < _MOST_CLASSES else None
     if counts is None or (counts == 0).any():

@@ -6,16 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comptroller_api.data import Data
-from comptroller_trainer.data.pictures import Pictures
+from comptroller_trainer.data.images import ImageInputs
 from comptroller_trainer.data.rows import damaged, library
-from comptroller_trainer.data.source import Codes, DataError, Inputs, Raw, Stored
+from comptroller_trainer.data.source import ArrayInputs, Codes, DataError, Inputs, RawData
 from comptroller_trainer.data.tables import Table, number_column
 
 if TYPE_CHECKING:
     from datasets import Dataset as Rows
 
 
-def interpret(rows: "Rows", data: Data, name: str, key: str) -> Raw:
+def interpret(rows: "Rows", data: Data, name: str, key: str) -> RawData:
     """Return `rows` as `data` says they are to be read.
 
     Args:
@@ -39,7 +39,7 @@ def interpret(rows: "Rows", data: Data, name: str, key: str) -> Raw:
     if len(rows) == 0:
         raise DataError(f"{name}: no samples")
     labels, class_names = (_numbers(rows, label), ()) if data.task == "Regression" else _classes(rows, label)
-    return Raw(
+    return RawData(
         name,
         inputs(rows, data, key),
         labels,
@@ -69,9 +69,9 @@ def inputs(rows: "Rows", data: Data, key: str) -> Inputs:
         raise DataError("no column is left to predict from", "features", "")
     kinds = {name: _kind(rows.features[name], name) for name in names}
     if set(kinds.values()) == {"image"} and len(names) == 1:
-        return Pictures(rows, names[0], key)
+        return ImageInputs(rows, names[0], key)
     if set(kinds.values()) == {"sequence"}:
-        return Stored(np.concatenate([_sequence(rows, name) for name in names], axis=1))
+        return ArrayInputs(np.concatenate([_sequence(rows, name) for name in names], axis=1))
     if set(kinds.values()) <= {"number", "category"}:
         return Table(
             {name: _number(rows, name) for name in names if kinds[name] == "number"},

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from comptroller_trainer.data.source import DataError, Files, Numbers, Raw, Stored
+from comptroller_trainer.data.source import ArrayInputs, DataError, Files, Numbers, RawData
 from comptroller_trainer.errors import MissingError
 
 _IMAGES = "train-images-idx3-ubyte"
@@ -17,14 +17,14 @@ _UBYTE = 0x08
 _CHANNELS = frozenset({1, 3, 4})
 
 
-def read_idx(files: Files) -> Raw:
+def read_idx(files: Files) -> RawData:
     """MNIST's format, with or without gzip."""
     images = _idx(files, _IMAGES, 3)
     labels = _idx(files, _LABELS, 1)
-    return Raw(_IMAGES, Stored(images[:, None]), labels.astype(np.int64))
+    return RawData(_IMAGES, ArrayInputs(images[:, None]), labels.astype(np.int64))
 
 
-def read_npz(files: Files, *, regression: bool) -> Raw:
+def read_npz(files: Files, *, regression: bool) -> RawData:
     """`x_train` and `y_train` of `data.npz`, or of the only .npz file there is. No pickles."""
     names = [key for key in files.keys() if key.endswith(".npz")]  # noqa: SIM118  # no mapping
     name = "data.npz" if "data.npz" in names else names[0] if len(names) == 1 else ""
@@ -37,19 +37,21 @@ def read_npz(files: Files, *, regression: bool) -> Raw:
         raise DataError(f"{name}: {error}") from error
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{name}: not a whole .npz file without pickles: {error}") from error
-    return Raw(name, Stored(_as_inputs(inputs, name)), _as_labels(labels, name, regression=regression))
+    return RawData(
+        name, ArrayInputs(_as_inputs(inputs, name)), _as_labels(labels, name, regression=regression)
+    )
 
 
-def read_mnist1d() -> Raw:
+def read_mnist1d() -> RawData:
     """MNIST-1D (Greydanus, 2020) with its authors' settings; its last fifth, the test split, is dropped."""
     from mnist1d import data  # noqa: PLC0415  # imports what only this format needs
 
     made = data.make_dataset(data.get_dataset_args())
     inputs = np.ascontiguousarray(made["x"][:, None, :], dtype=np.float32)
-    return Raw("mnist1d", Stored(inputs), made["y"].astype(np.int64))
+    return RawData("mnist1d", ArrayInputs(inputs), made["y"].astype(np.int64))
 
 
-def read_bundled(name: str) -> Raw:
+def read_bundled(name: str) -> RawData:
     """A data set of scikit-learn's; every fifth sample is its test split here, and dropped."""
     from sklearn import datasets  # noqa: PLC0415  # three seconds
 
@@ -67,7 +69,7 @@ def read_bundled(name: str) -> Raw:
     keep = np.arange(len(labels)) % 5 != 4  # noqa: PLR2004
     inputs = inputs[keep, None].astype(np.uint8) if images else inputs[keep].astype(np.float32)
     target: type[np.generic] = np.float32 if name == "diabetes" else np.int64
-    return Raw(name, Stored(inputs), labels[keep].astype(target))
+    return RawData(name, ArrayInputs(inputs), labels[keep].astype(target))
 
 
 def _idx(files: Files, name: str, dimensions: int) -> NDArray[np.uint8]:

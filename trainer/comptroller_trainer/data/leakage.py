@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from comptroller_trainer.data.manifest import Finding, Leakage
+from comptroller_trainer.data.manifest import Leakage, LeakageFinding
 from comptroller_trainer.data.source import Codes, Numbers
 from comptroller_trainer.data.split import words
 from comptroller_trainer.seeds import derive
@@ -32,7 +32,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Side:
+class SplitSide:
     """One side of the split."""
 
     inputs: Numbers
@@ -42,8 +42,8 @@ class Side:
 
 
 def inspect(
-    train: Side,
-    validation: Side,
+    train: SplitSide,
+    validation: SplitSide,
     classes: int,
     *,
     group: Codes | None = None,
@@ -76,14 +76,18 @@ def _pair(validation: object, train: object) -> str:
     return f"validation sample {validation} and training sample {train}"
 
 
-def _finding(kind: str, of: int, examples: Iterable[str]) -> list[Finding]:
+def _finding(kind: str, of: int, examples: Iterable[str]) -> list[LeakageFinding]:
     found = list(examples)
     if not found:
         return []
-    return [Finding.model_validate({"kind": kind, "count": len(found), "of": of, "examples": found[:_SHOWN]})]
+    return [
+        LeakageFinding.model_validate(
+            {"kind": kind, "count": len(found), "of": of, "examples": found[:_SHOWN]}
+        )
+    ]
 
 
-def _exact(train: Side, validation: Side, checked: dict[str, str]) -> list[Finding]:
+def _exact(train: SplitSide, validation: SplitSide, checked: dict[str, str]) -> list[LeakageFinding]:
     """Find samples of equal bytes and, among those, the pairs whose labels differ."""
     checked["exact_duplicates"] = f"all {len(train.index)} training and {len(validation.index)} validation"
     seen, held = _hashes(train.inputs), _hashes(validation.inputs)
@@ -115,7 +119,9 @@ def _hashes(inputs: Numbers) -> NDArray[np.uint64]:
     return np.concatenate(parts)
 
 
-def _near(train: Side, validation: Side, checked: dict[str, str], known: set[str]) -> list[Finding]:
+def _near(
+    train: SplitSide, validation: SplitSide, checked: dict[str, str], known: set[str]
+) -> list[LeakageFinding]:
     """Find near duplicates by distance, first after a random projection (Johnson and Lindenstrauss, 1984).
 
     Images are shrunk to 16 x 16 first, so that a copy in another encoding is found too.
@@ -175,7 +181,9 @@ def _small(inputs: Numbers, index: NDArray[np.int64]) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _groups(train: Side, validation: Side, group: Codes, checked: dict[str, str]) -> list[Finding]:
+def _groups(
+    train: SplitSide, validation: SplitSide, group: Codes, checked: dict[str, str]
+) -> list[LeakageFinding]:
     ours = np.unique(group.codes[validation.index])
     checked["groups"] = f"all {len(group.names)}"
     both = ours[np.isin(ours, group.codes[train.index])]
@@ -183,8 +191,11 @@ def _groups(train: Side, validation: Side, group: Codes, checked: dict[str, str]
 
 
 def _later(
-    train: Side, validation: Side, time: NDArray[np.float64] | NDArray[np.int64], checked: dict[str, str]
-) -> list[Finding]:
+    train: SplitSide,
+    validation: SplitSide,
+    time: NDArray[np.float64] | NDArray[np.int64],
+    checked: dict[str, str],
+) -> list[LeakageFinding]:
     """Find training samples taken after the first of validation; a model in use has no such samples."""
     checked["time"] = "all"
     first = time[validation.index].min()
@@ -194,8 +205,8 @@ def _later(
 
 
 def _known(
-    train: Side, validation: Side, classes: int, names: list[str], checked: dict[str, str]
-) -> list[Finding]:
+    train: SplitSide, validation: SplitSide, classes: int, names: list[str], checked: dict[str, str]
+) -> list[LeakageFinding]:
     """Find features that alone, cut into at most 64 bins of training, almost give the label."""
     ours, theirs = (
         _sample(len(side.index), _ROWS, f"rows {place}") for place, side in enumerate((validation, train))

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from comptroller_api.data import Data
 from comptroller_trainer.data import mixture, split
 from comptroller_trainer.data.check import check
-from comptroller_trainer.data.leakage import Side, inspect
+from comptroller_trainer.data.leakage import SplitSide, inspect
 from comptroller_trainer.data.manifest import (
-    Manifest,
+    DataManifest,
+    PreprocessingStep,
     SourceRecord,
     SplitRecord,
-    Step,
     identity,
     index_digest,
 )
 from comptroller_trainer.data.read import read
 from comptroller_trainer.data.samples import Dataset, Samples
-from comptroller_trainer.data.source import DataError, Raw
+from comptroller_trainer.data.source import DataError, RawData
 from comptroller_trainer.errors import AssignmentError, MissingError
 
 _log = structlog.get_logger()
@@ -49,7 +49,7 @@ def load(data: Data, cache: Path) -> Dataset:
     except MissingError as error:
         raise AssignmentError("data.uri", data.uri, f"cannot be used: {error}") from error
     ours, theirs = (
-        Side(array, raw.labels[index], index)
+        SplitSide(array, raw.labels[index], index)
         for array, index in zip(inputs, (train, validation), strict=True)
     )
     steps = raw.inputs.steps_
@@ -61,7 +61,7 @@ def load(data: Data, cache: Path) -> Dataset:
             "leakage", kind=finding.kind, count=finding.count, of=finding.of, example=finding.examples[0]
         )
     shape = inputs[0].shape[1:]
-    manifest = Manifest(
+    manifest = DataManifest(
         sha256=digest,
         format=data.format,
         task=data.task,
@@ -80,7 +80,7 @@ def load(data: Data, cache: Path) -> Dataset:
     return _dataset(raw, ours, theirs, classes, manifest)
 
 
-def _split(data: Data, raw: Raw, classes: int) -> tuple[_Index, _Index]:
+def _split(data: Data, raw: RawData, classes: int) -> tuple[_Index, _Index]:
     labels = raw.labels.astype(np.int64) if classes else np.zeros(len(raw.labels), np.int64)
     fraction, seed = float(data.validation), data.split_seed
     try:
@@ -115,7 +115,7 @@ def _splits(train: _Index, validation: _Index) -> dict[str, SplitRecord]:
 
 
 def _identified(
-    data: Data, raw: Raw, records: list[SourceRecord], train: _Index, validation: _Index
+    data: Data, raw: RawData, records: list[SourceRecord], train: _Index, validation: _Index
 ) -> tuple[list[SourceRecord], str]:
     """Return the sources with the number of training samples of each, and the hash of all data.
 
@@ -134,7 +134,7 @@ def _identified(
     return records, digest
 
 
-def feature_names(steps: list[Step]) -> list[str]:
+def feature_names(steps: list[PreprocessingStep]) -> list[str]:
     """Return the names of the features that `steps` made, in their order."""
     names: list[str] = []
     for step in steps:
@@ -143,8 +143,10 @@ def feature_names(steps: list[Step]) -> list[str]:
     return names
 
 
-def _dataset(raw: Raw, train: Side, validation: Side, classes: int, manifest: Manifest) -> Dataset:
-    def codes(of: NDArray[np.int64] | None, side: Side) -> torch.Tensor | None:
+def _dataset(
+    raw: RawData, train: SplitSide, validation: SplitSide, classes: int, manifest: DataManifest
+) -> Dataset:
+    def codes(of: NDArray[np.int64] | None, side: SplitSide) -> torch.Tensor | None:
         return None if of is None else torch.from_numpy(of[side.index])
 
     grouping = raw.slice or raw.group

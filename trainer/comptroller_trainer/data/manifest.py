@@ -40,7 +40,7 @@ class SplitRecord(Record):
     sha256: str = Field(description="Of the places in the source, ascending, as little-endian int64.")
 
 
-class Step(Record):
+class PreprocessingStep(Record):
     """The preprocessing of one column, or of all images, learned from the training split alone."""
 
     column: str
@@ -55,7 +55,7 @@ class Step(Record):
     categories: list[str] | None = None
 
 
-class Finding(Record):
+class LeakageFinding(Record):
     """One kind of leakage from training into validation."""
 
     kind: Literal[
@@ -70,10 +70,10 @@ class Leakage(Record):
     """The checks for leakage, and their findings."""
 
     checked: dict[str, str] = Field(description="Each check, and on how many samples or features.")
-    findings: list[Finding]
+    findings: list[LeakageFinding]
 
 
-class Manifest(Record):
+class DataManifest(Record):
     """The data of a trial; the same for every trial of a study."""
 
     sha256: str = Field(
@@ -90,7 +90,7 @@ class Manifest(Record):
     split_seed: int
     sources: list[SourceRecord]
     splits: dict[str, SplitRecord]
-    preprocessing: list[Step]
+    preprocessing: list[PreprocessingStep]
     leakage: Leakage
 
 

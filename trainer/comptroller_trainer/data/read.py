@@ -11,8 +11,8 @@ import numpy as np
 
 from comptroller_api.data import Data
 from comptroller_trainer.data import formats
-from comptroller_trainer.data.manifest import SourceRecord, Step, array_file
-from comptroller_trainer.data.source import DataError, Files, Numbers, Raw, Stored
+from comptroller_trainer.data.manifest import PreprocessingStep, SourceRecord, array_file
+from comptroller_trainer.data.source import ArrayInputs, DataError, Files, Numbers, RawData
 from comptroller_trainer.errors import MissingError
 from comptroller_trainer.store import open_store
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _GENERATED = "generated:"
 
 
-def read(data: Data, cache: Path) -> tuple[Raw, list[SourceRecord]]:
+def read(data: Data, cache: Path) -> tuple[RawData, list[SourceRecord]]:
     """Return the samples, and a record of each source.
 
     Raises:
@@ -48,7 +48,9 @@ def read(data: Data, cache: Path) -> tuple[Raw, list[SourceRecord]]:
     return raw, records
 
 
-def read_inputs(data: Data, steps: Sequence[Step], cache: Path) -> tuple[Numbers, dict[str, float]]:
+def read_inputs(
+    data: Data, steps: Sequence[PreprocessingStep], cache: Path
+) -> tuple[Numbers, dict[str, float]]:
     """Return all inputs, (n, *shape), and the share without a value, by column.
 
     Args:
@@ -75,13 +77,13 @@ def read_inputs(data: Data, steps: Sequence[Step], cache: Path) -> tuple[Numbers
         inputs = columns.inputs(rows, data, key)
     if isinstance(inputs, Table):
         return inputs.encoded(steps), inputs.lacking()
-    if isinstance(inputs, Stored):
+    if isinstance(inputs, ArrayInputs):
         finite(inputs, data.uri or "")
     everything = np.arange(len(inputs))
     return inputs.arrange(everything, everything[:0], cache)[0], {}
 
 
-def _generated(data: Data) -> tuple[Raw, list[SourceRecord]]:
+def _generated(data: Data) -> tuple[RawData, list[SourceRecord]]:
     uri = data.uri or ""
     if data.format == "MNIST1D":
         raw = formats.read_mnist1d()
@@ -89,16 +91,16 @@ def _generated(data: Data) -> tuple[Raw, list[SourceRecord]]:
         raw = formats.read_bundled(uri.removeprefix(_GENERATED))
     if (raw.labels.dtype == np.float32) != (data.task == "Regression"):
         raise DataError(f"is not what the labels of {raw.name} are for", "task", data.task)
-    made = raw.inputs.array if isinstance(raw.inputs, Stored) else raw.labels
+    made = raw.inputs.array if isinstance(raw.inputs, ArrayInputs) else raw.labels
     record = SourceRecord(
         name="", uri=uri, samples=len(raw.labels), training=0, files=[array_file(raw.name, made, raw.labels)]
     )
     return raw, [record]
 
 
-def _arrays(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw, list[int]]:
+def _arrays(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[RawData, list[int]]:
     del cache
-    parts: list[Raw] = []
+    parts: list[RawData] = []
     arrays: list[Numbers] = []
     for name, files in sources.items():
         with _blamed(name):
@@ -106,7 +108,7 @@ def _arrays(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw,
                 part = formats.read_idx(files)
             else:
                 part = formats.read_npz(files, regression=data.task == "Regression")
-            array = part.inputs.array if isinstance(part.inputs, Stored) else None
+            array = part.inputs.array if isinstance(part.inputs, ArrayInputs) else None
             if array is None or len(array) != len(part.labels):
                 raise DataError(f"{part.name}: {len(part.inputs)} samples and {len(part.labels)} labels")
             if arrays and (array.shape[1:], array.dtype) != (arrays[0].shape[1:], arrays[0].dtype):
@@ -118,10 +120,10 @@ def _arrays(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw,
             arrays.append(array)
     labels = np.concatenate([part.labels for part in parts])
     whole = arrays[0] if len(arrays) == 1 else cast("Numbers", np.concatenate(arrays))
-    return Raw(parts[0].name, Stored(whole), labels), [len(part.labels) for part in parts]
+    return RawData(parts[0].name, ArrayInputs(whole), labels), [len(part.labels) for part in parts]
 
 
-def _columns(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw, list[int]]:
+def _columns(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[RawData, list[int]]:
     from comptroller_trainer.data import columns  # noqa: PLC0415  # `datasets` takes seconds
 
     whole, counts, key = _rows(data, sources, cache)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from comptroller_trainer.data.manifest import Manifest
+from comptroller_trainer.data.manifest import DataManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Dataset:
     slices: Tensor | None = None
     """(len(validation),), int64: the code of each validation sample's slice."""
     slice_names: tuple[str, ...] = ()
-    manifest: Manifest | None = None
+    manifest: DataManifest | None = None
     """None only if the data set was made, not loaded."""
 
     @property

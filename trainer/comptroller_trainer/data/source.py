@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from comptroller_trainer.data.manifest import File, Step
+from comptroller_trainer.data.manifest import File, PreprocessingStep
 from comptroller_trainer.errors import MissingError
 from comptroller_trainer.store import ObjectStore
 
@@ -112,7 +112,7 @@ class Inputs(ABC):
     `arrange` may learn from the training samples, and from no others, and records its work in `steps_`.
     """
 
-    steps_: list[Step]
+    steps_: list[PreprocessingStep]
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -125,12 +125,12 @@ class Inputs(ABC):
 
 
 @dataclass
-class Stored(Inputs):
+class ArrayInputs(Inputs):
     """Numbers that are used as they came; the model standardises them."""
 
     array: Numbers
     """(n, channels, height, width), (n, channels, length) or (n, features)."""
-    steps_: list[Step] = field(default_factory=list)
+    steps_: list[PreprocessingStep] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -158,7 +158,7 @@ class Codes:
 
 
 @dataclass
-class Raw:
+class RawData:
     """The samples of all sources before the split."""
 
     name: str

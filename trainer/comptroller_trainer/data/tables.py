@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comptroller_trainer.data.manifest import Step
+from comptroller_trainer.data.manifest import PreprocessingStep
 from comptroller_trainer.data.source import DataError, Inputs, Numbers
 
 MOST_ONE_HOT = 16
@@ -31,7 +31,7 @@ class Table(Inputs):
     """(n,) each; NaN: missing."""
     categories: dict[str, NDArray[np.object_]]
     """(n,) each, of text; None: missing."""
-    steps_: list[Step] = field(default_factory=list)
+    steps_: list[PreprocessingStep] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(next(iter([*self.numbers.values(), *self.categories.values()])))
@@ -53,7 +53,7 @@ class Table(Inputs):
         whole = np.concatenate(blocks, axis=1, dtype=np.float32)
         return whole[train], whole[validation]
 
-    def encoded(self, steps: Sequence[Step]) -> NDArray[np.float32]:
+    def encoded(self, steps: Sequence[PreprocessingStep]) -> NDArray[np.float32]:
         """Return (n, features): these samples, encoded as `arrange` encoded those of `steps`.
 
         Raises:
@@ -61,7 +61,7 @@ class Table(Inputs):
         """
         return np.concatenate([self._encoded(step) for step in steps], axis=1, dtype=np.float32)
 
-    def _encoded(self, step: Step) -> NDArray[np.float64]:
+    def _encoded(self, step: PreprocessingStep) -> NDArray[np.float64]:
         kind: Mapping[str, NDArray[Any]] = self.numbers if step.kind == "number" else self.categories
         if step.column not in kind:
             raise DataError(f"is not what the model was trained on: {step.kind}", "features", step.column)
@@ -93,7 +93,9 @@ class Table(Inputs):
         scale = StandardScaler().fit(values[train])
         for name, at, mean, by in zip(columns, fill.statistics_, scale.mean_, scale.scale_, strict=True):
             lacking = _lacking(columns[name][train])
-            step = Step(column=name, kind="number", outputs=1, fill=at, mean=mean, scale=by, missing=lacking)
+            step = PreprocessingStep(
+                column=name, kind="number", outputs=1, fill=at, mean=mean, scale=by, missing=lacking
+            )
             self.steps_.append(step)
         return [scale.transform(values)]
 
@@ -106,7 +108,7 @@ class Table(Inputs):
         encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit(values[train])
         for name, fill, seen in zip(columns, fills, encoder.categories_, strict=True):
             lacking = _lacking(columns[name][train])
-            step = Step(
+            step = PreprocessingStep(
                 column=name,
                 kind="one_hot",
                 outputs=len(seen),
@@ -128,7 +130,7 @@ class Table(Inputs):
         scale = StandardScaler().fit(codes[train])
         learned = zip(columns, fills, encoder.categories_, scale.mean_, scale.scale_, strict=True)
         for name, fill, seen, mean, by in learned:
-            step = Step(
+            step = PreprocessingStep(
                 column=name, kind="ordinal", outputs=1, fill=fill, mean=mean, scale=by, categories=list(seen),
                 missing=_lacking(columns[name][train]),
             )  # fmt: skip

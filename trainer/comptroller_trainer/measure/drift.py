@@ -14,7 +14,7 @@ from torch import Tensor
 
 from comptroller_api.data import Data
 from comptroller_trainer.data.load import feature_names
-from comptroller_trainer.data.manifest import Record, Step
+from comptroller_trainer.data.manifest import PreprocessingStep, Record
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.stages.modality import TABLE
 
@@ -38,7 +38,7 @@ class Profile(Record):
 
     data: dict[str, Any] = Field(description="How training data were read; the study's, without where from.")
     shape: list[int] = Field(description="Of one sample.")
-    preprocessing: list[Step]
+    preprocessing: list[PreprocessingStep]
     training: int = Field(description="Samples that inputs are of.")
     validation: int = Field(description="Samples that outputs are of.")
     inputs: list[Histogram]
@@ -123,7 +123,7 @@ def _answers(outputs: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _names(shape: Sequence[int], steps: list[Step]) -> list[str]:
+def _names(shape: Sequence[int], steps: list[PreprocessingStep]) -> list[str]:
     if len(shape) == TABLE and steps:
         return feature_names(steps)
     return [f"{'feature' if len(shape) == TABLE else 'channel'} {at}" for at in range(shape[0])]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from comptroller_api.contract import Assignment, Report
-from comptroller_trainer.data.manifest import Manifest
+from comptroller_trainer.data.manifest import DataManifest
 from comptroller_trainer.recipe.parse import Recipe
 from comptroller_trainer.stages.base import Context
 
@@ -29,7 +29,7 @@ inputs = np.zeros({shape}, np.float32)  # one sample or more
 
 
 def render(
-    report: Report, assignment: Assignment, recipe: Recipe, context: Context, manifest: Manifest | None
+    report: Report, assignment: Assignment, recipe: Recipe, context: Context, manifest: DataManifest | None
 ) -> str:
     """Return the card in Markdown.
 
@@ -117,7 +117,7 @@ def _made(recipe: Recipe, a: Assignment) -> Iterator[tuple[str, str]]:
     yield "recipe", _stage("recipe.json; not the defaults", recipe.training.model_dump(exclude_defaults=True))
 
 
-def _data(a: Assignment, manifest: Manifest | None) -> Iterator[tuple[str, object]]:
+def _data(a: Assignment, manifest: DataManifest | None) -> Iterator[tuple[str, object]]:
     yield "format", a.data.format
     if manifest is None:
         return
@@ -134,7 +134,7 @@ def _data(a: Assignment, manifest: Manifest | None) -> Iterator[tuple[str, objec
         yield f"split {name}", f"{split.samples} samples"
 
 
-def _interface(context: Context, manifest: Manifest | None) -> str:
+def _interface(context: Context, manifest: DataManifest | None) -> str:
     values = "0 to 255" if manifest and manifest.dtype == "uint8" else "the data's own values"
     after = ", after the preprocessing in data.json" if manifest and manifest.preprocessing else ""
     names = ", named in data.json" if manifest and manifest.class_names else ""
@@ -143,7 +143,7 @@ def _interface(context: Context, manifest: Manifest | None) -> str:
     return f"Inputs: {takes}. Outputs: {outputs}."
 
 
-def _limits(manifest: Manifest | None) -> Iterator[str]:
+def _limits(manifest: DataManifest | None) -> Iterator[str]:
     yield "Every number is of the validation split, which also chose this model: new data will be less kind."
     yield "The test split was not read."
     for found in manifest.leakage.findings if manifest else ():

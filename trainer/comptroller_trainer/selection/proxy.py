@@ -1,7 +1,7 @@
 """The proxy: a small network that scores samples for a fraction of the cost of training on them.
 
 It sees each image averaged down to about 14 pixels a side (sequences: 64 steps), so that an epoch over
-60,000 pictures takes about a second on two cores.
+60,000 images takes about a second on two cores.
 """
 
 import math

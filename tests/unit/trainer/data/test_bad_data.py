@@ -81,20 +81,20 @@ def no_rows(place: Path) -> dict[str, Any]:
 
 
 def bomb(place: Path) -> dict[str, Any]:
-    """A picture of a few bytes that says that it has 400 million pixels."""
+    """An image of a few bytes that says that it has 400 million pixels."""
     header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
     chunk = b"IHDR" + header
-    (place / "pictures").mkdir()
+    (place / "images").mkdir()
     for number in range(4):
         content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk
         content += struct.pack(">I", zlib.crc32(chunk)) + bytes(4) + b"IDAT"
-        path = place / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path = place / "images" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    return {"uri": f"file://{place}/pictures", "format": "ImageFolder"}
+    return {"uri": f"file://{place}/images", "format": "ImageFolder"}
 
 
-def no_picture(place: Path) -> dict[str, Any]:
+def no_image(place: Path) -> dict[str, Any]:
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     nothing = pa.array([{"bytes": None, "path": None}] * 8, kind)
     table = pa.table({"image": nothing, "label": pa.array([0, 1] * 4)})
@@ -115,7 +115,7 @@ def no_picture(place: Path) -> dict[str, Any]:
         (nan_features, "not finite"),
         (no_rows, "train.parquet: no samples"),
         (bomb, "400000000 pixels"),
-        (no_picture, "neither bytes nor a path"),
+        (no_image, "neither bytes nor a path"),
     ],
 )
 def test_unusable_data_give_64_and_say_why(

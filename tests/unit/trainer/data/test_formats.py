@@ -27,7 +27,7 @@ SIDE, ROWS = 6, 24
 Make = Callable[[Path], dict[str, Any]]
 
 
-def picture(row: int, mode: str = "RGB", side: int = SIDE) -> bytes:
+def encoded_image(row: int, mode: str = "RGB", side: int = SIDE) -> bytes:
     """An image whose first pixel is its row."""
     rng = np.random.default_rng(row)
     pixels = rng.integers(0, 255, (side, side, 3) if mode == "RGB" else (side, side)).astype(np.uint8)
@@ -41,7 +41,7 @@ def folder(root: Path) -> dict[str, Any]:
     for row in range(ROWS):
         path = root / "train" / ("cat", "dog")[row % 2] / f"{row:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(row))
+        path.write_bytes(encoded_image(row))
     for name in ("test", "val"):
         (root / name / "cat").mkdir(parents=True)
         (root / name / "cat" / "x.png").write_bytes(b"not to be read")
@@ -55,7 +55,7 @@ def shards(root: Path, rows: int = ROWS) -> dict[str, Any]:
             for row in range(shard, rows, 2):
                 record = json.dumps({"person": row // 4, "age": row}).encode()
                 for member, content in (
-                    (f"{row:03d}.png", picture(row)),
+                    (f"{row:03d}.png", encoded_image(row)),
                     (f"{row:03d}.cls", str(row % 3).encode()),
                     (f"{row:03d}.json", record),
                 ):
@@ -71,7 +71,7 @@ def saved(root: Path) -> dict[str, Any]:
 
     datasets = library()
     columns = {
-        "image": [{"bytes": picture(r, "L")} for r in range(ROWS)],
+        "image": [{"bytes": encoded_image(r, "L")} for r in range(ROWS)],
         "label": [r % 2 for r in range(ROWS)],
     }
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
@@ -142,7 +142,7 @@ def test_images_are_decoded_once_and_then_mapped(tmp_path: Path) -> None:
 def test_other_images_are_not_taken_from_the_cache(tmp_path: Path) -> None:
     first = loaded(tmp_path, folder)
     path = tmp_path / "source" / "train" / "cat" / "000.png"
-    path.write_bytes(picture(99))
+    path.write_bytes(encoded_image(99))
     again = loaded(tmp_path, {"format": "ImageFolder"})
     assert not first.train.inputs.equal(again.train.inputs) or not (
         first.validation.inputs.equal(again.validation.inputs)
@@ -200,7 +200,7 @@ def test_a_bucket_is_read_as_a_directory_is(tmp_path: Path, bucket: Any) -> None
 
 
 def test_a_key_that_leads_out_of_the_source_is_refused(tmp_path: Path, bucket: Any) -> None:
-    bucket.put_object(Bucket="datasets", Key="x/../../cat/1.png", Body=picture(1))
+    bucket.put_object(Bucket="datasets", Key="x/../../cat/1.png", Body=encoded_image(1))
     with pytest.raises(AssignmentError, match="leads out of the source"):
         load(Data(uri="s3://datasets/x", format="ImageFolder"), tmp_path)
 
@@ -273,7 +273,7 @@ def test_a_shard_that_ends_between_two_members_is_named(tmp_path: Path) -> None:
 
 def test_images_of_two_sizes_are_named(tmp_path: Path) -> None:
     made = folder(tmp_path / "source")
-    (tmp_path / "source" / "train" / "dog" / "005.png").write_bytes(picture(5, side=9))
+    (tmp_path / "source" / "train" / "dog" / "005.png").write_bytes(encoded_image(5, side=9))
     message = refused(tmp_path, made)
     assert "005.png" in message
     assert "9 x 9 in colour where the first is 6 x 6 in colour; all need one size" in message
@@ -281,7 +281,7 @@ def test_images_of_two_sizes_are_named(tmp_path: Path) -> None:
 
 def test_colour_among_grey_is_named(tmp_path: Path) -> None:
     made = folder(tmp_path / "source")
-    (tmp_path / "source" / "train" / "dog" / "005.png").write_bytes(picture(5, mode="L"))
+    (tmp_path / "source" / "train" / "dog" / "005.png").write_bytes(encoded_image(5, mode="L"))
     assert "6 x 6 in grey where the first is 6 x 6 in colour" in refused(tmp_path, made)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from comptroller_api.data import Data
 from comptroller_trainer.data import leakage
-from comptroller_trainer.data.leakage import Side, inspect
+from comptroller_trainer.data.leakage import SplitSide, inspect
 from comptroller_trainer.data.load import load
-from comptroller_trainer.data.manifest import Finding, Manifest
+from comptroller_trainer.data.manifest import DataManifest, LeakageFinding
 from comptroller_trainer.data.source import Codes
 from comptroller_trainer.errors import AssignmentError
 
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.integers(0, 255, (200, 8, 8)).astype(np.uint8), np.arange(200) % 4
 
 
-def loaded(tmp_path: Path, x: Any = X, y: Any = Y, place: str = "here", **changes: Any) -> Manifest:
+def loaded(tmp_path: Path, x: Any = X, y: Any = Y, place: str = "here", **changes: Any) -> DataManifest:
     root = tmp_path / place
     root.mkdir(exist_ok=True)
     np.savez(root / "data.npz", x_train=x, y_train=y)
@@ -35,7 +35,7 @@ def test_it_says_what_was_read_and_how_it_was_split(tmp_path: Path) -> None:
     assert (source.samples, source.training) == (200, 180)
     assert (found.shape, found.dtype, found.classes) == ([1, 8, 8], "uint8", 4)
     assert {name: s.samples for name, s in found.splits.items()} == {"train": 180, "validation": 20}
-    assert Manifest.model_validate_json(found.model_dump_json()) == found
+    assert DataManifest.model_validate_json(found.model_dump_json()) == found
 
 
 def test_the_same_data_have_the_same_hash_wherever_they_are(tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ def test_absent_fields_are_absent_from_the_assignment() -> None:
     assert data.to_json().keys() == {"uri", "format", "task", "split", "validation", "splitSeed"}
 
 
-def sides(x: np.ndarray, y: np.ndarray, held: int) -> tuple[Side, Side]:
+def sides(x: np.ndarray, y: np.ndarray, held: int) -> tuple[SplitSide, SplitSide]:
     index = np.arange(len(y))
-    return Side(x[:-held], y[:-held], index[:-held]), Side(x[-held:], y[-held:], index[-held:])
+    return SplitSide(x[:-held], y[:-held], index[:-held]), SplitSide(x[-held:], y[-held:], index[-held:])
 
 
-def found(x: np.ndarray, y: np.ndarray, classes: int = 4, **more: Any) -> dict[str, Finding]:
+def found(x: np.ndarray, y: np.ndarray, classes: int = 4, **more: Any) -> dict[str, LeakageFinding]:
     names = more.pop("feature_names", [])
     leakage = inspect(*sides(x, y, 40), classes, feature_names=names, **more)
     assert all(checked for checked in leakage.checked.values())

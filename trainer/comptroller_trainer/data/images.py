@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from comptroller_trainer.data.manifest import Step, index_digest
+from comptroller_trainer.data.manifest import PreprocessingStep, index_digest
 from comptroller_trainer.data.rows import damaged
 from comptroller_trainer.data.source import DataError, Inputs
 from comptroller_trainer.errors import ObjectStoreError
@@ -31,14 +31,14 @@ _CHUNK = 256
 
 
 @dataclass
-class Pictures(Inputs):
+class ImageInputs(Inputs):
     """Encoded images of one column; grey ones have one channel, all others three."""
 
     rows: "Rows"
     column: str
     key: str
     """Hash of the source's content: the same for the same images."""
-    steps_: list[Step] = field(default_factory=list)
+    steps_: list[PreprocessingStep] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,7 +55,7 @@ class Pictures(Inputs):
         if not path.is_file():
             encoded = self.rows.select_columns(self.column).cast_column(self.column, Encoded(decode=False))
             self._decode(encoded, order, path)
-        self.steps_ = [Step(column=self.column, kind="image", outputs=1)]
+        self.steps_ = [PreprocessingStep(column=self.column, kind="image", outputs=1)]
         # Copy-on-write, since torch wants memory it may write to.
         whole = np.load(path, mmap_mode="c", allow_pickle=False)
         return whole[: len(train)], whole[len(train) :]
