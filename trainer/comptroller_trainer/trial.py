@@ -181,7 +181,7 @@ class Trial:
         parent, _ = export(before, context, "parent.onnx")
         decides = fingerprint(a, compression=True)
         further = Further(self._recipe, context, self._store, decides, (a.rung, a.attempt), self._timer)
-        compressor.fit(model, dataset, dataclasses.replace(context, further=further))
+        compressor.fit(model, dataset, dataclasses.replace(context, fine_tune=further))
         return compressor.model_, parent
 
     def _judged(

@@ -15,7 +15,7 @@ from comptroller_trainer.stages.modality import require
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrainingBatch:
     """One training batch."""
 
     inputs: Tensor
@@ -40,7 +40,7 @@ class Augmentation(Stage[P]):
         return self
 
     @abstractmethod
-    def __call__(self, batch: Batch, generator: torch.Generator, progress: float) -> Batch:
+    def __call__(self, batch: TrainingBatch, generator: torch.Generator, progress: float) -> TrainingBatch:
         """The batch, changed.
 
         Args:
@@ -88,11 +88,11 @@ class Scheduled(Augmentation[Q]):
         require("augment.policy", self.name, context.shape, *self.kinds)
         return super().fit(samples, context)
 
-    def __call__(self, batch: Batch, generator: torch.Generator, progress: float) -> Batch:
+    def __call__(self, batch: TrainingBatch, generator: torch.Generator, progress: float) -> TrainingBatch:
         strength = self.parameters.strength(progress)
         return self.apply(batch, generator, strength) if strength else batch
 
-    def apply(self, batch: Batch, generator: torch.Generator, strength: float) -> Batch:
+    def apply(self, batch: TrainingBatch, generator: torch.Generator, strength: float) -> TrainingBatch:
         """Return the batch, changed with `strength`, more than 0 and at most 1."""
         return replace(batch, inputs=self.transform(batch.inputs, generator, strength))
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 import torch
 from pydantic import Field, ValidationInfo, field_validator
 
-from comptroller_trainer.augment.base import Augmentation, Batch, ScheduledParameters
+from comptroller_trainer.augment.base import Augmentation, ScheduledParameters, TrainingBatch
 from comptroller_trainer.augment.colour import Colour, Scale
 from comptroller_trainer.augment.geometric import Affine, Crop, Flip
 from comptroller_trainer.augment.mixing import Cutmix, Mixup
@@ -78,7 +78,7 @@ class Compose(Augmentation[ComposeParameters]):
                 raise AssignmentError(f"augment.{name}", value, error.rule) from error
         return self
 
-    def __call__(self, batch: Batch, generator: torch.Generator, progress: float) -> Batch:
+    def __call__(self, batch: TrainingBatch, generator: torch.Generator, progress: float) -> TrainingBatch:
         for step in self._steps.values():
             batch = step(batch, generator, progress)
         return batch

@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from comptroller_trainer.augment.base import (
     Augmentation,
-    Batch,
     Q,
     Scheduled,
     ScheduledParameters,
+    TrainingBatch,
     stored_like,
 )
 from comptroller_trainer.stages.base import Parameters
@@ -24,7 +24,7 @@ class Identity(Augmentation[Parameters]):
 
     changes = False
 
-    def __call__(self, batch: Batch, generator: torch.Generator, progress: float) -> Batch:
+    def __call__(self, batch: TrainingBatch, generator: torch.Generator, progress: float) -> TrainingBatch:
         del generator, progress
         return batch
 

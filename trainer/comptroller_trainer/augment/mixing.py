@@ -8,7 +8,13 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from comptroller_trainer.augment.base import Batch, Scheduled, ScheduledParameters, stored_like, uniform
+from comptroller_trainer.augment.base import (
+    Scheduled,
+    ScheduledParameters,
+    TrainingBatch,
+    stored_like,
+    uniform,
+)
 from comptroller_trainer.augment.draws import beta
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.stages.base import Context
@@ -31,7 +37,7 @@ class Mixing(Scheduled[MixingParameters]):
         self.classes_ = context.classes
         return super().fit(samples, context)
 
-    def apply(self, batch: Batch, generator: torch.Generator, strength: float) -> Batch:
+    def apply(self, batch: TrainingBatch, generator: torch.Generator, strength: float) -> TrainingBatch:
         inputs, count, p = batch.inputs, len(batch.inputs), self.parameters
         partner = torch.randperm(count, generator=generator).to(inputs.device)
         kept = beta(p.alpha, count, generator).to(inputs.device)
@@ -39,7 +45,7 @@ class Mixing(Scheduled[MixingParameters]):
         inputs, kept = self.mix(inputs, inputs[partner], torch.where(mixed, kept, 1.0), generator)
         targets = self._soft(batch.targets)
         share = kept.view(-1, *(1,) * (targets.ndim - 1))
-        return Batch(inputs, torch.lerp(targets[partner], targets, share))
+        return TrainingBatch(inputs, torch.lerp(targets[partner], targets, share))
 
     @abstractmethod
     def mix(

@@ -12,7 +12,7 @@ from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.gain import Must
 from comptroller_trainer.stages.base import Context, Parameters
-from comptroller_trainer.stages.soft_targets import Soft
+from comptroller_trainer.stages.soft_targets import SoftTargets
 
 
 class TuneParameters(Parameters):
@@ -85,6 +85,6 @@ class Distil(Compressor[DistilParameters]):
         p = self.parameters
         teacher = fetched(p.teacher, p.teacher_sha256, context) if p.teacher else copy.deepcopy(self.parent_)
         teacher.to(context.device).eval().requires_grad_(requires_grad=False)
-        soft = Soft(teacher, p.alpha, p.temperature, features=p.match == "features")
+        soft = SoftTargets(teacher, p.alpha, p.temperature, features=p.match == "features")
         self.model_ = context.tune(model, dataset, p.tune_epochs, p.tune_rate, soft)
         return self

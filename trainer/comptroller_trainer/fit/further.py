@@ -13,7 +13,7 @@ from comptroller_trainer.recipe.parse import Recipe
 from comptroller_trainer.runtime.stage_timer import StageTimer
 from comptroller_trainer.selection.uniform import FreshUniform
 from comptroller_trainer.stages.base import Context
-from comptroller_trainer.stages.soft_targets import Soft
+from comptroller_trainer.stages.soft_targets import SoftTargets
 from comptroller_trainer.store import ObjectStore
 
 _ONCE = {
@@ -24,7 +24,7 @@ _ONCE = {
 
 
 class Further:
-    """`stages.base.Tune` for one attempt at a rung.
+    """`stages.base.FineTune` for one attempt at a rung.
 
     Args:
         recipe: the trial's. In place of a selector that follows training, uniform subsets are drawn.
@@ -49,7 +49,7 @@ class Further:
         self._rung, self._attempt = place
 
     def __call__(
-        self, model: nn.Module, dataset: Dataset, epochs: int, rate: float, soft: Soft | None
+        self, model: nn.Module, dataset: Dataset, epochs: int, rate: float, soft: SoftTargets | None
     ) -> nn.Module:
         """Fine-tune `model` as `Context.tune` describes."""
         recipe, context, device = self._recipe, self._context, self._context.device

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from comptroller_trainer import seeds
-from comptroller_trainer.augment.base import Batch
+from comptroller_trainer.augment.base import TrainingBatch
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError, DivergedError, ObjectStoreError, Suspended
 from comptroller_trainer.fit import growth
@@ -36,7 +36,7 @@ from comptroller_trainer.runtime.progress import AttemptProgress
 from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.selection.base import Selection
 from comptroller_trainer.stages.base import Context
-from comptroller_trainer.stages.soft_targets import Soft
+from comptroller_trainer.stages.soft_targets import SoftTargets
 
 _SAVE_EVERY = 120.0
 """Seconds of work that the loss of a node can cost."""
@@ -60,7 +60,7 @@ class Fit:
     def __init__(
         self, model: nn.Module, dataset: Dataset, recipe: Recipe, context: Context,
         checkpoints: Checkpoints, stop: StopSignal, progress: AttemptProgress, peers: Peers | None = None,
-        soft: Soft | None = None,
+        soft: SoftTargets | None = None,
     ) -> None:  # fmt: skip
         self.place = Place()
         self.checkpoint = ""
@@ -196,7 +196,7 @@ class Fit:
             self._picked.append(part.cpu())
             inputs, labels = self._feed.take(part[peers.share(len(part))])
         mine = () if peers.size == 1 else (peers.rank,)
-        began, batch = time.perf_counter(), Batch(inputs, labels)
+        began, batch = time.perf_counter(), TrainingBatch(inputs, labels)
         if self._recipe.augmentation.changes:
             drawn = self._context.generator("augment", place.epoch, place.step, *mine)
             batch = self._recipe.augmentation(batch, drawn, progress)

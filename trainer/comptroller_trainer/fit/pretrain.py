@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from comptroller_trainer import seeds
-from comptroller_trainer.augment.base import Batch
+from comptroller_trainer.augment.base import TrainingBatch
 from comptroller_trainer.augment.compose import Compose, ComposeParameters
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
@@ -118,7 +118,7 @@ def _view(samples: Samples, context: Context) -> View:
         changes |= {"flip": True, "zoom": 0.2, "rotation": 10}
     changes |= {"colour": 0.4} if len(shape) == IMAGE and shape[0] == 3 else {"scale": 0.4}  # noqa: PLR2004
     policy = Compose(ComposeParameters.model_validate(changes)).fit(samples, context)
-    return lambda inputs, drawn: policy(Batch(inputs, torch.zeros(len(inputs))), drawn, 1.0).inputs
+    return lambda inputs, drawn: policy(TrainingBatch(inputs, torch.zeros(len(inputs))), drawn, 1.0).inputs
 
 
 def _swapped(inputs: Tensor, drawn: torch.Generator) -> Tensor:

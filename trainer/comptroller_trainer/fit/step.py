@@ -16,7 +16,7 @@ from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.learning.loss import Criterion
 from comptroller_trainer.learning.training import Training
 from comptroller_trainer.stages.base import Context
-from comptroller_trainer.stages.soft_targets import Soft, last_input
+from comptroller_trainer.stages.soft_targets import SoftTargets, last_input
 
 _log = structlog.get_logger("fit")
 
@@ -35,7 +35,7 @@ class Step:
 
     def __init__(
         self, model: nn.Module, criterion: Criterion, training: Training, context: Context, peers: Peers,
-        soft: Soft | None = None,
+        soft: SoftTargets | None = None,
     ) -> None:  # fmt: skip
         self.microbatch = training.microbatch
         """The number of samples in memory at once; 0: all."""

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from comptroller_trainer.data.samples import Dataset
-    from comptroller_trainer.stages.soft_targets import Soft
+    from comptroller_trainer.stages.soft_targets import SoftTargets
 
 Make = Callable[[], "dict[str, Tensor]"]
 Keep = Callable[[str, Make], "dict[str, Tensor]"]
-Tune = Callable[["nn.Module", "Dataset", int, float, "Soft | None"], "nn.Module"]
+FineTune = Callable[["nn.Module", "Dataset", int, float, "SoftTargets | None"], "nn.Module"]
 
 
 class Parameters(BaseModel):
@@ -87,7 +87,7 @@ class Context:
     """Scratch space; gone when the attempt ends."""
     keep: Keep = _uncached
     """The function behind `remember`; without a store, everything is computed again."""
-    further: Tune = _untuned
+    fine_tune: FineTune = _untuned
     """The function behind `tune`."""
 
     @property
@@ -109,7 +109,7 @@ class Context:
         return self.keep(name, make)
 
     def tune(
-        self, model: "nn.Module", dataset: "Dataset", epochs: int, rate: float, soft: "Soft | None"
+        self, model: "nn.Module", dataset: "Dataset", epochs: int, rate: float, soft: "SoftTargets | None"
     ) -> "nn.Module":
         """Return `model` fine-tuned as the trial's recipe trains, in eval mode.
 
@@ -122,4 +122,4 @@ class Context:
             rate: the peak learning rate, as a share of the recipe's; it falls as a cosine.
             soft: a teacher's part of the loss, if there is one.
         """
-        return self.further(model, dataset, epochs, rate, soft)
+        return self.fine_tune(model, dataset, epochs, rate, soft)

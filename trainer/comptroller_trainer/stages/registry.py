@@ -13,7 +13,7 @@ from typing import NamedTuple
 from comptroller_trainer.errors import AssignmentError
 
 
-class Choice(NamedTuple):
+class StageChoice(NamedTuple):
     """The parameter that picks a lever's stage."""
 
     field: str
@@ -22,10 +22,10 @@ class Choice(NamedTuple):
 
 
 CHOICES = {
-    "model": Choice("family", "cnn", "comptroller.models"),
-    "data": Choice("selector", "all", "comptroller.selectors"),
-    "augment": Choice("policy", "none", "comptroller.augmentations"),
-    "compress": Choice("method", "none", "comptroller.compressors"),
+    "model": StageChoice("family", "cnn", "comptroller.models"),
+    "data": StageChoice("selector", "all", "comptroller.selectors"),
+    "augment": StageChoice("policy", "none", "comptroller.augmentations"),
+    "compress": StageChoice("method", "none", "comptroller.compressors"),
 }
 EXPORTERS = "comptroller.exporters"
 """The group of entry points that `recipe.exports` names."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 @dataclass(frozen=True, slots=True)
-class Soft:
+class SoftTargets:
     """A teacher's part of a student's loss."""
 
     teacher: nn.Module

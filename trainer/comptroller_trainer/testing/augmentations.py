@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from comptroller_trainer.augment.base import Augmentation, Batch
+from comptroller_trainer.augment.base import Augmentation, TrainingBatch
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.stages.base import Context, Parameters
@@ -39,7 +39,7 @@ class AugmentationConformance:
         policy = self.policy(self.parameters or self.policy.Parameters())
         return policy.fit(Samples(inputs, targets), context)
 
-    def batches(self) -> list[Batch]:
+    def batches(self) -> list[TrainingBatch]:
         """Return a batch of each kind, type and task."""
         generator = torch.Generator().manual_seed(0)
         found = []
@@ -48,10 +48,13 @@ class AugmentationConformance:
             for dtype in self.dtypes:
                 inputs = (values * 255).to(dtype) if dtype == torch.uint8 else values
                 labels = torch.arange(_SAMPLES) % _CLASSES
-                found += [Batch(inputs, labels), Batch(inputs, torch.linspace(-1, 1, _SAMPLES))]
+                found += [
+                    TrainingBatch(inputs, labels),
+                    TrainingBatch(inputs, torch.linspace(-1, 1, _SAMPLES)),
+                ]
         return found
 
-    def changed(self, batch: Batch, seed: int = 0, progress: float = 0.5) -> Batch:
+    def changed(self, batch: TrainingBatch, seed: int = 0, progress: float = 0.5) -> TrainingBatch:
         """Return the batch after the policy."""
         policy = self.fitted(batch.inputs, batch.targets)
         return policy(batch, torch.Generator().manual_seed(seed), progress)
@@ -101,7 +104,7 @@ class AugmentationConformance:
     def test_it_works_at_any_progress_and_for_any_size_of_batch(self) -> None:
         for batch in self.batches():
             for progress, size in ((0.0, 1), (1.0, 1), (0.3, 2), (1.0, 33)):
-                part = Batch(batch.inputs[:size], batch.targets[:size])
+                part = TrainingBatch(batch.inputs[:size], batch.targets[:size])
                 policy = self.fitted(batch.inputs, batch.targets)
                 found = policy(part, torch.Generator().manual_seed(0), progress)
                 assert found.inputs.shape == part.inputs.shape

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from comptroller_trainer.augment.automatic import RandAugment, RandAugmentParameters, Trivial
-from comptroller_trainer.augment.base import Augmentation, Batch, ScheduledParameters
+from comptroller_trainer.augment.base import Augmentation, ScheduledParameters, TrainingBatch
 from comptroller_trainer.augment.colour import Colour, ColourParameters, Scale, ScaleParameters
 from comptroller_trainer.augment.compose import Compose, ComposeParameters
 from comptroller_trainer.augment.draws import beta
@@ -44,9 +44,11 @@ def fitted(policy: Augmentation[Any], inputs: Tensor, classes: int = 4) -> Augme
     return policy.fit(Samples(inputs, torch.arange(len(inputs)) % 4), context)
 
 
-def changed(policy: Augmentation[Any], inputs: Tensor, progress: float = 0.5, classes: int = 4) -> Batch:
+def changed(
+    policy: Augmentation[Any], inputs: Tensor, progress: float = 0.5, classes: int = 4
+) -> TrainingBatch:
     labels = torch.arange(len(inputs)) % classes if classes else torch.arange(len(inputs)).float()
-    return fitted(policy, inputs, classes)(Batch(inputs, labels), seeded(), progress)
+    return fitted(policy, inputs, classes)(TrainingBatch(inputs, labels), seeded(), progress)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def changed(policy: Augmentation[Any], inputs: Tensor, progress: float = 0.5, cl
 def test_recorded_results_stay_reproducible(policy: Augmentation[Any], digests: tuple[str, str]) -> None:
     inputs = torch.randint(0, 256, (64, 2, 9, 9), dtype=torch.uint8, generator=seeded(3))
     for given, digest in zip((inputs, inputs[:, :, 0].float()), digests, strict=True):
-        found = policy(Batch(given, given), seeded(3), 0.0).inputs
+        found = policy(TrainingBatch(given, given), seeded(3), 0.0).inputs
         assert hashlib.sha256(found.contiguous().numpy().tobytes()).hexdigest()[:16] == digest
 
 
@@ -216,7 +218,7 @@ def test_what_torchvision_cannot_take_is_refused(inputs: Tensor) -> None:
 def test_a_composition_is_its_policies_in_their_order() -> None:
     inputs = images(count=32)
     p = ComposeParameters(flip=True, crop=2, erasing=0.5, mixup=0.4)
-    generator, expected = seeded(), Batch(inputs, torch.arange(32) % 4)
+    generator, expected = seeded(), TrainingBatch(inputs, torch.arange(32) % 4)
     for policy in (
         Flip(ScheduledParameters()), Crop(CropParameters(padding=2)),
         Erasing(ErasingParameters(probability=0.5)), Mixup(MixingParameters(alpha=0.4)),

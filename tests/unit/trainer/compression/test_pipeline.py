@@ -21,7 +21,7 @@ from comptroller_trainer.measure.session import open_session
 from comptroller_trainer.models.rebuild import rebuilt
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.stages.base import Context
-from comptroller_trainer.stages.soft_targets import Soft, last_input
+from comptroller_trainer.stages.soft_targets import SoftTargets, last_input
 from support.trials import path
 
 pytestmark = pytest.mark.usefixtures("unserved")
@@ -104,7 +104,7 @@ def test_a_student_follows_its_teacher() -> None:
     teacher, student = (nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)) for _ in range(2))
     inputs = torch.randn(64, 6)
     for features in (False, True):
-        soft = Soft(teacher.eval(), 1.0, 2.0, features=features)
+        soft = SoftTargets(teacher.eval(), 1.0, 2.0, features=features)
         optimizer = torch.optim.Adam(student.parameters(), 0.02)
         seen = []
         for _ in range(150):

@@ -286,12 +286,12 @@ def test_only_training_is_rounded(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 3))
     samples, seen = torch.linspace(-1, 1, 1000)[:, None], []
 
-    def further(model: nn.Module, *_: object) -> nn.Module:
+    def fine_tuned(model: nn.Module, *_: object) -> nn.Module:
         seen.append(model(samples))
         return model
 
     plain = model(samples)
-    context = Context(0, 1, 3, (1,), torch.device("cpu"), tmp_path, further=further)
+    context = Context(0, 1, 3, (1,), torch.device("cpu"), tmp_path, fine_tune=fine_tuned)
     tuned = parse({"compress.method": "qat+int8_static"}).compressor
     dataset = Dataset(Samples(samples, torch.zeros(1000)), EMPTY, 3, torch.arange(1000))
     after = tuned.fit(model, dataset, context).model_
