@@ -77,7 +77,7 @@ class Prune(Compressor[PruneParameters]):
         import torch_pruning as tp  # noqa: PLC0415  # four seconds
 
         p, before = self.parameters, parameter_count(model)
-        judges: dict[str, Any] = {
+        importances: dict[str, Any] = {
             "magnitude": tp.importance.GroupMagnitudeImportance,
             "taylor": tp.importance.GroupTaylorImportance,
             "bn_scale": tp.importance.BNScaleImportance,
@@ -88,7 +88,7 @@ class Prune(Compressor[PruneParameters]):
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # it would guess some weights' channels
                 pruner = tp.pruner.BasePruner(
-                    model, example, importance=judges[importance](), pruning_ratio=p.ratio,
+                    model, example, importance=importances[importance](), pruning_ratio=p.ratio,
                     global_pruning=p.scope == "network", ignored_layers=last, round_to=p.multiple,
                 )  # fmt: skip
             pruner.step()

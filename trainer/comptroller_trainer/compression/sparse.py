@@ -81,7 +81,7 @@ class Sparse(Compressor[SparseParameters]):
 
 
 class Masked(nn.Module):
-    """A weight without what the mask leaves out, however it is trained further."""
+    """A weight without what the mask leaves out, however it is fine-tuned."""
 
     mask: Tensor
 

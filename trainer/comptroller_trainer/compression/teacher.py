@@ -35,7 +35,7 @@ def fetched(uri: str, sha256: str, context: Context) -> nn.Module:
     return model
 
 
-class Artifact(nn.Module):
+class OnnxTeacher(nn.Module):
     """An ONNX file as a module on the CPU: (n, classes) from inputs (n, *shape), without gradients."""
 
     def __init__(self, session: Any) -> None:
@@ -60,7 +60,7 @@ def _graph(uri: str, sha256: str, context: Context) -> nn.Module:
     with path.open("rb") as file:
         _same(uri, sha256, hashlib.file_digest(file, "sha256").hexdigest())
     try:
-        artifact = Artifact(open_session(path, "CPU", torch.get_num_threads()))
+        artifact = OnnxTeacher(open_session(path, "CPU", torch.get_num_threads()))
         logits = artifact(torch.zeros(_PROBED, *context.shape))
     except Exception as error:  # ONNX Runtime's have no class in common
         why = str(error).splitlines()[0]

@@ -26,7 +26,7 @@ class TuneParameters(Parameters):
 
 
 class Tune(Compressor[TuneParameters]):
-    """`tune`: trains further on the labels, as the recipe trained before."""
+    """`tune`: fine-tunes on the labels, as the recipe trained before."""
 
     Parameters = TuneParameters
     place = "training"
@@ -62,7 +62,7 @@ class DistilParameters(TuneParameters):
 
 
 class Distil(Compressor[DistilParameters]):
-    """`kd`: trains further to a teacher's outputs (Hinton et al., 2015) or distances (Park et al., 2019).
+    """`kd`: fine-tunes towards a teacher's outputs (Hinton et al., 2015) or distances (Park et al., 2019).
 
     Without another teacher, the teacher is the model before it was pruned; if nothing was taken out, that is
     self-distillation (Furlanello et al., 2018).

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from comptroller_api.contract import Report
-from comptroller_trainer.compression.aware import Rounded
 from comptroller_trainer.compression.low_rank import LowRank, LowRankParameters
+from comptroller_trainer.compression.qat import FakeQuantized
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.errors import AssignmentError, NoGainError, Suspended
 from comptroller_trainer.export.onnx import export
@@ -260,7 +260,7 @@ def test_what_training_rounded_to_is_what_int8_ships(attempt: Attempt, family: s
     for _, layer in layers(model):
         with torch.no_grad():
             weight = layer.weight.flatten(1)
-            rounded = Rounded()(weight) / (weight.abs().amax(1, keepdim=True) / 64)
+            rounded = FakeQuantized()(weight) / (weight.abs().amax(1, keepdim=True) / 64)
         wanted = rounded.round().view_as(layer.weight).numpy()
         same = [
             np.mean(wanted == kind)
@@ -274,7 +274,7 @@ def test_what_training_rounded_to_is_what_int8_ships(attempt: Attempt, family: s
 def test_a_gradient_goes_straight_through_rounding() -> None:
     layer = nn.Linear(8, 4)
     plain = torch.autograd.grad(layer.weight.square().sum() / 2, layer.weight)[0]
-    through = torch.autograd.grad(Rounded()(layer.weight).square().sum() / 2, layer.weight)[0]
+    through = torch.autograd.grad(FakeQuantized()(layer.weight).square().sum() / 2, layer.weight)[0]
     step = layer.weight.detach().abs().amax(1, keepdim=True) / 64
     inside = through != 0
     assert inside.float().mean() > 0.5

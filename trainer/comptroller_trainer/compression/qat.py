@@ -20,8 +20,8 @@ _SMALLEST = 1e-12
 """Step between two numbers."""
 
 
-class Aware(Compressor[TuneParameters]):
-    """`qat`: trains further on the labels, rounded forwards, straight through backwards (Jacob et al., 2018).
+class QuantizationAwareTraining(Compressor[TuneParameters]):
+    """`qat`: fine-tunes on labels, rounded forwards, straight through backwards (Jacob et al., 2018).
 
     What is rounded are the weights of linear layers and convolutions, by output channel, and what goes into
     these layers, by the range of the batch. `int8_static` then takes its ranges from the training split.
@@ -39,7 +39,7 @@ class Aware(Compressor[TuneParameters]):
     def fit(self, model: nn.Module, dataset: Dataset, context: Context) -> Self:
         p, hooks, rounded = self.parameters, [], []
         for _, layer in layers(model):
-            rounded.append(Rounded())
+            rounded.append(FakeQuantized())
             parametrize.register_parametrization(layer, "weight", rounded[-1])
             hooks.append(layer.register_forward_pre_hook(_round_inputs))
         try:
@@ -48,18 +48,18 @@ class Aware(Compressor[TuneParameters]):
             for hook in hooks:
                 hook.remove()
         for one in rounded:
-            one.passed_over = True  # int8 rounds what was trained, once
+            one.bypassed = True  # int8 rounds what was trained, once
         return self
 
 
-class Rounded(nn.Module):
-    """A weight (out, ...) as `int8_static` holds it; while passed over, as it is."""
+class FakeQuantized(nn.Module):
+    """A weight (out, ...) as `int8_static` holds it; while bypassed, as it is."""
 
-    passed_over = False
+    bypassed = False
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight in use."""
-        if self.passed_over:
+        if self.bypassed:
             return weight
         low, high = _WEIGHTS
         largest = weight.detach().flatten(1).abs().amax(1)
