@@ -30,11 +30,11 @@ from comptroller_trainer.export.onnx import check_parity, export
 from comptroller_trainer.export.several import exported
 from comptroller_trainer.export.weights import save_weights
 from comptroller_trainer.fit import Fit
+from comptroller_trainer.fit.estimator import fit_estimator
 from comptroller_trainer.fit.feed import resident
 from comptroller_trainer.fit.further import Further
 from comptroller_trainer.fit.place import Place
 from comptroller_trainer.fit.pretrain import pretrain
-from comptroller_trainer.fit.whole import train_whole
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.learning.trial_cache import Remembered
@@ -47,7 +47,7 @@ from comptroller_trainer.measure.robustness import robustness
 from comptroller_trainer.measure.slices import slices
 from comptroller_trainer.measure.thresholds import decidable, thresholds
 from comptroller_trainer.models.adapters import merge
-from comptroller_trainer.models.base import Classifier, WholeFamily
+from comptroller_trainer.models.base import Classifier, EstimatorFamily
 from comptroller_trainer.models.profile import profile
 from comptroller_trainer.models.rescale import Rescale
 from comptroller_trainer.recipe.description import agree, suits
@@ -117,8 +117,8 @@ class Trial:
             if recipe.training.oversample != "none":
                 dataset = _oversampled(dataset, context)
             recipe.selector.fit(dataset.train, context)
-            if (taught := recipe.selector.taught_) is not None:
-                labels = dataset.train.labels.index_copy(0, *taught)
+            if (pseudo := recipe.selector.pseudo_labels_) is not None:
+                labels = dataset.train.labels.index_copy(0, *pseudo)
                 dataset = dataclasses.replace(dataset, train=Samples(dataset.train.inputs, labels))
         with stage("augment"):
             recipe.augmentation.fit(dataset.train, context)
@@ -248,7 +248,7 @@ class Trial:
 
     def _build(self, dataset: Dataset, context: Context) -> nn.Module | None:
         """Return the untrained model on the device; None if building and training are one."""
-        if isinstance(self._recipe.family, WholeFamily):
+        if isinstance(self._recipe.family, EstimatorFamily):
             return None
         torch.manual_seed(seeds.derive(context.seed, "build"))
         body = self._recipe.family.build(context.shape, context.outputs)
@@ -263,9 +263,9 @@ class Trial:
 
     def _fit(self, model: nn.Module | None, dataset: Dataset, context: Context) -> _Fitted:
         a, family = self._assignment, self._recipe.family
-        if isinstance(family, WholeFamily):
+        if isinstance(family, EstimatorFamily):
             return _Fitted(
-                *train_whole(
+                *fit_estimator(
                     family, dataset, self._recipe, context, a.epochs, self._timer.progress, self._peers
                 )
             )

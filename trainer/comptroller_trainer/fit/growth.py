@@ -44,7 +44,7 @@ def deepen(body: nn.Module, start: float, epoch: int, total: int) -> None:
     blocks = _optional(body) if start < 1 else []
     come = math.ceil(grown(start, epoch, total) * len(blocks))
     for number, block in enumerate(blocks):
-        block.passed_over = number >= come
+        block.skipped = number >= come
 
 
 def _optional(body: nn.Module) -> list[Residual]:
@@ -56,7 +56,7 @@ def check(training: Training, model: nn.Module, context: Context, processes: int
 
     Raises:
         AssignmentError: the model takes no images of other sizes, or samples are not images; the model has no
-            blocks that can be passed over, or another setting needs all blocks.
+            blocks that can be skipped, or another setting needs all blocks.
     """
     if training.depth_start < 1:
         _check_depth(training, model.get_submodule("body"), processes)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 
-class LowRank(nn.Module):
+class LowRankAdapter(nn.Module):
     """A weight, (out, in, 1...), plus a product of rank `rank` that starts at zero."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
@@ -29,7 +29,7 @@ def adapt(model: nn.Module, rank: int, head: nn.Module) -> None:
     model.requires_grad_(requires_grad=False)
     head.requires_grad_(requires_grad=True)
     for layer in [m for m in model.modules() if _adaptable(m) and m is not head]:
-        parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))
+        parametrize.register_parametrization(layer, "weight", LowRankAdapter(layer.weight, rank))
 
 
 def merge(model: nn.Module) -> nn.Module:

@@ -36,8 +36,8 @@ class Family(Stage[P]):
         return self.parameters
 
 
-class WholeFamily(Family[P]):
-    """Models that are not trained by gradients: fitted at once, and torch modules from then on."""
+class EstimatorFamily(Family[P]):
+    """Models without gradient training, fitted at once like scikit-learn's estimators, then torch modules."""
 
     prunable = ()
 

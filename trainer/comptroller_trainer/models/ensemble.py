@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from comptroller_api.trainer import JOINT
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.models.base import WholeFamily
+from comptroller_trainer.models.base import EstimatorFamily
 from comptroller_trainer.models.stored import stored
 from comptroller_trainer.stages.base import Context, Parameters
 from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
@@ -47,7 +47,7 @@ class EnsembleParameters(Parameters):
     )
 
 
-class Ensemble(WholeFamily[EnsembleParameters]):
+class Ensemble(EstimatorFamily[EnsembleParameters]):
     """`ensemble`: the mean of its members' probabilities, of a regression of their values.
 
     Nothing is trained: the trial costs only its measurement, and its latency is that of all members.

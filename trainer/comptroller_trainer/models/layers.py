@@ -23,13 +23,13 @@ class Mean(nn.Module):
 
 
 class Residual(nn.Module):
-    """A block that adds to its inputs; while passed over, it returns them."""
+    """A block that adds to its inputs; while skipped, it returns them."""
 
-    passed_over = False
+    skipped = False
 
     @property
     def optional(self) -> bool:
-        """True if the block can be passed over, which needs inputs and outputs of one shape."""
+        """True if the block can be skipped, which needs inputs and outputs of one shape."""
         return True
 
 

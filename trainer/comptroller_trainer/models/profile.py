@@ -10,7 +10,7 @@ from comptroller_trainer.models.base import parameter_count
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class ModelProfile:
     """The costs of one forward pass of one sample, in float32."""
 
     parameters: int
@@ -21,7 +21,7 @@ class Profile:
     """Bytes that autograd keeps of one sample for the backward pass, without weights and buffers."""
 
 
-def profile(model: nn.Module, shape: tuple[int, ...]) -> Profile:
+def profile(model: nn.Module, shape: tuple[int, ...]) -> ModelProfile:
     """Return the profile of `model`, on its device, for samples of `shape`; the model is not changed.
 
     Memory of a training step is about `activation_bytes` times the batch size, plus weights, gradients and
@@ -51,7 +51,7 @@ def profile(model: nn.Module, shape: tuple[int, ...]) -> Profile:
             model(torch.zeros(1, *shape, device=device))
     finally:
         model.train(training)
-    return Profile(
+    return ModelProfile(
         parameter_count(model),
         counter.get_total_flops() // 2,
         sum(kept.values()),

@@ -42,7 +42,7 @@ class BasicBlock(Residual):
         return isinstance(self.shortcut, nn.Identity)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self.passed_over:
+        if self.skipped:
             return inputs
         return torch.relu(self.body(inputs) + self.shortcut(inputs))
 

@@ -126,7 +126,7 @@ class Block(Residual):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        if self.passed_over:
+        if self.skipped:
             return tokens
         tokens = tokens + self.attention(tokens)
         tokens = tokens + self.perceptron(tokens)

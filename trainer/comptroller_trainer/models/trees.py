@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.models.base import WholeFamily
+from comptroller_trainer.models.base import EstimatorFamily
 from comptroller_trainer.stages.base import Context, Parameters
 from comptroller_trainer.stages.modality import TABLE, require
 
@@ -28,7 +28,7 @@ class TreesParameters(Parameters):
     l2: float = Field(0.0, ge=0, le=1e6, description="Penalty on the leaves' values.")
 
 
-class Trees(WholeFamily[TreesParameters]):
+class Trees(EstimatorFamily[TreesParameters]):
     """`trees`: histogram-based gradient boosting, as LightGBM (Ke et al., 2017)."""
 
     Parameters = TreesParameters

@@ -108,9 +108,9 @@ def _stage(lever: str, stage: Any) -> trainer.Stage:
 
 
 def _is_network(family: type) -> bool:
-    from comptroller_trainer.models.base import WholeFamily  # noqa: PLC0415  # torch
+    from comptroller_trainer.models.base import EstimatorFamily  # noqa: PLC0415  # torch
 
-    return not issubclass(family, WholeFamily)
+    return not issubclass(family, EstimatorFamily)
 
 
 def _kind(dimensions: int) -> Kind:

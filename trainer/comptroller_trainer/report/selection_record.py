@@ -34,8 +34,8 @@ def write(
         arrays[f"epoch_{epoch:05d}"] = index[indices].numpy().astype(np.int32)
         if weights is not None:
             arrays[f"weights_{epoch:05d}"] = weights.numpy()
-    if selector.taught_ is not None:
-        arrays["taught"] = index[selector.taught_.indices].numpy().astype(np.int32)
+    if selector.pseudo_labels_ is not None:
+        arrays["taught"] = index[selector.pseudo_labels_.indices].numpy().astype(np.int32)
     path = directory / "selection.npz"
     np.savez_compressed(path, **arrays)
     return path

@@ -62,9 +62,9 @@ class Active(StaticSelector[ActiveParameters]):
         *_, trained = proxy.train(inputs[bought], labels, context, self.parameters.proxy_epochs, "pseudo")
         logits = torch.cat([logits for logits, _ in proxy.outputs_of(trained, inputs)])
         confidence, predicted = logits.softmax(1).max(1)
-        taught = confidence.index_fill(0, bought, 0.0).ge(self.parameters.pseudo).nonzero().flatten()
-        indices = torch.cat([bought, taught]).sort().values
-        return found | {"indices": indices, "taught": taught, "labels": predicted[taught]}
+        pseudo = confidence.index_fill(0, bought, 0.0).ge(self.parameters.pseudo).nonzero().flatten()
+        indices = torch.cat([bought, pseudo]).sort().values
+        return found | {"indices": indices, "taught": pseudo, "labels": predicted[pseudo]}
 
     def _choose(self, inputs: Tensor, labels: Tensor, count: int, context: Context) -> tuple[Tensor, None]:
         p, size = self.parameters, len(labels)

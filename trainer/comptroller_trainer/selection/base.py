@@ -40,7 +40,7 @@ class Selection:
     """(k,) float32, the weight of each sample's loss in the mean over a batch; None: all 1."""
 
 
-class Taught(NamedTuple):
+class PseudoLabels(NamedTuple):
     """Pseudo-labels: labels that were made, not read."""
 
     indices: Tensor
@@ -79,7 +79,7 @@ class Selector(Stage[S]):
     """True if steps have candidates."""
     scores_: Tensor | None = None
     """(n,) float32, the highest kept first; None without scores."""
-    taught_: Taught | None = None
+    pseudo_labels_: PseudoLabels | None = None
     """Pseudo-labels; None: samples keep their own labels."""
     cost_seconds_: float = 0.0
     """Seconds of the fit, in the attempt that did the work."""

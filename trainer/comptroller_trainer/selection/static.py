@@ -9,7 +9,7 @@ from torch import Tensor
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.selection import noise, proxy
-from comptroller_trainer.selection.base import Selection, Selector, Taught, remembered
+from comptroller_trainer.selection.base import PseudoLabels, Selection, Selector, remembered
 from comptroller_trainer.selection.signals import ProxyParameters, signals
 from comptroller_trainer.stages.base import Context
 
@@ -39,7 +39,7 @@ class StaticSelector(Selector[P]):
         found, self.cost_seconds_ = remembered(context, "selection", lambda: self._fit(samples, context))
         self.indices_, self.scores_ = found["indices"], found.get("scores")
         if "taught" in found:
-            self.taught_ = Taught(found["taught"], found["labels"])
+            self.pseudo_labels_ = PseudoLabels(found["taught"], found["labels"])
         return self
 
     def select(self, epoch: int) -> Selection:

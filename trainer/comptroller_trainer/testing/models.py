@@ -12,7 +12,7 @@ from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.export.onnx import check_parity, export
 from comptroller_trainer.export.weights import save_weights
-from comptroller_trainer.models.base import Classifier, Family, WholeFamily
+from comptroller_trainer.models.base import Classifier, EstimatorFamily, Family
 from comptroller_trainer.models.linear import Linear
 from comptroller_trainer.models.profile import profile
 from comptroller_trainer.models.rescale import Rescale
@@ -38,10 +38,10 @@ class FamilyConformance:
     def build(
         self, shape: tuple[int, ...], classes: int, path: Path, parameters: Parameters | None = None
     ) -> nn.Module:
-        """Return a model as at the start of training; whole families are trained."""
+        """Return a model as at the start of training; an estimator family is trained."""
         stage = self.family(parameters or self.parameters or self.family.Parameters())
         context = Context(0, 1, classes, shape, torch.device("cpu"), path)
-        if isinstance(stage, WholeFamily):
+        if isinstance(stage, EstimatorFamily):
             return stage.train(samples(shape, classes), None, 1.0, context)
         torch.manual_seed(0)
         body = stage.build(shape, context.outputs)
@@ -74,7 +74,7 @@ class FamilyConformance:
             assert all(torch.equal(one[name], two[name]) for name in one)
 
     def test_every_trainable_weight_is_trained(self, tmp_path: Path) -> None:
-        if issubclass(self.family, WholeFamily):
+        if issubclass(self.family, EstimatorFamily):
             return
         for shape, classes in self.cases():
             model, data = self.build(shape, classes, tmp_path), samples(shape, classes)
@@ -106,7 +106,7 @@ class FamilyConformance:
                 check_parity(model, graph, samples(shape, classes).inputs[:size])
 
     def test_its_size_is_known_before_training_and_grows(self, tmp_path: Path) -> None:
-        if not self.larger or issubclass(self.family, WholeFamily):
+        if not self.larger or issubclass(self.family, EstimatorFamily):
             return
         for shape, classes in self.cases():
             small = profile(self.build(shape, classes, tmp_path), shape)

@@ -22,7 +22,7 @@ from comptroller_trainer.export.onnx import computed, export
 from comptroller_trainer.export.several import exported
 from comptroller_trainer.export.torch_export import TorchExport
 from comptroller_trainer.export.torchscript import TorchScript
-from comptroller_trainer.models.base import Classifier, WholeFamily
+from comptroller_trainer.models.base import Classifier, EstimatorFamily
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.testing.models import SHAPES, samples
@@ -46,7 +46,7 @@ def made(family: str, directory: Path) -> tuple[nn.Module, Path, Context]:
     torch.manual_seed(0)
     model = (
         stage.train(samples(shape, 3), None, 1.0, context)
-        if isinstance(stage, WholeFamily)
+        if isinstance(stage, EstimatorFamily)
         else Classifier(stage.build(shape, 3), torch.full(shape[:1], 0.5), torch.ones(shape[0]), shape)
     )
     graph, _ = export(model, context)

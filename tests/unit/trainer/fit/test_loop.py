@@ -317,7 +317,7 @@ def test_blocks_join_from_the_front_and_a_rung_ships_those_that_have() -> None:
     shown = []
     for epoch in range(4):
         growth.deepen(body, 0.2, epoch, 4)
-        shown.append([not layer.passed_over for layer in body if isinstance(layer, Residual)])
+        shown.append([not layer.skipped for layer in body if isinstance(layer, Residual)])
     assert [sum(blocks) for blocks in shown] == [1, 3, 4, 5]
     assert all(blocks == sorted(blocks, reverse=True) for blocks in shown)
     growth.deepen(body, 0.2, 0, 4)

@@ -5,7 +5,7 @@ from torch import nn
 
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.convolutional import Cnn, ConvolutionalParameters
-from comptroller_trainer.models.profile import Profile, profile
+from comptroller_trainer.models.profile import ModelProfile, profile
 from comptroller_trainer.models.recurrent import Gru, GruParameters
 from comptroller_trainer.models.transformer import Attention, TransformerParameters
 
@@ -13,7 +13,7 @@ from comptroller_trainer.models.transformer import Attention, TransformerParamet
 def test_a_perceptron() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3))
     # Kept: the input of each layer; the ReLU's output is the second one's.
-    expected = Profile(12 * 5 + 5 + 5 * 3 + 3, 12 * 5 + 5 * 3, 4 * (12 + 5))
+    expected = ModelProfile(12 * 5 + 5 + 5 * 3 + 3, 12 * 5 + 5 * 3, 4 * (12 + 5))
     assert profile(model, (3, 4)) == expected
 
 
@@ -44,7 +44,7 @@ def test_a_recurrent_network_is_counted_at_every_step() -> None:
 def test_what_is_frozen_is_counted_but_keeps_nothing() -> None:
     model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
     model[0].requires_grad_(requires_grad=False)
-    assert profile(model, (8,)) == Profile(8 * 6 + 6 + 6 * 2 + 2, 8 * 6 + 6 * 2, 4 * 6)
+    assert profile(model, (8,)) == ModelProfile(8 * 6 + 6 + 6 * 2 + 2, 8 * 6 + 6 * 2, 4 * 6)
 
 
 def test_counting_changes_nothing() -> None:

@@ -20,7 +20,7 @@ from comptroller_api.trainer import KINDS, Kind, Picked, Task, contradictions, r
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.export.onnx import check_parity, export
-from comptroller_trainer.models.base import Classifier, WholeFamily
+from comptroller_trainer.models.base import Classifier, EstimatorFamily
 from comptroller_trainer.recipe.description import agree, description
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.stages.base import Context
@@ -99,7 +99,7 @@ def test_what_is_allowed_is_compressed_and_exported(pair: Pair, tmp_path: Path) 
         given |= left(tmp_path / "members", context.shape, context.classes)
     parsed = parse(SMALL[pair[0]] | given)
     data = samples(context.shape, context.classes)
-    if isinstance(parsed.family, WholeFamily):
+    if isinstance(parsed.family, EstimatorFamily):
         model: nn.Module = parsed.family.train(data, None, 1.0, context)
     else:
         torch.manual_seed(0)

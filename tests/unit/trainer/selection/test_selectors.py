@@ -362,15 +362,15 @@ def test_pseudo_labels_are_what_a_proxy_is_sure_of_and_read_no_other_label() -> 
     }
     counts = []
     for selector in found.values():
-        taught = selector.taught_
-        assert taught is not None
-        own = selector.indices_[~torch.isin(selector.indices_, taught.indices)]
+        pseudo = selector.pseudo_labels_
+        assert pseudo is not None
+        own = selector.indices_[~torch.isin(selector.indices_, pseudo.indices)]
         assert len(own) == 60
-        assert len(selector.indices_) == 60 + len(taught.indices)
-        assert (taught.labels == samples.labels[taught.indices]).float().mean() > 0.7
-        counts.append(len(taught.indices))
+        assert len(selector.indices_) == 60 + len(pseudo.indices)
+        assert (pseudo.labels == samples.labels[pseudo.indices]).float().mean() > 0.7
+        counts.append(len(pseudo.indices))
     assert counts[0] > counts[1] > 0
-    assert fitted(Active, samples, keep=0.1).taught_ is None
+    assert fitted(Active, samples, keep=0.1).pseudo_labels_ is None
 
 
 def test_scoring_is_done_once_in_a_trial_and_its_cost_remembered() -> None:

@@ -10,7 +10,7 @@ from comptroller_trainer.selection.base import KEEP, Selection, Selector, Select
 from comptroller_trainer.stages.base import Context, only
 
 
-class WholeParameters(SelectorParameters):
+class AllSamplesParameters(SelectorParameters):
     """`data.*` of `all`."""
 
     keep: float = Field(
@@ -19,10 +19,10 @@ class WholeParameters(SelectorParameters):
     )  # fmt: skip
 
 
-class Whole(Selector[WholeParameters]):
+class AllSamples(Selector[AllSamplesParameters]):
     """`all`: every sample in every epoch."""
 
-    Parameters = WholeParameters
+    Parameters = AllSamplesParameters
     name = "all"
 
     def fit(self, samples: Samples, context: Context) -> Self:

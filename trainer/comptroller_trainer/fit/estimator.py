@@ -11,14 +11,14 @@ from comptroller_trainer.fit.place import Place
 from comptroller_trainer.fit.validate import validated
 from comptroller_trainer.learning.class_weights import class_weights_of
 from comptroller_trainer.learning.distributed import Peers
-from comptroller_trainer.models.base import WholeFamily
+from comptroller_trainer.models.base import EstimatorFamily
 from comptroller_trainer.recipe.parse import Recipe
 from comptroller_trainer.runtime.progress import AttemptProgress
 from comptroller_trainer.stages.base import Context
 
 
-def train_whole(
-    family: WholeFamily[Any], dataset: Dataset, recipe: Recipe, context: Context,
+def fit_estimator(
+    family: EstimatorFamily[Any], dataset: Dataset, recipe: Recipe, context: Context,
     epochs: int, progress: AttemptProgress, peers: Peers,
 ) -> tuple[nn.Module, Place]:  # fmt: skip
     """Return the model as it is after `epochs` of the last rung's, and its place.

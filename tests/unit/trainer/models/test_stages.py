@@ -1,4 +1,4 @@
-"""The newer families and policies go down the whole line: trained, resumed, exported, measured."""
+"""The newer families and policies go through all stages: trained, resumed, exported, measured."""
 
 from collections.abc import Callable
 from pathlib import Path

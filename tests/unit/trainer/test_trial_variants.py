@@ -1,4 +1,4 @@
-"""Whole lines other than the usual one: trees, regressions, selectors that watch, every family resumed."""
+"""Trials other than the usual one: trees, regressions, selectors that watch, every family resumed."""
 
 import json
 import random
