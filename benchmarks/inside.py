@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.fit import Fit
+from comptroller_trainer.fit import TrainingLoop
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.meter import Meter
 from comptroller_trainer.models.base import Classifier
@@ -36,14 +36,14 @@ def model_of(recipe: Recipe, dataset: Dataset, context: Context) -> Classifier:
 
 
 @contextmanager
-def fit_of(model: Classifier, dataset: Dataset, recipe: Recipe, context: Context) -> Iterator[Fit]:
+def fit_of(model: Classifier, dataset: Dataset, recipe: Recipe, context: Context) -> Iterator[TrainingLoop]:
     """Return the trainer's loop around a fitted selector, with checkpoints in a directory."""
     meter = Meter(1.0)
     try:
         with tempfile.TemporaryDirectory() as directory:
             checkpoints = Checkpoints(open_store(f"file://{directory}"), "benchmark", 0)
             progress = AttemptProgress("benchmark", 0.0, 86_400, meter)
-            yield Fit(model, dataset, recipe, context, checkpoints, StopSignal(), progress)
+            yield TrainingLoop(model, dataset, recipe, context, checkpoints, StopSignal(), progress)
     finally:
         meter.close()
 

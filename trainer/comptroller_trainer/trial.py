@@ -29,12 +29,12 @@ from comptroller_trainer.errors import AssignmentError, NoGainError
 from comptroller_trainer.export.onnx import check_parity, export
 from comptroller_trainer.export.several import exported
 from comptroller_trainer.export.weights import save_weights
-from comptroller_trainer.fit import Fit
+from comptroller_trainer.fit import TrainingLoop
 from comptroller_trainer.fit.estimator import fit_estimator
-from comptroller_trainer.fit.feed import resident
-from comptroller_trainer.fit.further import Further
-from comptroller_trainer.fit.place import Place
+from comptroller_trainer.fit.fine_tuning import FineTuning
+from comptroller_trainer.fit.prefetcher import resident
 from comptroller_trainer.fit.pretrain import pretrain
+from comptroller_trainer.fit.state import TrainingState
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.learning.trial_cache import Remembered
@@ -65,7 +65,7 @@ _COMPARED = 64
 @dataclass(frozen=True, slots=True)
 class _Fitted:
     model: nn.Module
-    place: Place
+    state: TrainingState
     checkpoint: str = ""
     microbatch: int = 0
 
@@ -150,10 +150,10 @@ class Trial:
             check_parity(model, graph, dataset.validation.inputs[:_COMPARED])
             graph = recipe.compressor.finish(graph, context)
         with stage("measure"), self._keeping_a_near_miss(fitted, exporter, others):
-            metrics, records = self._judged(model, graph, parent, dataset, context)
+            metrics, records = self._measurements(model, graph, parent, dataset, context)
         forms = self._exported(model, graph, dataset.validation, context)
         with stage("report"):
-            artifacts = self._ship(model, graph, forms, fitted.place, dataset, context, records)
+            artifacts = self._ship(model, graph, forms, fitted.state, dataset, context, records)
         report = self._report(fitted, metrics, artifacts, exporter, others)
         return self._with_card(report, dataset, context)
 
@@ -180,11 +180,11 @@ class Trial:
             calibrate(divisible(before, method), method, dataset.validation)
         parent, _ = export(before, context, "parent.onnx")
         decides = fingerprint(a, compression=True)
-        further = Further(self._recipe, context, self._store, decides, (a.rung, a.attempt), self._timer)
-        compressor.fit(model, dataset, dataclasses.replace(context, fine_tune=further))
+        fine_tune = FineTuning(self._recipe, context, self._store, decides, (a.rung, a.attempt), self._timer)
+        compressor.fit(model, dataset, dataclasses.replace(context, fine_tune=fine_tune))
         return compressor.model_, parent
 
-    def _judged(
+    def _measurements(
         self, model: nn.Module, graph: Path, parent: Path | None, dataset: Dataset, context: Context
     ) -> tuple[dict[str, float], dict[str, object]]:
         """Return the metrics of the module's graph, those of a parent if any, and the content of files."""
@@ -275,14 +275,14 @@ class Trial:
             train=resident(dataset.train, self._device),
             validation=resident(dataset.validation, self._device),
         )
-        fit = Fit(
+        fit = TrainingLoop(
             model, near, self._recipe, context, Checkpoints(self._store, self._fingerprint, a.attempt),
             self._timer.stop, self._timer.progress, self._peers,
         )  # fmt: skip
-        return _Fitted(fit.run(a.epochs), fit.place, fit.checkpoint, fit.microbatch)
+        return _Fitted(fit.run(a.epochs), fit.state, fit.checkpoint, fit.microbatch)
 
     def _ship(
-        self, model: nn.Module, graph: Path, forms: list[Path], place: Place, dataset: Dataset,
+        self, model: nn.Module, graph: Path, forms: list[Path], state: TrainingState, dataset: Dataset,
         context: Context, records: dict[str, object],
     ) -> list[Artifact]:  # fmt: skip
         """Store the rung's model, its other `forms` and its `records` below `rungs/<rung>/`."""
@@ -293,7 +293,7 @@ class Trial:
             files[path.name] = path
         files |= {path.relative_to(context.directory).as_posix(): path for path in forms}
         files["selection.npz"] = selection_record.write(
-            self._directory, place.epoch, self._recipe.selector, dataset.train_index, self._remembered
+            self._directory, state.epoch, self._recipe.selector, dataset.train_index, self._remembered
         )
         trained = {
             "stages": recipe.names,
@@ -303,7 +303,7 @@ class Trial:
         }
         written = {
             "assignment.json": self._assignment.to_json(),
-            "history.json": place.history,
+            "history.json": state.history,
             "recipe.json": trained,
             "data.json": dataset.manifest.model_dump(mode="json") if dataset.manifest else None,
             **records,
@@ -347,11 +347,11 @@ class Trial:
             "exporter": exporter,
             "processes": str(self._peers.size),
             "microbatch": str(fitted.microbatch),
-            "stopped": fitted.place.stopped,
+            "stopped": fitted.state.stopped,
         }
         return Report(
             name=a.name, trial=a.trial, attempt=a.attempt, rung=a.rung,
-            epochs=fitted.place.epoch,
+            epochs=fitted.state.epoch,
             metrics=metrics,
             stages=self._timer.stages,
             artifacts=artifacts,

@@ -1,5 +1,5 @@
-"""Fit: training, which can stop at any step and resume with the same results."""
+"""The training loop, which can stop at any step and resume with the same results."""
 
-from comptroller_trainer.fit.loop import Fit
+from comptroller_trainer.fit.loop import TrainingLoop
 
-__all__ = ["Fit"]
+__all__ = ["TrainingLoop"]

@@ -7,7 +7,7 @@ from torch import nn
 
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.fit.place import Place
+from comptroller_trainer.fit.state import TrainingState
 from comptroller_trainer.fit.validate import validated
 from comptroller_trainer.learning.class_weights import class_weights_of
 from comptroller_trainer.learning.distributed import Peers
@@ -20,8 +20,8 @@ from comptroller_trainer.stages.base import Context
 def fit_estimator(
     family: EstimatorFamily[Any], dataset: Dataset, recipe: Recipe, context: Context,
     epochs: int, progress: AttemptProgress, peers: Peers,
-) -> tuple[nn.Module, Place]:  # fmt: skip
-    """Return the model as it is after `epochs` of the last rung's, and its place.
+) -> tuple[nn.Module, TrainingState]:  # fmt: skip
+    """Return the model as it is after `epochs` of the last rung's, and its training state.
 
     Each rung is trained from the start and takes what its epochs take; there is no checkpoint.
 
@@ -48,4 +48,6 @@ def fit_estimator(
     if joules is not None and used is not None:
         costs["energy_joules"] = used - joules
     progress.epoch, progress.metrics = epochs, metrics
-    return model, Place(epoch=epochs, seconds=seconds, history=[{"epoch": epochs, **metrics, **costs}])
+    return model, TrainingState(
+        epoch=epochs, seconds=seconds, history=[{"epoch": epochs, **metrics, **costs}]
+    )

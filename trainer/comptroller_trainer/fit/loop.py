@@ -1,8 +1,8 @@
 """The training loop, which can stop at any step and resume with the same results.
 
 All that decides a step's numbers is the weights, the optimizer's tensors, what a watching selector has
-seen, and the place (epoch, step): the batch, the augmentation, the dropout and the learning rate are
-functions of the place and the seed.
+seen, and the position (epoch, step): the batch, the augmentation, the dropout and the learning rate are
+functions of the position and the seed.
 """
 
 import math
@@ -18,13 +18,16 @@ from comptroller_trainer import seeds
 from comptroller_trainer.augment.base import TrainingBatch
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError, DivergedError, ObjectStoreError, Suspended
-from comptroller_trainer.fit import growth
+from comptroller_trainer.fit import progressive
 from comptroller_trainer.fit.average import Average
-from comptroller_trainer.fit.feed import Feed
-from comptroller_trainer.fit.judge import Judge
-from comptroller_trainer.fit.place import COSTS, Place
-from comptroller_trainer.fit.recompute import kept, recomputed
-from comptroller_trainer.fit.step import Step
+from comptroller_trainer.fit.early_stopping import EarlyStopping
+from comptroller_trainer.fit.gradient_accumulation import GradientAccumulator
+from comptroller_trainer.fit.gradient_checkpointing import (
+    with_gradient_checkpointing,
+    without_gradient_checkpointing,
+)
+from comptroller_trainer.fit.prefetcher import Prefetcher
+from comptroller_trainer.fit.state import COSTS, TrainingState
 from comptroller_trainer.fit.validate import validated
 from comptroller_trainer.learning import schedule
 from comptroller_trainer.learning.checkpoint import Checkpoint, Checkpoints
@@ -43,12 +46,12 @@ _SAVE_EVERY = 120.0
 _log = structlog.get_logger("fit")
 
 
-class Fit:
+class TrainingLoop:
     """Trains a model to the end of a rung.
 
     Args:
         model: on the trial's device.
-        dataset: as `feed.resident` gave it.
+        dataset: as `prefetcher.resident` gave it.
         recipe: its selector is fitted.
         context: the trial.
         checkpoints: to resume from and to save.
@@ -62,7 +65,7 @@ class Fit:
         checkpoints: Checkpoints, stop: StopSignal, progress: AttemptProgress, peers: Peers | None = None,
         soft: SoftTargets | None = None,
     ) -> None:  # fmt: skip
-        self.place = Place()
+        self.state = TrainingState()
         self.checkpoint = ""
         """URI of the latest checkpoint."""
         self._model = model
@@ -74,16 +77,16 @@ class Fit:
         self._stop = stop
         self._progress = progress
         self._peers = peers or Peers()
-        growth.check(training, model, context, self._peers.size)
+        progressive.check(training, model, context, self._peers.size)
         self._body = model.get_submodule("body")
         if training.gradient_checkpointing:
-            model.body = recomputed(self._body)
+            model.body = with_gradient_checkpointing(self._body)
         loss = criterion(training, dataset.train.labels, context)
-        self._feed = Feed(dataset.train, context.device)
-        self._pass = Step(model, loss, training, context, self._peers, soft)
+        self._prefetcher = Prefetcher(dataset.train, context.device)
+        self._accumulator = GradientAccumulator(model, loss, training, context, self._peers, soft)
         self._optimizer = NamedOptimizer(model, training)
         self._average = Average(model, training.ema)
-        self._judge = Judge(training, self.place)
+        self._early_stopping = EarlyStopping(training, self.state)
         self._loss = torch.zeros((), dtype=torch.float64, device=context.device)
         self._best: dict[str, Tensor] = {}
         self._selection: Selection | None = None
@@ -96,7 +99,7 @@ class Fit:
     @property
     def microbatch(self) -> int:
         """The number of samples that were in memory at once."""
-        return self._pass.microbatch or self._training.batch_size
+        return self._accumulator.microbatch or self._training.batch_size
 
     def run(self, epochs: int) -> nn.Module:
         """Train to `epochs` in all or to early stopping; return the model with the weights to ship.
@@ -109,10 +112,10 @@ class Fit:
             found = self._checkpoints.newest()
             if found is not None:
                 self._resume(found)
-            self._peers.agree("resume", {"step": self.place.steps, "epoch": self.place.epoch}, self._stop)
-            self._deepen(self.place.epoch - 1)
-            while self.place.epoch < epochs and not self.place.stopped:
-                self._deepen(self.place.epoch)
+            self._peers.agree("resume", {"step": self.state.steps, "epoch": self.state.epoch}, self._stop)
+            self._skip_later_blocks(self.state.epoch - 1)
+            while self.state.epoch < epochs and not self.state.stopped:
+                self._skip_later_blocks(self.state.epoch)
                 self._epoch()
             self._save()
         if self._best:
@@ -120,22 +123,24 @@ class Fit:
         elif self._training.ema:
             self._model.load_state_dict(self._average.tensors)
         if self._training.gradient_checkpointing:
-            kept(self._body)
+            without_gradient_checkpointing(self._body)
         self._model.body = self._body
         return self._model.eval()
 
-    def _deepen(self, epoch: int) -> None:
-        growth.deepen(self._body, self._training.depth_start, max(0, epoch), self._context.total_epochs)
+    def _skip_later_blocks(self, epoch: int) -> None:
+        progressive.skip_later_blocks(
+            self._body, self._training.depth_start, max(0, epoch), self._context.total_epochs
+        )
 
     def _epoch(self) -> None:
-        place, selector = self.place, self._recipe.selector
+        state, selector = self.state, self._recipe.selector
         if self._selection is None:
-            self._selection = selector.select(place.epoch)
+            self._selection = selector.select(state.epoch)
         total = self._context.total_epochs
-        share = growth.grown(self._training.batch_start, place.epoch, total)
+        share = progressive.share_at(self._training.batch_start, state.epoch, total)
         size = max(2, round(self._training.batch_size * share))
         order, weights = self._order(
-            self._selection, growth.grown(self._training.subset_start, place.epoch, total)
+            self._selection, progressive.share_at(self._training.subset_start, state.epoch, total)
         )
         wide = size * selector.candidates
         # The last, smaller batch is left out, another one in each epoch: norms need steps of equal size.
@@ -147,18 +152,18 @@ class Fit:
             )
         began, waited = time.perf_counter(), 0.0
         self._model.train()
-        parts = torch.split(order, wide)[place.step : count]
+        parts = torch.split(order, wide)[state.step : count]
         shares = [None] * count if weights is None else torch.split(weights, wide)
-        batches = self._feed.batches(part[self._peers.share(len(part))] for part in parts)
+        batches = self._prefetcher.batches(part[self._peers.share(len(part))] for part in parts)
         for part in parts:
             before = time.perf_counter()
             inputs, labels = next(batches)
             waited += time.perf_counter() - before
-            waited += self._step(part, shares[place.step], inputs, labels, place.step / count)
-            place.step += 1
-            place.steps += 1
-            self._average.update(self._model, place.steps)
-            self._progress.step = place.steps
+            waited += self._step(part, shares[state.step], inputs, labels, state.step / count)
+            state.step += 1
+            state.steps += 1
+            self._average.update(self._model, state.steps)
+            self._progress.step = state.steps
             if self._peers.stopping(self._stop.requested):
                 summed = self._peers.total(self._loss)
                 self._loss.fill_(summed if self._peers.first else 0.0)
@@ -177,7 +182,7 @@ class Fit:
             Their places in the training split and their weights, each (k,), on the device.
         """
         count = len(selection.indices)
-        shuffled = torch.randperm(count, generator=self._context.generator("order", self.place.epoch))
+        shuffled = torch.randperm(count, generator=self._context.generator("order", self.state.epoch))
         shuffled = shuffled[: max(1, round(count * share))]
         weights = None if selection.weights is None else selection.weights[shuffled].to(self._context.device)
         return selection.indices[shuffled].to(self._context.device), weights
@@ -186,53 +191,53 @@ class Fit:
         self, part: Tensor, weights: Tensor | None, inputs: Tensor, labels: Tensor, behind: float
     ) -> float:
         """Train on one batch, and return the seconds that were spent on its input."""
-        place, training, selector, peers = self.place, self._training, self._recipe.selector, self._peers
-        progress = (place.epoch + behind) / self._context.total_epochs
+        state, training, selector, peers = self.state, self._training, self._recipe.selector, self._peers
+        progress = (state.epoch + behind) / self._context.total_epochs
         if selector.candidates > 1:
-            losses = peers.gathered(self._pass.losses(inputs, labels), len(part))
+            losses = peers.gathered(self._accumulator.losses(inputs, labels), len(part))
             chosen = selector.pick(part.cpu(), losses, max(1, len(part) // selector.candidates))
             chosen = chosen.to(part.device)
             part, weights = part[chosen], None if weights is None else weights[chosen]
             self._picked.append(part.cpu())
-            inputs, labels = self._feed.take(part[peers.share(len(part))])
+            inputs, labels = self._prefetcher.take(part[peers.share(len(part))])
         mine = () if peers.size == 1 else (peers.rank,)
         began, batch = time.perf_counter(), TrainingBatch(inputs, labels)
         if self._recipe.augmentation.changes:
-            drawn = self._context.generator("augment", place.epoch, place.step, *mine)
+            drawn = self._context.generator("augment", state.epoch, state.step, *mine)
             batch = self._recipe.augmentation(batch, drawn, progress)
-        inputs = growth.shrunk(batch.inputs.float(), training.resolution_start, progress)
+        inputs = progressive.resized(batch.inputs.float(), training.resolution_start, progress)
         spent = time.perf_counter() - began
-        seed = seeds.derive(self._context.seed, "step", place.epoch, place.step, *mine)
+        seed = seeds.derive(self._context.seed, "step", state.epoch, state.step, *mine)
         seeds.set_global(seed, self._context.device)
         own = None if weights is None else weights[peers.share(len(part))]
-        losses = self._pass.gradients(inputs, batch.targets, own, len(part))
+        losses = self._accumulator.gradients(inputs, batch.targets, own, len(part))
         rate = schedule.rate(training.schedule, progress, training.warmup)
-        self._optimizer.step(training.lr * rate * self._judge.factor, self._pass.scaler)
+        self._optimizer.step(training.lr * rate * self._early_stopping.factor, self._accumulator.scaler)
         self._loss += (losses if own is None else losses * own).sum() / len(part)
         if selector.watches:
             selector.observe(part.cpu(), peers.gathered(losses, len(part)))
         return spent
 
     def _validate(self, train_loss: float) -> None:
-        place = self.place
+        state = self.state
         self._finite("the loss of", train_loss)
         with self._average.applied(self._model):
             self._peers.align(b for b in self._model.buffers())
             metrics = validated(self._model, self._dataset.validation, self._context.device, self._peers)
             self._finite("the model's outputs after", metrics["loss"])
-            if self._judge.better(metrics) and self._training.patience:
+            if self._early_stopping.better(metrics) and self._training.patience:
                 self._best = {name: value.clone() for name, value in self._model.state_dict().items()}
         self._record()
         self._loss.zero_()
-        place.epoch, place.step = place.epoch + 1, 0
+        state.epoch, state.step = state.epoch + 1, 0
         self._selection = None
         costs = self._count()
-        place.history.append({"epoch": place.epoch, "train_loss": train_loss, **metrics, **costs})
-        if self._peers.any(self._judge.too_long()):
-            place.stopped = place.stopped or "recipe.max_seconds"
-        self._progress.epoch = place.epoch
+        state.history.append({"epoch": state.epoch, "train_loss": train_loss, **metrics, **costs})
+        if self._peers.any(self._early_stopping.too_long()):
+            state.stopped = state.stopped or "recipe.max_seconds"
+        self._progress.epoch = state.epoch
         self._progress.metrics = metrics
-        _log.info("epoch", **{k: round(v, 4) for k, v in place.history[-1].items()})
+        _log.info("epoch", **{k: round(v, 4) for k, v in state.history[-1].items()})
 
     def _record(self) -> None:
         """Store the epoch's samples, if the selector cannot compute them again."""
@@ -243,7 +248,7 @@ class Fit:
         made = {"indices": indices}
         if selection.weights is not None and not self._picked:
             made["weights"] = selection.weights
-        self._unrecorded[f"trained-{self.place.epoch:05d}"] = made
+        self._unrecorded[f"trained-{self.state.epoch:05d}"] = made
         self._picked = []
         try:
             self._write_records()
@@ -262,29 +267,29 @@ class Fit:
         if not math.isfinite(value):
             raise DivergedError(
                 "recipe.lr", f"{self._training.lr:g}",
-                f"made training diverge: {what} epoch {self.place.epoch + 1} is not finite",
+                f"made training diverge: {what} epoch {self.state.epoch + 1} is not finite",
             )  # fmt: skip
 
     def _count(self) -> dict[str, float]:
-        """Add the seconds and joules since the last call to the place, and return the totals."""
-        now, joules, place = time.monotonic(), self._progress.meter.joules(), self.place
-        place.seconds += now - self._counted_at
+        """Add the seconds and joules since the last call to the state, and return the totals."""
+        now, joules, state = time.monotonic(), self._progress.meter.joules(), self.state
+        state.seconds += now - self._counted_at
         if joules is not None:
-            place.joules = (place.joules or 0.0) + max(0.0, joules - (self._joules or 0.0))
+            state.joules = (state.joules or 0.0) + max(0.0, joules - (self._joules or 0.0))
         self._counted_at, self._joules = now, joules
-        spent = {"seconds": place.seconds, "memory_bytes": float(self._progress.meter.peak_memory_bytes())}
-        return spent if place.joules is None else spent | {"energy_joules": place.joules}
+        spent = {"seconds": state.seconds, "memory_bytes": float(self._progress.meter.peak_memory_bytes())}
+        return spent if state.joules is None else spent | {"energy_joules": state.joules}
 
     def _save(self) -> None:
-        if (self.place.epoch, self.place.steps) == self._saved:
+        if (self.state.epoch, self.state.steps) == self._saved:
             return  # nothing has happened since
         self._write_records()
         self._count()
-        self.place.microbatch = self._pass.microbatch
-        self.place.scaler = self._pass.scaler.state_dict() if self._pass.scaler else None
+        self.state.microbatch = self._accumulator.microbatch
+        self.state.scaler = self._accumulator.scaler.state_dict() if self._accumulator.scaler else None
         if self._peers.first:
-            state = asdict(self.place) | {"augmentation": self._recipe.augmentation.configuration()}
-            self.checkpoint = self._checkpoints.save(self._tensors(), state, self.place.steps)
+            saved = asdict(self.state) | {"augmentation": self._recipe.augmentation.configuration()}
+            self.checkpoint = self._checkpoints.save(self._tensors(), saved, self.state.steps)
         self._mark()
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -315,9 +320,9 @@ class Fit:
             prefix = name + "/"
             return {k.removeprefix(prefix): v for k, v in found.tensors.items() if k.startswith(prefix)}
 
-        state: dict[str, Any] = {k: v for k, v in found.state.items() if k != "augmentation"}
-        self.place = Place(**state)
-        self._judge.place = self.place
+        saved: dict[str, Any] = {k: v for k, v in found.state.items() if k != "augmentation"}
+        self.state = TrainingState(**saved)
+        self._early_stopping.state = self.state
         self._model.load_state_dict(part("model"))
         self._best = {k: v.to(self._context.device) for k, v in part("best").items()}
         self._average.restore(part("average"))
@@ -326,17 +331,17 @@ class Fit:
         chosen = part("selection")
         self._selection = Selection(chosen["indices"], chosen.get("weights")) if chosen else None
         self._picked = [found.tensors["picked"]] if "picked" in found.tensors else []
-        self._pass.microbatch = self.place.microbatch
-        if self._pass.scaler and self.place.scaler:
-            self._pass.scaler.load_state_dict(self.place.scaler)
+        self._accumulator.microbatch = self.state.microbatch
+        if self._accumulator.scaler and self.state.scaler:
+            self._accumulator.scaler.load_state_dict(self.state.scaler)
         self._loss.copy_(found.tensors["loss"] * self._peers.first)
         self.checkpoint = found.uri
         self._mark()
-        self._progress.epoch, self._progress.step = self.place.epoch, self.place.steps
-        if self.place.history:
-            self._progress.metrics = {k: v for k, v in self.place.history[-1].items() if k not in COSTS}
-        _log.info("resumed", checkpoint=found.uri, epoch=self.place.epoch, step=self.place.step)
+        self._progress.epoch, self._progress.step = self.state.epoch, self.state.steps
+        if self.state.history:
+            self._progress.metrics = {k: v for k, v in self.state.history[-1].items() if k not in COSTS}
+        _log.info("resumed", checkpoint=found.uri, epoch=self.state.epoch, step=self.state.step)
 
     def _mark(self) -> None:
-        self._saved = (self.place.epoch, self.place.steps)
+        self._saved = (self.state.epoch, self.state.steps)
         self._saved_at = time.monotonic()

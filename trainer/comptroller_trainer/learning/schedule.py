@@ -1,6 +1,6 @@
 """Learning rates as functions of progress, so that there is no scheduler state to carry.
 
-Only plateau looks at validations; `fit.place` counts its drops.
+Only plateau looks at validations; `fit.state` counts its drops.
 """
 
 import math

@@ -162,7 +162,7 @@ def test_an_onnx_file_that_cannot_teach_is_refused_before_training(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shape: tuple[int, ...] | None,
     classes: int, given: dict[str, str], message: str,
 ) -> None:  # fmt: skip
-    monkeypatch.delattr("comptroller_trainer.fit.loop.Fit.run")
+    monkeypatch.delattr("comptroller_trainer.fit.loop.TrainingLoop.run")
     file = tmp_path / "model.onnx"
     if shape is None:
         file.write_bytes(b"no graph")

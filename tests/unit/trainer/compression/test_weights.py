@@ -115,7 +115,7 @@ def test_a_layer_of_low_rank_is_factored_without_loss(layer: nn.Linear | nn.Conv
 def test_a_rank_that_gains_nothing_is_refused_before_training(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("comptroller_trainer.fit.loop.Fit.run")
+    monkeypatch.delattr("comptroller_trainer.fit.loop.TrainingLoop.run")
     message = (
         r"compress.rank: 0.99 leaves no layer with fewer weights; at the least rank, the best has 0\.\d+"
     )
@@ -143,7 +143,7 @@ def test_a_family_with_no_layer_for_it_is_refused(method: str, body: nn.Module, 
 def test_channels_by_norms_are_refused_before_training_where_there_are_none(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("comptroller_trainer.fit.loop.Fit.run")
+    monkeypatch.delattr("comptroller_trainer.fit.loop.TrainingLoop.run")
     with pytest.raises(AssignmentError, match="finds no batch norm"):
         attempt(SMALL | {
             "model.family": "mlp", "compress.method": "prune", "compress.importance": "bn_scale",

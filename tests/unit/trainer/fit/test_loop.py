@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.errors import AssignmentError, Suspended
-from comptroller_trainer.fit import Fit, feed, growth
-from comptroller_trainer.fit.recompute import kept, recomputed
-from comptroller_trainer.fit.step import Step
+from comptroller_trainer.fit import TrainingLoop, prefetcher, progressive
+from comptroller_trainer.fit.gradient_accumulation import GradientAccumulator
+from comptroller_trainer.fit.gradient_checkpointing import (
+    with_gradient_checkpointing,
+    without_gradient_checkpointing,
+)
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.learning.training import Training
@@ -83,7 +86,7 @@ class Trained:
     def __call__(
         self, parameters: dict[str, str] | None = None, *, classes: int = 3, stop_after: int | None = None,
         selector: Selector[Any] | None = None, epochs: int = 2, place: str = "trial", shape: Any = SHAPE,
-    ) -> tuple[Fit, nn.Module]:  # fmt: skip
+    ) -> tuple[TrainingLoop, nn.Module]:  # fmt: skip
         dataset = data(classes, shape)
         store = open_store(f"file://{self.directory}/{place}")
         context = Context(
@@ -107,13 +110,13 @@ class Trained:
         model = Classifier(body, *dataset.moments(), shape)
         self.progress.step = 0
         stop = StopSignal() if stop_after is None else StopAfter(self.progress, stop_after)
-        fit = Fit(model, dataset, recipe, context, Checkpoints(store, "f", 0), stop, self.progress)
+        fit = TrainingLoop(model, dataset, recipe, context, Checkpoints(store, "f", 0), stop, self.progress)
         return fit, fit.run(epochs)
 
     def weights(self, parameters: dict[str, str] | None = None, **options: Any) -> dict[str, Tensor]:
         fit, model = self(parameters, **options)
         return {k: v.clone() for k, v in model.state_dict().items()} | {
-            "loss": torch.tensor([entry["loss"] for entry in fit.place.history])
+            "loss": torch.tensor([entry["loss"] for entry in fit.state.history])
         }
 
 
@@ -136,7 +139,7 @@ RESUMED: dict[str, dict[str, str]] = {
         "recipe.microbatch": "5",
     },
     "mixing, focal": {"augment.policy": "mixup", "recipe.loss": "focal", "recipe.label_smoothing": "0.1"},
-    "growth": {
+    "progressive": {
         "recipe.resolution_start": "0.5", "recipe.batch_start": "0.5", "recipe.subset_start": "0.5",
     },
     "depth": {
@@ -144,7 +147,7 @@ RESUMED: dict[str, dict[str, str]] = {
         "recipe.ema": "0.9",
     },
     "fp16": {"recipe.precision": "fp16", "model.family": "mlp"},
-    "recomputed": {"recipe.gradient_checkpointing": "true", "model.dropout": "0.3"},
+    "gradient_checkpointing": {"recipe.gradient_checkpointing": "true", "model.dropout": "0.3"},
 }  # fmt: skip
 
 
@@ -203,18 +206,18 @@ def test_a_timm_transformer_is_recomputed_and_then_is_itself_again() -> None:
 
     plain, whole = gradients(body), nn.Sequential(body, nn.Identity())
     network = body.get_submodule("network")
-    assert same(plain, gradients(recomputed(whole)))
+    assert same(plain, gradients(with_gradient_checkpointing(whole)))
     assert network.grad_checkpointing
-    kept(whole)
+    without_gradient_checkpointing(whole)
     assert not network.grad_checkpointing
 
 
 def test_what_cannot_be_recomputed_is_refused() -> None:
     with pytest.raises(AssignmentError, match="needs a model whose blocks are in sequence"):
-        recomputed(nn.Linear(2, 2))
+        with_gradient_checkpointing(nn.Linear(2, 2))
     normed = Timm(TimmParameters(name="test_resnet")).build((3, 32, 32), 4)
     with pytest.raises(AssignmentError, match="norms count each batch twice"):
-        recomputed(nn.Sequential(normed, nn.Identity()))
+        with_gradient_checkpointing(nn.Sequential(normed, nn.Identity()))
 
 
 def test_accumulation_keeps_the_effective_batch(trained: Trained) -> None:
@@ -263,7 +266,7 @@ def test_a_sample_that_does_not_fit_is_an_error(trained: Trained, monkeypatch: p
 def test_a_regression_learns_in_the_targets_units(trained: Trained) -> None:
     for loss in ("mse", "huber"):
         fit, model = trained({"recipe.loss": loss, "recipe.lr": "0.1"}, classes=0, place=loss)
-        assert fit.place.history[-1]["rmse"] < 35  # a deviation is 41
+        assert fit.state.history[-1]["rmse"] < 35  # a deviation is 41
         held = data(0).validation
         assert model(held.inputs).mean().item() == pytest.approx(1050, abs=30)
 
@@ -287,40 +290,40 @@ def test_a_plateau_lowers_the_rate(trained: Trained) -> None:
     fit, _ = trained(
         {"recipe.lr": "1e-30", "recipe.schedule": "plateau", "recipe.plateau_patience": "1"}, epochs=2
     )
-    assert fit.place.dropped == 1
-    assert fit._judge.factor == pytest.approx(0.3)
+    assert fit.state.dropped == 1
+    assert fit._early_stopping.factor == pytest.approx(0.3)
 
 
 def test_no_epoch_begins_that_would_pass_the_limit(trained: Trained) -> None:
     fit, _ = trained({"recipe.max_seconds": "1e-6"})
-    assert (fit.place.epoch, fit.place.stopped) == (1, "recipe.max_seconds")
+    assert (fit.state.epoch, fit.state.stopped) == (1, "recipe.max_seconds")
 
 
 def test_images_grow_to_their_own_size() -> None:
-    sides = [growth.side(28, 0.5, step / 20) for step in range(21)]
+    sides = [progressive.image_side(28, 0.5, step / 20) for step in range(21)]
     assert sides == sorted(sides)
     assert (sides[0], sides[-1]) == (16, 28)
     assert sides[15:] == [28] * 6
-    assert growth.shrunk(torch.ones(2, 1, 28, 24), 0.5, 0.0).shape == (2, 1, 16, 12)
+    assert progressive.resized(torch.ones(2, 1, 28, 24), 0.5, 0.0).shape == (2, 1, 16, 12)
 
 
 def test_the_subset_and_the_batch_grow(trained: Trained) -> None:
-    assert [growth.grown(0.5, epoch, 3) for epoch in range(3)] == [0.5, 0.75, 1.0]
+    assert [progressive.share_at(0.5, epoch, 3) for epoch in range(3)] == [0.5, 0.75, 1.0]
     fit, _ = trained({"recipe.subset_start": "0.5"}, place="subset")
-    assert fit.place.steps == 3 + 6
+    assert fit.state.steps == 3 + 6
     fit, _ = trained({"recipe.batch_start": "0.5"}, place="batch")
-    assert fit.place.steps == 12 + 6
+    assert fit.state.steps == 12 + 6
 
 
 def test_blocks_join_from_the_front_and_a_rung_ships_those_that_have() -> None:
     body = parse({"model.family": "transformer", "model.depth": "5"}).family.build((1, 8, 8), 3)
     shown = []
     for epoch in range(4):
-        growth.deepen(body, 0.2, epoch, 4)
+        progressive.skip_later_blocks(body, 0.2, epoch, 4)
         shown.append([not layer.skipped for layer in body if isinstance(layer, Residual)])
     assert [sum(blocks) for blocks in shown] == [1, 3, 4, 5]
     assert all(blocks == sorted(blocks, reverse=True) for blocks in shown)
-    growth.deepen(body, 0.2, 0, 4)
+    progressive.skip_later_blocks(body, 0.2, 0, 4)
     inputs = torch.randn(2, 1, 8, 8)
     first = body.eval()(inputs)
     for layer in body[2:6]:
@@ -348,9 +351,9 @@ def test_a_depth_that_cannot_grow_is_refused(
 def test_batches_gathered_ahead_are_the_same_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = data().train
     indices = [torch.randperm(COUNT)[:8] for _ in range(9)]
-    plain = list(feed.Feed(samples, torch.device("cpu")).batches(indices))
-    monkeypatch.setattr(feed, "_LARGE", 0)
-    ahead = list(feed.Feed(samples, torch.device("cpu")).batches(indices))
+    plain = list(prefetcher.Prefetcher(samples, torch.device("cpu")).batches(indices))
+    monkeypatch.setattr(prefetcher, "_LARGE", 0)
+    ahead = list(prefetcher.Prefetcher(samples, torch.device("cpu")).batches(indices))
     assert len(plain) == len(ahead) == 9
     for (x, y), (a, b) in zip(plain, ahead, strict=True):
         assert torch.equal(x, a)
@@ -362,4 +365,4 @@ def test_a_compiler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("CXX", raising=False)
     context = Context(0, 1, 2, (4,), torch.device("cpu"), Path())
     with pytest.raises(AssignmentError, match=r"recipe.compile: 'true' needs a C\+\+ compiler"):
-        Step(nn.Linear(4, 2), lambda a, _: a.sum(1), Training(compile=True), context, Peers())
+        GradientAccumulator(nn.Linear(4, 2), lambda a, _: a.sum(1), Training(compile=True), context, Peers())

@@ -63,7 +63,7 @@ def test_another_seed_gives_other_weights(attempt: Attempt, weights: Weights, tm
     assert same(weights(one), weights(again))
 
 
-def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(
+def test_a_truncated_checkpoint_is_skipped_for_the_one_before(
     attempt: Attempt, weights: Weights, tmp_path: Path
 ) -> None:
     whole = attempt(artifacts=f"file://{tmp_path}/whole")

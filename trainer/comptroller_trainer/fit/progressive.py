@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.fit.recompute import flat
+from comptroller_trainer.fit.gradient_checkpointing import flat
 from comptroller_trainer.learning.training import Training
 from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.stages.base import Context
@@ -18,31 +18,31 @@ _STEP = 4
 """Pixels that sides grow by: each new size costs a first batch."""
 
 
-def grown(start: float, epoch: int, total: int) -> float:
+def share_at(start: float, epoch: int, total: int) -> float:
     """Return the share in use in `epoch` of `total`: `start` in the first, 1 in the last."""
     return 1.0 if total == 1 else start + (1 - start) * min(epoch / (total - 1), 1.0)
 
 
-def side(whole: int, start: float, progress: float) -> int:
+def image_side(whole: int, start: float, progress: float) -> int:
     """Return the pixels of an image's side that has `whole` pixels at the end."""
     share = min(1.0, start + (1 - start) * progress / _WHOLE_FROM)
     return min(whole, max(_STEP, round(whole * share / _STEP) * _STEP)) if share < 1 else whole
 
 
-def shrunk(inputs: Tensor, start: float, progress: float) -> Tensor:
+def resized(inputs: Tensor, start: float, progress: float) -> Tensor:
     """Return the images (n, c, h, w) in their size at `progress`."""
     if start == 1:
         return inputs
-    size = [side(length, start, progress) for length in inputs.shape[2:]]
+    size = [image_side(length, start, progress) for length in inputs.shape[2:]]
     if size == list(inputs.shape[2:]):
         return inputs
     return functional.interpolate(inputs, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def deepen(body: nn.Module, start: float, epoch: int, total: int) -> None:
-    """Pass over the residual blocks that have not come yet in `epoch` of `total`."""
+def skip_later_blocks(body: nn.Module, start: float, epoch: int, total: int) -> None:
+    """Skip the residual blocks that have not come yet in `epoch` of `total`."""
     blocks = _optional(body) if start < 1 else []
-    come = math.ceil(grown(start, epoch, total) * len(blocks))
+    come = math.ceil(share_at(start, epoch, total) * len(blocks))
     for number, block in enumerate(blocks):
         block.skipped = number >= come
 
@@ -70,7 +70,7 @@ def check(training: Training, model: nn.Module, context: Context, processes: int
     example = torch.zeros(2, *context.shape, device=context.device)
     try:
         with torch.no_grad():
-            model.eval()(shrunk(example, start, 0.0))
+            model.eval()(resized(example, start, 0.0))
     except RuntimeError as error:
         raise AssignmentError(field, value, "needs a model that takes images of any size") from error
     finally:

@@ -1,12 +1,12 @@
-"""The position of training."""
+"""The state of training: its position, its best validation and its history."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass
-class Place:
-    """The position of training, in numbers that JSON keeps exactly."""
+class TrainingState:
+    """The state of training, in numbers that JSON keeps exactly."""
 
     epoch: int = 0
     """Epochs that are finished and validated."""

@@ -15,7 +15,7 @@ from comptroller_trainer.errors import AssignmentError
 FIELD = "recipe.gradient_checkpointing"
 
 
-class _Recomputed(nn.Sequential):
+class _Checkpointed(nn.Sequential):
     """A sequence in as many pieces as the square root of its length; only tensors between pieces are kept."""
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class _Recomputed(nn.Sequential):
         return inputs
 
 
-def recomputed(body: nn.Module) -> nn.Module:
+def with_gradient_checkpointing(body: nn.Module) -> nn.Module:
     """Return a body with the weights and names of `body` that computes again what it does not keep.
 
     Raises:
@@ -45,17 +45,17 @@ def recomputed(body: nn.Module) -> nn.Module:
         return body
     if not isinstance(body, nn.Sequential):
         raise AssignmentError(FIELD, "true", "needs a model whose blocks are in sequence")
-    return _Recomputed(OrderedDict(body.named_children()))
+    return _Checkpointed(OrderedDict(body.named_children()))
 
 
-def kept(body: nn.Module) -> None:
-    """Undo what `recomputed` did to `body` itself."""
+def without_gradient_checkpointing(body: nn.Module) -> None:
+    """Undo what `with_gradient_checkpointing` did to `body` itself."""
     if (backbone := _of_timm(body)) is not None:
         backbone.set_grad_checkpointing(False)  # type: ignore[operator]
 
 
 def _of_timm(body: nn.Module) -> nn.Module | None:
-    """Return the part of `body` that can recompute; in a regression, a scale follows it."""
+    """Return the part of `body` with gradient checkpointing; in a regression, a scale follows it."""
     parts = (body, *body.children())
     return next((part for part in parts if hasattr(part, "set_grad_checkpointing")), None)
 

@@ -21,7 +21,7 @@ from comptroller_trainer.stages.soft_targets import SoftTargets, last_input
 _log = structlog.get_logger("fit")
 
 
-class Step:
+class GradientAccumulator:
     """Computes gradients.
 
     Args:

@@ -6,8 +6,8 @@ from torch import nn
 
 from comptroller_trainer import seeds
 from comptroller_trainer.data.samples import Dataset
-from comptroller_trainer.fit.feed import resident
-from comptroller_trainer.fit.loop import Fit
+from comptroller_trainer.fit.loop import TrainingLoop
+from comptroller_trainer.fit.prefetcher import resident
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.recipe.parse import Recipe
 from comptroller_trainer.runtime.stage_timer import StageTimer
@@ -23,7 +23,7 @@ _ONCE = {
 """Settings without a purpose once the model was trained."""
 
 
-class Further:
+class FineTuning:
     """`stages.base.FineTune` for one attempt at a rung.
 
     Args:
@@ -66,7 +66,7 @@ class Further:
         checkpoints = Checkpoints(
             self._store, self._fingerprint, self._attempt, f"tuned/{self._rung}/checkpoints/"
         )
-        fit = Fit(
+        fit = TrainingLoop(
             model.to(device).requires_grad_(requires_grad=True), near,
             replace(recipe, selector=selector, training=training), context, checkpoints,
             self._timer.stop, self._timer.progress, None, soft,

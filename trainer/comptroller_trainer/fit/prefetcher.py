@@ -27,7 +27,7 @@ def resident(samples: Samples, device: torch.device) -> Samples:
     return replace(samples, inputs=inputs, labels=samples.labels.to(device))
 
 
-class Feed:
+class Prefetcher:
     """Batches of one split on `device`.
 
     Args:
@@ -55,7 +55,7 @@ class Feed:
             return
         waiting = iter(indices)
         # One thread: indexing uses torch's own.
-        with ThreadPoolExecutor(1, "feed") as pool:
+        with ThreadPoolExecutor(1, "prefetcher") as pool:
             ahead: deque[Future[tuple[Tensor, Tensor]]] = deque(
                 pool.submit(self.take, index) for index in islice(waiting, _DEPTH)
             )
