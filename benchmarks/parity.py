@@ -38,7 +38,7 @@ from comptroller_trainer.runtime.stage_timer import StageTimer
 from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import open_store
 from comptroller_trainer.testing.models import left
-from comptroller_trainer.trial import Trial
+from comptroller_trainer.trial import TrialRunner
 
 METHODS = [
     *(name for name, one in reference().compress.items() if not one.wants),
@@ -132,7 +132,7 @@ def differences(case: Case, data: dict[str, str], directory: Path) -> tuple[floa
         (directory / "scratch").mkdir(parents=True)
         store = open_store(assignment.artifacts)
         with patch.object(trial, "check_parity", recorded):
-            report = Trial(
+            report = TrialRunner(
                 assignment,
                 parse(parameters),
                 store,

@@ -32,7 +32,7 @@ from comptroller_trainer.runtime.progress import AttemptProgress
 from comptroller_trainer.runtime.stage_timer import StageTimer
 from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import open_store
-from comptroller_trainer.trial import Trial
+from comptroller_trainer.trial import TrialRunner
 
 EPOCHS, BATCH = 6, 32
 COMMON = {"recipe.batch_size": str(BATCH), "recipe.lr": "0.05", "data.selector": "rs2", "data.keep": "0.8"}
@@ -88,7 +88,7 @@ def attempt(
     stop.listen()
     try:
         with tempfile.TemporaryDirectory() as directory:
-            report = Trial(
+            report = TrialRunner(
                 assignment, parse(assignment.parameters), open_store(assignment.artifacts),
                 StageTimer(progress, stop), 1, Path(directory),
             ).run()  # fmt: skip

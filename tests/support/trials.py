@@ -8,7 +8,7 @@ import numpy as np
 
 from comptroller_api.contract import Report
 from comptroller_api.data import Data
-from comptroller_trainer.measure.latency import Launch, summarize
+from comptroller_trainer.measure.latency import ServingLaunch, summarize
 from comptroller_trainer.runtime.progress import AttemptProgress
 from comptroller_trainer.runtime.stop import StopSignal
 
@@ -60,7 +60,7 @@ def npz(directory: Path, **arrays: Any) -> Data:
 def latency(milliseconds: float) -> dict[str, float]:
     """Return the latency metrics of an artifact whose calls all take as long."""
     calls = np.full(20, milliseconds / 1000)
-    launch = Launch(calls, np.zeros(20, np.int64), np.ones(2), np.zeros(1), 1.0, 1.0)
+    launch = ServingLaunch(calls, np.zeros(20, np.int64), np.ones(2), np.zeros(1), 1.0, 1.0)
     return summarize([launch] * 3, 1.0)
 
 

@@ -15,7 +15,7 @@ from comptroller_api.data import Data
 from comptroller_trainer.errors import AssignmentError, MissingError, ObjectStoreError
 
 if TYPE_CHECKING:
-    from comptroller_trainer.measure.drift import Profile
+    from comptroller_trainer.measure.drift import DriftProfile
 
 _PROFILE, _MODEL = "drift.json", "model.onnx"
 _NONE, _DRIFT, _USAGE = 0, 1, 2
@@ -49,7 +49,7 @@ def _check(given: argparse.Namespace, scratch: Path) -> int:
     from comptroller_trainer.data.read import read_inputs  # noqa: PLC0415
     from comptroller_trainer.data.source import DataError  # noqa: PLC0415
     from comptroller_trainer.measure.artifact import opened  # noqa: PLC0415
-    from comptroller_trainer.measure.drift import differences  # noqa: PLC0415
+    from comptroller_trainer.measure.drift import drift_results  # noqa: PLC0415
     from comptroller_trainer.runtime.assignment import explain  # noqa: PLC0415
 
     was, model = _read(given.artifacts, scratch)
@@ -65,7 +65,7 @@ def _check(given: argparse.Namespace, scratch: Path) -> int:
         raise AssignmentError("data.uri", given.data, f"has samples of {array.shape[1:]}, not of {was.shape}")
     inputs = torch.from_numpy(array)
     outputs = opened(model, "CPU", 1)(inputs) if model else None
-    found = sorted(differences(was, inputs, missing, outputs), key=lambda one: -one.psi)
+    found = sorted(drift_results(was, inputs, missing, outputs), key=lambda one: -one.psi)
     drifted = [one for one in found if one.psi > max(given.psi, 2 * one.chance) or one.ks > given.ks]
     if given.output == "json":
         lines = [json.dumps([one._asdict() | {"drifted": one in drifted} for one in found], indent=1)]
@@ -81,19 +81,19 @@ def _check(given: argparse.Namespace, scratch: Path) -> int:
     return _DRIFT if drifted else _NONE
 
 
-def _read(given: str, scratch: Path) -> tuple["Profile", Path | None]:
+def _read(given: str, scratch: Path) -> tuple["DriftProfile", Path | None]:
     """Return the profile, and the model's graph if that is in the same directory.
 
     Raises:
         AssignmentError: the file is not a profile.
     """
-    from comptroller_trainer.measure.drift import Profile  # noqa: PLC0415
+    from comptroller_trainer.measure.drift import DriftProfile  # noqa: PLC0415
     from comptroller_trainer.store import open_store  # noqa: PLC0415
 
     uri = given if "://" in given else f"file://{Path(given).absolute()}"  # as `open_store` reads it
     store = open_store(uri.removesuffix(f"/{_PROFILE}"))
     try:
-        profile = Profile.model_validate_json(store.get(_PROFILE))
+        profile = DriftProfile.model_validate_json(store.get(_PROFILE))
     except ValidationError as error:
         raise AssignmentError("artifacts", given, f"holds no profile: {error}") from error
     try:

@@ -37,10 +37,10 @@ from comptroller_trainer.fit.pretrain import pretrain
 from comptroller_trainer.fit.state import TrainingState
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.learning.distributed import Peers
-from comptroller_trainer.learning.trial_cache import Remembered
+from comptroller_trainer.learning.trial_cache import TrialCache
 from comptroller_trainer.measure.artifact import Infer, measure, opened, servable, served
 from comptroller_trainer.measure.calibration import calibrate, divisible
-from comptroller_trainer.measure.drift import profile as profile_of
+from comptroller_trainer.measure.drift import drift_profile
 from comptroller_trainer.measure.gain import against_parent, same_graph
 from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.measure.robustness import robustness
@@ -70,7 +70,7 @@ class _Fitted:
     microbatch: int = 0
 
 
-class Trial:
+class TrialRunner:
     """Runs the stages of a trial one after the other.
 
     Args:
@@ -97,7 +97,7 @@ class Trial:
         self._peers = peers or Peers()
         self._fastest = fastest or Fastest()
         self._fingerprint = fingerprint(assignment)
-        self._remembered = Remembered(store, self._fingerprint, self._peers, timer.stop)
+        self._cache = TrialCache(store, self._fingerprint, self._peers, timer.stop)
         cuda = torch.cuda.is_available()
         self._device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
 
@@ -139,7 +139,7 @@ class Trial:
             others = self._others_joules()
         if not self._peers.first:
             return None
-        context = dataclasses.replace(context, keep=self._remembered.alone())
+        context = dataclasses.replace(context, keep=self._cache.alone())
         with stage("compress"):
             model, parent = self._compressed(merge(model), dataset, context)
         if calibration != "none":
@@ -205,7 +205,7 @@ class Trial:
         size = dataclasses.asdict(profile(model, context.shape))
         metrics |= {name: float(count) for name, count in size.items()}
         metrics |= compressor.metrics(graph)
-        drift = profile_of(dataset, outputs, self._assignment.data)
+        drift = drift_profile(dataset, outputs, self._assignment.data)
         records: dict[str, object] = {"drift.json": drift.model_dump(mode="json")}
         labels = validation.labels.cpu().numpy()
         if self._recipe.training.thresholds != "none":
@@ -243,7 +243,7 @@ class Trial:
         a = self._assignment
         return Context(
             a.seed, a.total_epochs, dataset.classes, dataset.shape, self._device, self._directory,
-            self._remembered,
+            self._cache,
         )  # fmt: skip
 
     def _build(self, dataset: Dataset, context: Context) -> nn.Module | None:
@@ -293,7 +293,7 @@ class Trial:
             files[path.name] = path
         files |= {path.relative_to(context.directory).as_posix(): path for path in forms}
         files["selection.npz"] = selection_record.write(
-            self._directory, state.epoch, self._recipe.selector, dataset.train_index, self._remembered
+            self._directory, state.epoch, self._recipe.selector, dataset.train_index, self._cache
         )
         trained = {
             "stages": recipe.names,

@@ -125,7 +125,7 @@ def _run(assignment: Assignment, store: ObjectStore, timer: StageTimer, director
     import torch  # noqa: PLC0415  # three seconds
 
     from comptroller_trainer.learning import distributed  # noqa: PLC0415
-    from comptroller_trainer.trial import Trial, agreed_on  # noqa: PLC0415
+    from comptroller_trainer.trial import TrialRunner, agreed_on  # noqa: PLC0415
 
     torch.set_num_threads(threads)
     # Not use_deterministic_algorithms: on CPUs all that we use is deterministic, and it imports the compiler
@@ -134,7 +134,7 @@ def _run(assignment: Assignment, store: ObjectStore, timer: StageTimer, director
     peers = distributed.join(os.environ, agreed_on(assignment), timer.stop)
     try:
         with Fastest() as fastest:
-            return Trial(assignment, parsed, store, timer, threads, directory, peers, fastest).run()
+            return TrialRunner(assignment, parsed, store, timer, threads, directory, peers, fastest).run()
     finally:
         peers.close()
 

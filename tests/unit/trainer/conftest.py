@@ -18,7 +18,7 @@ from comptroller_trainer.runtime.progress import AttemptProgress
 from comptroller_trainer.runtime.stage_timer import StageTimer
 from comptroller_trainer.runtime.stop import StopSignal
 from comptroller_trainer.store import open_store
-from comptroller_trainer.trial import Trial
+from comptroller_trainer.trial import TrialRunner
 from support import trials
 from support.trials import StopAfter, corner_images, idx, latency
 
@@ -89,7 +89,7 @@ def attempt(
         store = open_store(assignment.artifacts)
         directory = tmp_path_factory.mktemp("scratch")
         try:
-            report = Trial(assignment, parsed, store, StageTimer(progress, stop), 1, directory).run()
+            report = TrialRunner(assignment, parsed, store, StageTimer(progress, stop), 1, directory).run()
         finally:
             meter.close()
         assert report is not None

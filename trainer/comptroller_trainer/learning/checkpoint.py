@@ -1,7 +1,7 @@
 """Checkpoints: tensors as safetensors, the rest as JSON, never a pickle.
 
 The data object is written first, then the small pointer that makes it a checkpoint. So a checkpoint exists
-whole or not at all, and a pointer whose data does not match its sha256 is passed over for the one before.
+whole or not at all, and a pointer whose data does not match its sha256 is skipped for the one before.
 """
 
 import hashlib

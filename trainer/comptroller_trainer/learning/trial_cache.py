@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _log = structlog.get_logger("trial")
 
 
-class Remembered:
+class TrialCache:
     """`stages.base.Keep` over a store.
 
     Args:

@@ -15,7 +15,7 @@ from torch import Tensor
 from comptroller_api.study import Latency
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
-from comptroller_trainer.measure.latency import ENOUGH, Launch, agreeing, summarize
+from comptroller_trainer.measure.latency import ENOUGH, ServingLaunch, agreeing, summarize
 from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.measure.pace import fastest as fastest_of
 from comptroller_trainer.measure.quality import quality
@@ -99,7 +99,7 @@ def served(
     batch: NDArray[np.float32] = validation.inputs[: latency.batch].float().cpu().numpy()
     inputs = context.directory / "inputs.npy"
     np.save(inputs, np.resize(batch, (latency.batch, *context.shape)), allow_pickle=False)
-    launches: list[Launch] = []
+    launches: list[ServingLaunch] = []
     until = time.monotonic() + _TOO_LONG
     while len(launches) < ENOUGH or (
         len(agreeing(launches, fastest.seconds)) < ENOUGH
@@ -111,7 +111,7 @@ def served(
     return summarize(launches, fastest.seconds)
 
 
-def _launch(graph: Path, inputs: Path, latency: Latency) -> Launch:
+def _launch(graph: Path, inputs: Path, latency: Latency) -> ServingLaunch:
     found = inputs.with_name("served.npz")
     command = [sys.executable, "-m", "comptroller_trainer.measure.serve"]
     arguments = [str(graph), str(inputs), latency.device, str(latency.threads), str(found)]
@@ -119,5 +119,5 @@ def _launch(graph: Path, inputs: Path, latency: Latency) -> Launch:
     if done.returncode:
         raise RuntimeError(f"serving the artifact failed: {done.stderr.strip()[-300:]}")
     with np.load(found, allow_pickle=False) as held:
-        arrays = {name: held[name] for name in Launch._fields}
-    return Launch(**arrays | {name: float(arrays[name]) for name in ("cold", "peak")})
+        arrays = {name: held[name] for name in ServingLaunch._fields}
+    return ServingLaunch(**arrays | {name: float(arrays[name]) for name in ("cold", "peak")})

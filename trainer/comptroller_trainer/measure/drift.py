@@ -33,7 +33,7 @@ class Histogram(Record):
     shares: list[float] = Field(description="Of the values, one more than edges.")
 
 
-class Profile(Record):
+class DriftProfile(Record):
     """`drift.json`: the distributions of a model's training data and of its answers."""
 
     data: dict[str, Any] = Field(description="How training data were read; the study's, without where from.")
@@ -45,7 +45,7 @@ class Profile(Record):
     outputs: list[Histogram]
 
 
-class Difference(NamedTuple):
+class DriftResult(NamedTuple):
     """The distance of new values from the profile's."""
 
     name: str
@@ -55,7 +55,7 @@ class Difference(NamedTuple):
     """The PSI to expect of as many samples if nothing has changed."""
 
 
-def profile(dataset: Dataset, outputs: NDArray[np.float32], data: Data) -> Profile:
+def drift_profile(dataset: Dataset, outputs: NDArray[np.float32], data: Data) -> DriftProfile:
     """Return the profile of a model of `dataset`.
 
     Args:
@@ -67,7 +67,7 @@ def profile(dataset: Dataset, outputs: NDArray[np.float32], data: Data) -> Profi
     inputs = dataset.train.inputs if real.all() else dataset.train.inputs[real]
     steps = dataset.manifest.preprocessing if dataset.manifest else []
     read = data.model_copy(update={"uri": None, "sources": None, "manifest": None})
-    return Profile(
+    return DriftProfile(
         data=read.to_json(),
         shape=list(dataset.shape),
         preprocessing=steps,
@@ -84,9 +84,9 @@ def profile(dataset: Dataset, outputs: NDArray[np.float32], data: Data) -> Profi
     )
 
 
-def differences(
-    was: Profile, inputs: Tensor, missing: Mapping[str, float], outputs: NDArray[np.float32] | None
-) -> Iterator[Difference]:
+def drift_results(
+    was: DriftProfile, inputs: Tensor, missing: Mapping[str, float], outputs: NDArray[np.float32] | None
+) -> Iterator[DriftResult]:
     """Yield the difference of each feature or channel, of missing values by column, and of the answers.
 
     Args:
@@ -102,7 +102,7 @@ def differences(
         now = missing.get(step.column, 0.0)
         if step.missing or now:
             shares = (np.array([share, 1 - share]) for share in (step.missing, now))
-            yield Difference(f"{step.column}: missing", *_distances(*shares), samples)
+            yield DriftResult(f"{step.column}: missing", *_distances(*shares), samples)
     if outputs is not None:
         answers = _answers(outputs)
         for old in was.outputs:
@@ -161,11 +161,11 @@ def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
     return np.bincount(place, minlength=len(edges) + 1) / len(values)
 
 
-def _difference(old: Histogram, values: NDArray[np.float64], samples: float) -> Difference:
+def _difference(old: Histogram, values: NDArray[np.float64], samples: float) -> DriftResult:
     """Return the difference; `samples` is 1/n + 1/m, which each bin but one adds to the PSI by chance."""
     edges = np.array(old.edges)
     distances = _distances(np.array(old.shares), _shares(values, edges))
-    return Difference(old.name, *distances, len(edges) * samples)
+    return DriftResult(old.name, *distances, len(edges) * samples)
 
 
 def _distances(old: NDArray[np.float64], new: NDArray[np.float64]) -> tuple[float, float]:

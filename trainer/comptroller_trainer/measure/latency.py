@@ -24,7 +24,7 @@ _Z = 1.96
 """Standard deviations of a 95% interval."""
 
 
-class Launch(NamedTuple):
+class ServingLaunch(NamedTuple):
     """The measurements of one serving process.
 
     Attributes:
@@ -44,7 +44,7 @@ class Launch(NamedTuple):
     peak: float
 
 
-def quiet(launch: Launch, fastest: float) -> NDArray[np.float64]:
+def quiet(launch: ServingLaunch, fastest: float) -> NDArray[np.float64]:
     """Return the calls of blocks that kept the core, with the pace near its fastest before and after.
 
     Args:
@@ -55,7 +55,7 @@ def quiet(launch: Launch, fastest: float) -> NDArray[np.float64]:
     return launch.calls[(undisturbed & (launch.waited <= _WAITED))[launch.blocks]]
 
 
-def agreeing(launches: Sequence[Launch], fastest: float) -> list[NDArray[np.float64]]:
+def agreeing(launches: Sequence[ServingLaunch], fastest: float) -> list[NDArray[np.float64]]:
     """Return quiet calls of each launch that has enough, and whose p95 is close to the median p95."""
     enough = [
         calls for one in launches if len(calls := quiet(one, fastest)) >= max(LEAST, _SHARE * len(one.calls))
@@ -64,7 +64,7 @@ def agreeing(launches: Sequence[Launch], fastest: float) -> list[NDArray[np.floa
     return [c for c, p95 in zip(enough, slow, strict=True) if abs(p95 / np.median(slow) - 1) <= _AGREE]
 
 
-def summarize(launches: Sequence[Launch], fastest: float) -> dict[str, float]:
+def summarize(launches: Sequence[ServingLaunch], fastest: float) -> dict[str, float]:
     """Return the metrics of the launches.
 
     `latency_p50_ms`, `latency_p95_ms` and `latency_p99_ms` over the quiet calls of the launches that agree;

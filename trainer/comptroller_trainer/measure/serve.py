@@ -1,6 +1,7 @@
 """Serve the artifact in a process without other work, and measure each call and the memory.
 
-`python -m comptroller_trainer.measure.serve GRAPH INPUTS DEVICE THREADS FOUND` leaves a `Launch` in FOUND.
+`python -m comptroller_trainer.measure.serve GRAPH INPUTS DEVICE THREADS FOUND` leaves a `ServingLaunch`
+in FOUND.
 """
 
 import ctypes
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> None:
     # Imported here, so that a cold start counts them.
     import numpy as np  # noqa: PLC0415
 
-    from comptroller_trainer.measure.latency import Launch  # noqa: PLC0415
+    from comptroller_trainer.measure.latency import ServingLaunch  # noqa: PLC0415
     from comptroller_trainer.measure.pace import pace  # noqa: PLC0415
     from comptroller_trainer.measure.session import open_session  # noqa: PLC0415
 
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> None:
         sizes.append(len(block))
         paces.append(pace())
     blocks = np.repeat(np.arange(len(sizes)), sizes)
-    launch = Launch(
+    launch = ServingLaunch(
         np.array(times), blocks, np.array(paces), np.array(waits), cold, _peak_resident()
     )  # fmt: skip
     np.savez(found, **launch._asdict())

@@ -33,7 +33,7 @@ def thresholds(
     """Return the metric of tuned thresholds, and the content of thresholds.json.
 
     `f1_macro_tuned` is not measured on the tuning's samples: each half of the split, drawn by the trial's
-    seed, is judged by thresholds of the other half. The thresholds in the file are tuned on the whole split.
+    seed, gets the thresholds of the other half. The thresholds in the file are tuned on the whole split.
 
     Args:
         outputs: (n, classes) logits.

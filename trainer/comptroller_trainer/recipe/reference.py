@@ -17,7 +17,7 @@ What `spec.space` can search and `spec.baseline` can set, made from the classes 
 """
 
 
-class Row(NamedTuple):
+class ParameterRow(NamedTuple):
     """One parameter."""
 
     name: str
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     meaning: str
 
 
-def rows() -> Iterator[Row]:
+def rows() -> Iterator[ParameterRow]:
     """Yield every parameter of every installed stage; stages that read a parameter alike share a row."""
     trainer = description()
     for lever, choice in CHOICES.items():
@@ -36,8 +36,8 @@ def rows() -> Iterator[Row]:
         meaning = f"Entry points `{choice.group}`."
         if lever == "compress":
             meaning += f" Several are joined by `{JOINT}`: parts taken out, trained further, numbers changed."
-        yield Row(f"{lever}.{choice.field}", "", " ".join(stages), choice.default, meaning)
-        readers: dict[Row, list[str]] = {}
+        yield ParameterRow(f"{lever}.{choice.field}", "", " ".join(stages), choice.default, meaning)
+        readers: dict[ParameterRow, list[str]] = {}
         for name, stage in stages.items():
             for row in _rows(stage.parameters, lever):
                 readers.setdefault(row, []).append(name)
@@ -54,11 +54,11 @@ def page() -> str:
     return _HEAD + "\n".join(lines) + "\n"
 
 
-def _rows(parameters: Mapping[str, Parameter], lever: str) -> Iterator[Row]:
+def _rows(parameters: Mapping[str, Parameter], lever: str) -> Iterator[ParameterRow]:
     for name, one in parameters.items():
         if one.values:
             values = " ".join(map(str, one.values))
         else:
             bounds = [t.format(b) for key, t in _BOUNDS.items() if (b := getattr(one, key)) is not None]
             values = " ".join([one.type, ", ".join(bounds)]).strip()
-        yield Row(f"{lever}.{name}", "", values, str(one.default), one.description)
+        yield ParameterRow(f"{lever}.{name}", "", values, str(one.default), one.description)

@@ -7,13 +7,11 @@ import numpy as np
 from torch import Tensor
 
 from comptroller_trainer.errors import MissingError
-from comptroller_trainer.learning.trial_cache import Remembered
+from comptroller_trainer.learning.trial_cache import TrialCache
 from comptroller_trainer.selection.base import Selector
 
 
-def write(
-    directory: Path, epochs: int, selector: Selector[Any], index: Tensor, remembered: Remembered
-) -> Path:
+def write(directory: Path, epochs: int, selector: Selector[Any], index: Tensor, cache: TrialCache) -> Path:
     """Write each epoch's places in the source's file, -1 if made up, and weights; equal epochs once.
 
     `taught` has the places whose labels were replaced.
@@ -23,14 +21,14 @@ def write(
         epochs: the number of trained epochs.
         selector: fitted.
         index: (n,), the place of each training sample in the source's file.
-        remembered: the loop's records of samples that the selector cannot compute again.
+        cache: the loop's records of samples that the selector cannot compute again.
 
     Raises:
         MissingError: a record is gone.
     """
     arrays: dict[str, Any] = {}
     for epoch in range(epochs if selector.varies or selector.candidates > 1 else 1):
-        indices, weights = _trained_on(epoch, selector, remembered)
+        indices, weights = _trained_on(epoch, selector, cache)
         arrays[f"epoch_{epoch:05d}"] = index[indices].numpy().astype(np.int32)
         if weights is not None:
             arrays[f"weights_{epoch:05d}"] = weights.numpy()
@@ -41,9 +39,9 @@ def write(
     return path
 
 
-def _trained_on(epoch: int, selector: Selector[Any], remembered: Remembered) -> tuple[Tensor, Tensor | None]:
+def _trained_on(epoch: int, selector: Selector[Any], cache: TrialCache) -> tuple[Tensor, Tensor | None]:
     if selector.watches or selector.candidates > 1:
-        kept = remembered.read(f"trained-{epoch:05d}")
+        kept = cache.read(f"trained-{epoch:05d}")
         if kept is None:
             raise MissingError(f"the record of the samples of epoch {epoch + 1} is gone from the store")
         return kept["indices"], kept.get("weights")

@@ -1,4 +1,4 @@
-"""The assignment: one attempt's work, read from the environment and judged before anything slow starts."""
+"""The assignment: one attempt's work, read from the environment and validated before anything slow starts."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -38,7 +38,7 @@ def _log(event: str, **fields: object) -> None:
 
 
 def terms(assignment: str | None) -> tuple[int, int]:
-    """Lease and grace in seconds from the assignment's text; the worker judges the rest of it."""
+    """Lease and grace in seconds from the assignment's text; the worker validates the rest."""
     try:
         given = json.loads(assignment or "")
         lease = given.get("leaseSeconds", given.get("lease_seconds"))

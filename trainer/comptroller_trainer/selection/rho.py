@@ -31,7 +31,7 @@ class RhoLoss(Selector[RhoLossParameters]):
     """`rho_loss`: of each step's candidates, those with the highest reducible loss (Mindermann et al., 2022).
 
     Reducible is the model's loss less the irreducible one, which two proxies give that each trained on one
-    half and judge the other (the paper's way without a holdout set). An epoch's candidates are looked at
+    half and score the other (the paper's way without a holdout set). An epoch's candidates are looked at
     once, forward only; with `keep` above 1 / `of` some of them twice.
     """
 

@@ -21,7 +21,7 @@ from comptroller_trainer.fit.gradient_checkpointing import (
 from comptroller_trainer.learning.checkpoint import Checkpoints
 from comptroller_trainer.learning.distributed import Peers
 from comptroller_trainer.learning.training import Training
-from comptroller_trainer.learning.trial_cache import Remembered
+from comptroller_trainer.learning.trial_cache import TrialCache
 from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.layers import Residual
@@ -96,7 +96,7 @@ class Trained:
             shape,
             torch.device("cpu"),
             self.directory,
-            Remembered(store, "f" * 16, Peers(), StopSignal()),
+            TrialCache(store, "f" * 16, Peers(), StopSignal()),
         )
         recipe = parse(SIZE | (parameters or {}))
         if selector is not None:

@@ -20,7 +20,7 @@ from comptroller_trainer.data.load import load
 from comptroller_trainer.data.read import read_inputs
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.main import main
-from comptroller_trainer.measure.drift import Profile, differences, profile
+from comptroller_trainer.measure.drift import DriftProfile, drift_profile, drift_results
 
 pytestmark = pytest.mark.usefixtures("unserved")
 Attempt = Callable[..., Report]
@@ -46,10 +46,10 @@ def written(directory: Path, columns: dict[str, Any]) -> str:
     return f"file://{directory}"
 
 
-def made(inputs: torch.Tensor, outputs: np.ndarray) -> Profile:
+def made(inputs: torch.Tensor, outputs: np.ndarray) -> DriftProfile:
     labels = torch.zeros(len(inputs), dtype=torch.int64)
     samples = Samples(inputs, labels)
-    return profile(
+    return drift_profile(
         Dataset(samples, samples, outputs.shape[1], torch.arange(len(inputs))),
         outputs.astype(np.float32),
         DATA,
@@ -190,13 +190,13 @@ def test_psi_and_ks_are_those_of_the_bins() -> None:
     old, new = torch.randn(5000, 1), torch.randn(5000, 1) + 0.5
     answers = np.zeros((5000, 2))
     was = made(old, answers)
-    (found,) = differences(was, new, {}, None)
+    (found,) = drift_results(was, new, {}, None)
     edges = [-np.inf, *was.inputs[0].edges, np.inf]
     p, q = (np.histogram(values.numpy(), edges)[0] / 5000 for values in (old, new))
     assert found.psi == pytest.approx(((q - p) * np.log(q / p)).sum(), rel=1e-6)
     exact = ks_2samp(old[:, 0].numpy(), new[:, 0].numpy()).statistic
     assert exact - 0.05 < found.ks <= exact + 1e-9
-    (same,) = differences(was, old, {}, None)
+    (same,) = drift_results(was, old, {}, None)
     assert same.psi == same.ks == 0
 
 
@@ -206,13 +206,13 @@ def test_a_feature_that_is_nearly_always_one_value_still_tells(share: float) -> 
     spread = torch.rand(2000, 1, generator=rng)
     often = torch.rand(2000, 1, generator=rng) < share
     was = made(torch.where(often, torch.ones(()), spread), np.zeros((2000, 2)))
-    (found,) = differences(was, spread if share > 0.5 else torch.ones(2000, 1), {}, None)
+    (found,) = drift_results(was, spread if share > 0.5 else torch.ones(2000, 1), {}, None)
     assert found.psi > 0.2
 
 
 def test_samples_by_chance_are_as_far_as_expected() -> None:
     was = made(torch.randn(1000, 300), np.zeros((1000, 2)))
-    found = list(differences(was, torch.randn(500, 300), {}, None))
+    found = list(drift_results(was, torch.randn(500, 300), {}, None))
     assert np.mean([one.psi for one in found]) == pytest.approx(found[0].chance, rel=0.15)
 
 
@@ -223,7 +223,9 @@ def test_many_classes_by_chance_have_not_drifted() -> None:
         return np.eye(100, dtype=np.float32)[drawn.integers(0, 100, count)]
 
     was = made(torch.randn(1000, 4), answers(10_000))
-    (one,) = [d for d in differences(was, torch.randn(500, 4), {}, answers(500)) if d.name.startswith("pred")]
+    (one,) = [
+        d for d in drift_results(was, torch.randn(500, 4), {}, answers(500)) if d.name.startswith("pred")
+    ]
     assert one.psi > 0.2
     assert one.psi < 2 * one.chance
 
@@ -232,6 +234,6 @@ def test_samples_that_were_made_up_are_not_in_the_profile() -> None:
     inputs = torch.cat([torch.zeros(50, 1), torch.ones(50, 1)])
     samples = Samples(inputs, torch.zeros(100, dtype=torch.int64))
     index = torch.cat([torch.arange(50), torch.full((50,), -1)])
-    found = profile(Dataset(samples, samples, 2, index), np.zeros((100, 2), np.float32), DATA)
+    found = drift_profile(Dataset(samples, samples, 2, index), np.zeros((100, 2), np.float32), DATA)
     assert found.training == 50
     assert found.inputs[0].shares == [1.0]

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from comptroller_trainer.measure.latency import Launch, agreeing, quiet, summarize
+from comptroller_trainer.measure.latency import ServingLaunch, agreeing, quiet, summarize
 from comptroller_trainer.measure.pace import Fastest, fastest, pace
 from support.awaiting import eventually
 
 FASTEST = 50e-6
 
 
-def launch(seed: int, slower: float = 1.0, disturbed: float = 0.0) -> Launch:
+def launch(seed: int, slower: float = 1.0, disturbed: float = 0.0) -> ServingLaunch:
     """40 blocks of 20 calls of about a millisecond; during the last share of blocks a neighbour is busy."""
     rng = np.random.default_rng(seed)
     blocks = np.repeat(np.arange(40), 20)
@@ -20,7 +20,7 @@ def launch(seed: int, slower: float = 1.0, disturbed: float = 0.0) -> Launch:
     if disturbed:
         paces[first:] *= 1.6
         calls[blocks >= first] *= 1.4
-    return Launch(calls, blocks, paces, np.zeros(40), 0.5 + seed / 10, 1e8 + seed)
+    return ServingLaunch(calls, blocks, paces, np.zeros(40), 0.5 + seed / 10, 1e8 + seed)
 
 
 def test_calls_in_a_neighbours_way_do_not_count() -> None:
