@@ -14,7 +14,8 @@ export UV_LINK_MODE ?= hardlink
 CPU_LEVELS := unit simulation
 REAL_LEVELS := conformance cluster
 LEVELS := $(CPU_LEVELS) $(REAL_LEVELS)
-TYPED := crds operator trainer hack hack/cluster/cluster benchmarks
+TYPED := crds operator trainer hack hack/cluster/cluster benchmarks \
+         tests/*.py tests/cluster tests/conformance tests/support
 CHECKS := lock lint language types imports generated light changelog
 # Arguments for pytest: make test-unit ARGS='-k ceiling -x'
 ARGS ?= -q

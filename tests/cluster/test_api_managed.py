@@ -24,6 +24,7 @@ from support.policies import (
     UNLABELLED,
     WIDE,
     WORKLOADS,
+    Body,
     accepted,
     anchor,
     ask,
@@ -45,7 +46,7 @@ from support.policies import (
 _MANAGED = "is managed by Comptroller, and only its operator may"
 CHANGE = f"{_MANAGED} change it: use 'comptroller stop' or 'comptroller resume', edit the Study, or delete"
 DELETE = f"{_MANAGED} delete it: use 'comptroller stop' or 'comptroller resume', edit the Study, or delete"
-TAMPERINGS = {
+TAMPERINGS: dict[str, tuple[str, str, Body | None, str]] = {
     "the Job's deadline is raised": ("PATCH", JOB, spec(activeDeadlineSeconds=21600), CHANGE),
     "the Job's deadline is taken away": ("PATCH", JOB, spec(activeDeadlineSeconds=None), CHANGE),
     "the guard is granted more": ("PATCH", POD, notes(**{GRANT_ANNOTATION: "21600"}), CHANGE),
@@ -181,7 +182,7 @@ def test_a_trial_that_its_study_left_is_an_editors_to_delete_and_not_to_change(
         accepted(ask(api_server, ADMIN, "DELETE", left, dry=False))
 
 
-BEYOND = {
+BEYOND: dict[str, tuple[str, str, Body | None, str]] = {
     "the pod's status": ("PATCH", f"{POD}/status", {"status": {"phase": "Succeeded"}}, CHANGE),
     "the Job's status": ("PATCH", f"{JOB}/status", {"status": {"succeeded": 1}}, CHANGE),
     "a container next to the trainer": (
@@ -298,7 +299,7 @@ def test_a_tenant_does_with_its_own_what_it_likes(api_server: ApiServer) -> None
         assert refusal(ask(api_server, TENANT, method, where, body)) is None
 
 
-CONTROLLED = {
+CONTROLLED: dict[str, list[tuple[str, str, Body | None]]] = {
     "job-controller": [
         ("POST", at(CORE, "pods"), pod("b", job()["spec"]["template"], of_job=NAME)),
         ("PATCH", POD, {"metadata": {"finalizers": [FINALIZER]}}),
@@ -373,8 +374,9 @@ def test_nobody_deletes_a_pod_with_a_grace_period_in_which_it_outlives_its_lease
         f"gracePeriodSeconds: 600 would let Pod '{NAME}-abcde' outlive its lease: at most its own" in message
     )
     accepted(ask(api_server, user, "DELETE", POD, {"gracePeriodSeconds": 1}))
-    evict = dict(TAMPERINGS["the pod is evicted"][2])
-    evict["deleteOptions"] = {"gracePeriodSeconds": 60}
+    _, _, evict, _ = TAMPERINGS["the pod is evicted"]
+    assert evict is not None
+    evict = {**evict, "deleteOptions": {"gracePeriodSeconds": 60}}
     message = refused(api_server, user, "POST", f"{POD}/eviction", evict)
     assert "deleteOptions.gracePeriodSeconds: 60 may let Pod" in message
     evict["deleteOptions"] = {"gracePeriodSeconds": 1}

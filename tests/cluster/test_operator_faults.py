@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +119,14 @@ def test_without_s3_pods_end_at_their_lease_nothing_is_launched_and_all_resumes(
         )
         jobs = {job["metadata"]["name"] for job in cluster.get("jobs", namespace)["items"]}
         assert jobs == before
+
+        def unavailable(name: str) -> bool:
+            return bool(stalled(cluster, name, namespace) == "LedgerUnavailable")
+
         for name in names:
-            eventually(
-                lambda name=name: stalled(cluster, name, namespace) == "LedgerUnavailable",
-                60,
-                f"{name} says why",
-            )
+            eventually(partial(unavailable, name), 60, f"{name} says why")
     for name in names:
-        eventually(lambda name=name: cluster.complete(name, namespace), 300, f"{name} completes")
+        eventually(partial(cluster.complete, name, namespace), 300, f"{name} completes")
     first = [one.end for one in attempts(cluster, namespace) if one.number == 0]
     assert first == ["LeaseExpired", "LeaseExpired"]
     assert cluster.books(namespace).open == {}

@@ -36,7 +36,7 @@ def versitygw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "ROOT_ACCESS_KEY": "test", "ROOT_SECRET_KEY": "test"}
-    command = [program, "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(root)]
+    command = [str(program), "--port", f"127.0.0.1:{port}", "--quiet", "posix", str(root)]
     with (root.parent / f"{root.name}.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
@@ -55,7 +55,7 @@ def await_port(port: int, process: "subprocess.Popen[bytes]", seconds: float = 2
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    raise RuntimeError(f"{process.args} does not listen on port {port}")
+    raise RuntimeError(f"{process.args!r} does not listen on port {port}")
 
 
 @pytest.fixture

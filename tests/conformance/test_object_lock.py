@@ -1,7 +1,7 @@
 """With S3 Object Lock, batches of a journal survive every attempt to delete them."""
 
 import uuid
-from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
@@ -25,7 +25,7 @@ def endpoint(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def bucket(endpoint: str) -> Iterator[str]:
+def bucket(endpoint: str) -> str:
     """Return a bucket that was created with Object Lock."""
     name = f"locked-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
@@ -42,7 +42,7 @@ def test_a_batch_cannot_be_deleted_and_a_snapshot_can(endpoint: str, bucket: str
     key = f"books/{journal_key('ns', 0)}"
     head = client.head_object(Bucket=bucket, Key=key)
     assert head["ObjectLockMode"] == "GOVERNANCE"
-    version = {"VersionId": head["VersionId"]} if "VersionId" in head else {}
+    version: dict[str, Any] = {"VersionId": head["VersionId"]} if "VersionId" in head else {}
     with pytest.raises(ClientError, match=r"AccessDenied|[Ll]ock"):
         client.delete_object(Bucket=bucket, Key=key, **version)
     assert store.get(journal_key("ns", 0)) is not None

@@ -1,5 +1,7 @@
 """An attempt for tests: its launch, its Job and its pod."""
 
+from typing import Any
+
 from comptroller.actions import Launch
 from comptroller.cluster import jobs
 from comptroller.cluster.pods import TRACKING
@@ -61,13 +63,19 @@ LAUNCH = Launch(
 )
 
 
-def made():
+def made() -> jobs.Body:
     body = jobs.job(LAUNCH, jobs.PodSettings({"AWS_REGION": "r"}))
     body["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z"}
     return body
 
 
-def pod(phase, *, bound="2026-01-01T00:00:10Z", terminated=None, **status):
+def pod(
+    phase: str,
+    *,
+    bound: str | None = "2026-01-01T00:00:10Z",
+    terminated: jobs.Body | None = None,
+    **status: Any,
+) -> jobs.Body:
     conditions = [{"type": "PodScheduled", "status": "True", "lastTransitionTime": bound}] if bound else []
     statuses = [{"name": "trainer", "state": {"terminated": terminated} if terminated else {"running": {}}}]
     return {

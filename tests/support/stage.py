@@ -5,16 +5,19 @@ the plan appends nothing more.
 """
 
 import copy
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from comptroller import actions as todo
 from comptroller.cluster import jobs, ownership, runs
 from comptroller.cluster.pods import TRACKING
-from comptroller.ledger.books import Books
+from comptroller.ledger.books import Attempt, Books
+from comptroller.ledger.entries import Entry
 from comptroller.plan import plan
 from comptroller.status import rfc3339
-from comptroller.world import World
-from comptroller_api.meta import FINALIZER
+from comptroller.world import AttemptKey, Run, World
+from comptroller_api.meta import FINALIZER, Condition
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
 from support.attempts import STUDY, TRIAL, pod
@@ -43,7 +46,7 @@ PRICES = PriceList.model_validate(
 )
 
 
-def stamp(second):
+def stamp(second: int) -> str:
     """Return a Kubernetes time, so many seconds after the beginning."""
     return rfc3339(T0 + second)
 
@@ -51,7 +54,7 @@ def stamp(second):
 class Stage:
     """The objects and the books, with one pass after another over them."""
 
-    def __init__(self, ceiling="5.00", image=None, renewal="Renew"):
+    def __init__(self, ceiling: str = "5.00", image: str | None = None, renewal: str = "Renew") -> None:
         body = STUDY.to_json()
         spec, runtime = body["spec"], body["spec"]["runtime"]
         spec["ceilings"]["spend"]["amount"] = ceiling
@@ -62,11 +65,14 @@ class Stage:
         body["metadata"] |= {"finalizers": [FINALIZER], "creationTimestamp": stamp(0), "generation": 1}
         self.study = Study.model_validate(body)
         self.trial = TRIAL.model_copy(update={"spec": TRIAL.spec.model_copy(update={"number": 0})})
-        self.books, self.bodies, self.lost_nodes, self.entries = Books(), [], (), []
-        self.heard = None
+        self.books = Books()
+        self.bodies: list[jobs.Body] = []
+        self.lost_nodes: tuple[str, ...] = ()
+        self.entries: list[Entry] = []
+        self.heard: int | None = None
         self.launched = next(action for action in self.at(0) if isinstance(action, todo.Launch))
 
-    def at(self, second, *, fresh=True):
+    def at(self, second: int, *, fresh: bool = True) -> list[todo.Action]:
         """Run passes; return the actions of the plan that appends nothing."""
         while True:
             world = self._world(T0 + second, fresh=fresh)
@@ -77,11 +83,11 @@ class Stage:
                 assert self.books.apply(entry) is None, entry
                 self.entries.append(entry)
 
-    def _world(self, now, *, fresh):
+    def _world(self, now: int, *, fresh: bool) -> World:
         there = {body["metadata"]["uid"]: body for body in self.bodies if body["kind"] == "Job"}
         own = ownership.by_job(body for body in self.bodies if body["kind"] == "Pod")
         left = [b for uid, p in own.items() if uid not in there and (b := ownership.stand_in(p, fresh=fresh))]
-        found = {}
+        found: dict[AttemptKey, Run] = {}
         for body in [*there.values(), *left]:
             run = runs.run(body, *own.get(body["metadata"]["uid"], ()), lost_nodes=self.lost_nodes)
             if run is not None:
@@ -101,7 +107,7 @@ class Stage:
 
     # -- objects ---------------------------------------------------------------------------------------------
 
-    def job(self, started=1, **spec):
+    def job(self, started: int | None = 1, **spec: Any) -> jobs.Body:
         """Return the Job that the plan launched, as the API server has it."""
         body = copy.deepcopy(jobs.job(self.launched, jobs.PodSettings({})))
         body["metadata"] |= {"uid": "j1", "creationTimestamp": stamp(1), "resourceVersion": "1"}
@@ -110,7 +116,17 @@ class Stage:
         self.bodies.append(body)
         return body
 
-    def pod(self, bound=10, phase="Running", ended=None, code=0, uid="p1", job="j1", clock=0, reported=None):
+    def pod(
+        self,
+        bound: int | None = 10,
+        phase: str = "Running",
+        ended: int | None = None,
+        code: int = 0,
+        uid: str = "p1",
+        job: str = "j1",
+        clock: int = 0,
+        reported: int | None = None,
+    ) -> jobs.Body:
         """Add a pod; `clock`: seconds by which its node's clock is ahead at its end; `reported`: seconds."""
         done = None if ended is None else {"exitCode": code, "finishedAt": stamp(ended + clock)}
         body = pod(phase, bound=None if bound is None else stamp(bound), terminated=done)
@@ -138,21 +154,24 @@ class Stage:
     # -- results ---------------------------------------------------------------------------------------------
 
     @property
-    def spent(self):
+    def spent(self) -> int:
         """Return the expense of the study's account, in seconds at the price."""
         return self.books.accounts["study/u1"].spent // PER_SECOND
 
-    def conditions(self, second):
+    def conditions(self, second: int) -> Mapping[str, Condition]:
         """Return the study's true conditions after a pass, by type."""
         (record,) = of(todo.RecordStudy, self.at(second))
         return {one.type: one for one in record.status.conditions if one.status == "True"}
 
     @property
-    def attempt(self):
+    def attempt(self) -> Attempt:
         """Return the first attempt."""
         return self.books.attempts("u1", 0)[0]
 
 
-def of(kind, actions):
+Kind = TypeVar("Kind")
+
+
+def of(kind: type[Kind], actions: Iterable[object]) -> list[Kind]:
     """Return the actions of a kind."""
     return [action for action in actions if isinstance(action, kind)]

@@ -266,7 +266,7 @@ def test_the_pairs_that_are_checked_are_those_of_the_whole_space(data: st.DataOb
         values = data.draw(st.lists(st.sampled_from("abc"), min_size=1, unique=True), label=name)
         above = [p for p in space if p.when is None or not _nested(p, space)]
         when = data.draw(st.none() | st.sampled_from(above)) if above else None
-        given = {"name": name, "type": "Categorical", "values": values}
+        given: dict[str, Any] = {"name": name, "type": "Categorical", "values": values}
         if when is not None and when.values:
             given["when"] = {
                 "parameter": when.name,

@@ -83,7 +83,12 @@ class Bucket:
 def test_a_trainers_keys_are_tried_on_the_ledger(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Bucket(allowed=set())
     given: list[dict[str, str]] = []
-    monkeypatch.setattr(demo.boto3, "client", lambda _, **keys: (given.append(keys), store)[1])
+
+    def client(_: str, **keys: str) -> Bucket:
+        given.append(keys)
+        return store
+
+    monkeypatch.setattr(demo.boto3, "client", client)
     demo.try_to_forge()
     assert given == [{"aws_access_key_id": "TRAINER_access", "aws_secret_access_key": "TRAINER_secret"}]
     assert store.calls == [

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -19,7 +19,7 @@ LABELS = {
 }
 
 
-def pod(job: str, ip: str, *, controlled: bool = True) -> dict:
+def pod(job: str, ip: str, *, controlled: bool = True) -> dict[str, Any]:
     owners = [{"kind": "Job", "uid": job, "controller": True}] if controlled else []
     meta = {
         "name": "s-u1-0001-0-x",
@@ -33,6 +33,12 @@ def pod(job: str, ip: str, *, controlled: bool = True) -> dict:
 def says(percent: float) -> bytes:
     busy = {"percent": percent, "source": "process"}
     return json.dumps({"name": "s-u1-0001-0", "phase": "fit", "seconds": 1, "utilization": busy}).encode()
+
+
+def percent(heard: PodPulse, job: str) -> float:
+    heartbeat = heard.heartbeat(job)
+    assert heartbeat is not None
+    return heartbeat.utilization.percent
 
 
 @pytest.fixture
@@ -55,14 +61,14 @@ async def test_studies_of_one_name_in_two_namespaces_are_heard_apart(answers: di
     answers |= {"10.0.0.1": says(90), "10.0.0.2": says(0)}
     heard = PodPulse()
     await heard.round([pod("j1", "10.0.0.1"), pod("j2", "10.0.0.2")])
-    assert [heard.heartbeat(job).utilization.percent for job in ("j1", "j2")] == [90, 0]
+    assert [percent(heard, job) for job in ("j1", "j2")] == [90, 0]
 
 
 async def test_a_pod_that_no_job_made_is_not_heard(answers: dict[str, bytes]) -> None:
     answers |= {"10.0.0.1": says(90), "10.0.0.9": says(0)}
     heard = PodPulse()
     await heard.round([pod("j1", "10.0.0.1"), pod("j1", "10.0.0.9", controlled=False)])
-    assert heard.heartbeat("j1").utilization.percent == 90
+    assert percent(heard, "j1") == 90
 
 
 async def test_one_broken_pod_silences_no_other(answers: dict[str, bytes]) -> None:
@@ -83,9 +89,10 @@ async def test_a_pod_that_is_gone_is_forgotten(answers: dict[str, bytes]) -> Non
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now, time=lambda: clock.now)
-    monkeypatch.setattr(pulse, "time", clock)
-    return clock
+    fake = SimpleNamespace(now=100.0)
+    fake.monotonic = fake.time = lambda: fake.now
+    monkeypatch.setattr(pulse, "time", fake)
+    return fake
 
 
 async def test_a_pod_is_silent_for_as_long_as_scrapes_were_left_unanswered(

@@ -19,6 +19,7 @@ from comptroller.ledger.anchor import (
 from comptroller.ledger.anchored import Anchored, AnchorUnreadable, RolledBack
 from comptroller.ledger.audit import verify
 from comptroller.ledger.encoding import Head, journal_key
+from comptroller.ledger.entries import Entry
 from comptroller.ledger.journal import ForeignJournal, Journal
 from comptroller.ledger.stores import MemoryStore
 from comptroller.ledger.testing import ACCOUNT, ceiling, close, post, reserve
@@ -56,7 +57,8 @@ class Operator:
 
     async def spend(self, amount: int, trial: int) -> None:
         """Append one attempt, from its lease to its end, each entry in a batch."""
-        for entries in ([reserve(amount, trial)], [post(amount, trial), close(trial)]):
+        batches: list[list[Entry]] = [[reserve(amount, trial)], [post(amount, trial), close(trial)]]
+        for entries in batches:
             await self.catch_up()
             assert await self.anchored.vouch(self.clock())
             assert self.journal.append(entries)

@@ -368,8 +368,8 @@ def test_an_attempt_starts_once_and_while_it_is_open() -> None:
     (attempt,) = books.open.values()
     assert (attempt.job, attempt.bound) == ("job-0-0", 7)
     assert books.apply(start(at=9)) == "attempt 0 of trial 0 has started already"
-    for entry in (post(10), close()):
-        assert books.apply(entry) is None
+    for ending in (post(10), close()):
+        assert books.apply(ending) is None
     assert books.apply(start()) == "attempt 0 of trial 0 is not open"
 
 
@@ -381,8 +381,8 @@ def test_the_places_of_an_attempt_are_in_order_and_while_it_is_open() -> None:
     assert [one.since for one in attempt.places] == [0, 7]
     assert books.apply(place(number=1, since=8)) == "place 1 does not follow 2 others"
     assert books.apply(place(number=2, since=6)) == "6 is before 7, from when it has its last place"
-    for entry in (post(10), close()):
-        assert books.apply(entry) is None
+    for ending in (post(10), close()):
+        assert books.apply(ending) is None
     assert attempt.places == ()
     assert books.apply(place()) == "attempt 0 of trial 0 is not open"
 

@@ -15,7 +15,7 @@ import pytest
 from comptroller.ledger import focus
 from comptroller.ledger.audit import trusted
 from comptroller.ledger.balance import balance
-from comptroller.ledger.entries import Adjust
+from comptroller.ledger.entries import Adjust, Entry
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.stores import MemoryStore
 from comptroller.ledger.testing import (
@@ -289,7 +289,12 @@ def of_every_kind() -> MemoryStore:
     store, now = MemoryStore(), STARTED
     writer = Journal(store, "cluster-uid", "team", "w", lambda: now)
     period, credit = "budget/team/2026-09", "budget/team/credit/2026-12-31"
-    room = [ceiling(10**9), ceiling(10**9, account=period), ceiling(10**9, account=credit), price()]
+    room: list[Entry] = [
+        ceiling(10**9),
+        ceiling(10**9, account=period),
+        ceiling(10**9, account=credit),
+        price(),
+    ]
     assert writer.append(room)
     for trial, (end, amount, capacity, account) in enumerate(
         [

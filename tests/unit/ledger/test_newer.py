@@ -16,7 +16,7 @@ from comptroller.ledger.encoding import (
     encode,
     journal_key,
 )
-from comptroller.ledger.entries import FORMAT, Batch
+from comptroller.ledger.entries import FORMAT, Batch, Entry
 from comptroller.ledger.journal import Journal, NewerRelease
 from comptroller.ledger.stores import MemoryStore
 from comptroller.ledger.testing import ACCOUNT, ceiling, post, reserve
@@ -106,7 +106,8 @@ def test_verify_names_newer_batches_by_a_rule_of_their_own(changes: dict[str, ob
 
 def test_a_journal_without_incarnations_folds_to_the_same_books_and_continues() -> None:
     store, head = MemoryStore(), Head()
-    for number, entries in enumerate(([ceiling(100), reserve(60)], [post(20)])):
+    batches: list[list[Entry]] = [[ceiling(100), reserve(60)], [post(20)]]
+    for number, entries in enumerate(batches):
         members = [entry.model_dump(mode="json") for entry in entries]
         data = stored(head, version=1, entries=members)
         data = _without(data, "incarnation")

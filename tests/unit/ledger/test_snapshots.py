@@ -134,12 +134,13 @@ def test_without_snapshots_nothing_is_lost() -> None:
 def test_a_snapshot_is_lines_of_json_that_any_tool_reads() -> None:
     store = MemoryStore()
     one = journal(store)
-    for entries in (
+    batches: list[list[Entry]] = [
         [manifest(), approval(7), ceiling(1_000), price()],
         [reserve(60), reserve(40, 1)],
         [post(20), close()],
         [void(1)],
-    ):
+    ]
+    for entries in batches:
         assert one.append(entries)
     (key,) = kept(store)
     kind, attempt, rest = (json.loads(line) for line in gzip.decompress(store.objects[key]).splitlines())

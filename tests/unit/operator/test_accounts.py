@@ -51,6 +51,7 @@ def test_a_day_is_a_day_of_the_budgets_own_time_zone():
 def test_every_moment_is_before_the_end_of_its_period(now, kind):
     zone = budget(kind, "Europe/Berlin")
     found = period(zone, now)
+    assert found.ends is not None
     assert now < found.ends
     assert period(zone, found.ends).label != found.label
     assert period(zone, found.ends - 1).label == found.label

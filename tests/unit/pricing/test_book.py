@@ -220,7 +220,8 @@ def test_what_is_requested_is_charged_or_refused_and_never_above_the_cap(
         ("storage_gib", bool(storage)),
     ):
         if wanted:
-            assert replace(least, **{name: None}).lacks(resources)
+            without: dict[str, Any] = {name: None}
+            assert replace(least, **without).lacks(resources)
 
 
 def test_lists_of_equal_rank_price_nothing() -> None:
@@ -261,7 +262,7 @@ def test_a_declared_spread_comes_with_the_spot_price_only() -> None:
 
 # -- feeds -------------------------------------------------------------------------------------------------
 
-FED = {"source": "AWS", "asOf": None, "aws": {"region": "us-east-1"}, "maxAge": "1h"}
+FED: dict[str, Any] = {"source": "AWS", "asOf": None, "aws": {"region": "us-east-1"}, "maxAge": "1h"}
 
 
 def fed(gpu: int = 3_000_000, age: int = 60, spot: Fresh | None = None) -> dict[tuple[str, str], Fed | Unfed]:

@@ -120,14 +120,19 @@ amounts = st.integers(0, 10**8)
 @given(
     st.integers(1, 10**10),
     st.builds(Shape, st.integers(0, 8), st.integers(1, 192), st.integers(512, 2**21)),
-    st.builds(HourlyRates, amounts, st.integers(1, 10**8), amounts),
+    amounts,
+    st.integers(1, 10**8),
+    amounts,
 )
-def test_the_rates_of_a_machine_add_up_to_its_price(price: int, shape: Shape, cap: HourlyRates) -> None:
+def test_the_rates_of_a_machine_add_up_to_its_price(
+    price: int, shape: Shape, gpu: int, cpu: int, memory: int
+) -> None:
+    cap = HourlyRates(gpu, cpu, memory)
     rates = split(price, shape, cap)
     whole = Resources(gpu=min(shape.gpus, 16), cpu=str(shape.cores), memory=f"{shape.memory_mib}Mi")
     assert price <= rates.cost(whole, HOUR) <= price + shape.gpus + shape.cores + shape.memory_mib // 1024 + 1
     # They exceed the cap exactly if the machine costs more than the cap.
-    most = cap.gpu * shape.gpus + cap.cpu * shape.cores + cap.memory_gib * shape.memory_mib // 1024
+    most = gpu * shape.gpus + cpu * shape.cores + memory * shape.memory_mib // 1024
     if price <= most:
         assert rates.over(cap) == []
     elif price > most + 1:

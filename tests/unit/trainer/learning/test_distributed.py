@@ -57,11 +57,11 @@ def together(as_env: Environment, tmp_path: Path) -> Callable[..., list[Outcome]
                     started[1].terminate()  # the one that does not write
                     break
         try:
-            errors = [process.communicate(timeout=300)[1] for process in started]
+            printed = [process.communicate(timeout=300)[1] for process in started]
         finally:
             for process in started:
                 process.kill()
-        assert all("Traceback" not in text for text in errors), "\n".join(errors)
+        assert all("Traceback" not in text for text in printed), "\n".join(printed)
         return [
             (process.returncode, (tmp_path / f"termination-{rank}").read_text())
             for rank, process in enumerate(started)

@@ -49,7 +49,7 @@ def test_gaps_are_between_the_rates_of_slices(classes: int) -> None:
             for one in range(classes)
             for among in conditions
         ]
-        return max(max(those) - min(those) for those in rates)
+        return float(max(max(those) - min(those) for those in rates))
 
     everyone = np.ones(len(labels), bool)
     assert gaps["gap_demographic_parity"] == pytest.approx(widest(lambda _: everyone))
