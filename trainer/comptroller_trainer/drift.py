@@ -37,20 +37,20 @@ def main(argv: Sequence[str]) -> int:
     except (AssignmentError, ObjectStoreError) as error:
         sys.stderr.write(f"{error}\n")
         return _USAGE
-    except Exception as error:  # noqa: BLE001  # uncaught, the exit code would be 1, which means drift
+    except Exception as error:  # noqa: BLE001 - uncaught, the exit code would be 1, which means drift
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return _USAGE
 
 
 def _check(given: argparse.Namespace, scratch: Path) -> int:
     # Imported here: torch takes seconds, and a wrong argument is known at once.
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415 - imports torch
 
-    from comptroller_trainer.data.read import read_inputs  # noqa: PLC0415
-    from comptroller_trainer.data.source import DataError  # noqa: PLC0415
-    from comptroller_trainer.measure.artifact import opened  # noqa: PLC0415
-    from comptroller_trainer.measure.drift import drift_results  # noqa: PLC0415
-    from comptroller_trainer.runtime.assignment import explain  # noqa: PLC0415
+    from comptroller_trainer.data.read import read_inputs  # noqa: PLC0415 - imports torch
+    from comptroller_trainer.data.source import DataError  # noqa: PLC0415 - imports torch
+    from comptroller_trainer.measure.artifact import opened  # noqa: PLC0415 - imports torch
+    from comptroller_trainer.measure.drift import drift_results  # noqa: PLC0415 - imports torch
+    from comptroller_trainer.runtime.assignment import explain  # noqa: PLC0415 - imports torch
 
     was, model = _read(given.artifacts, scratch)
     changes = {"uri": given.data} | ({"format": given.format} if given.format else {})
@@ -87,8 +87,8 @@ def _read(given: str, scratch: Path) -> tuple["DriftProfile", Path | None]:
     Raises:
         AssignmentError: the file is not a profile.
     """
-    from comptroller_trainer.measure.drift import DriftProfile  # noqa: PLC0415
-    from comptroller_trainer.store import open_store  # noqa: PLC0415
+    from comptroller_trainer.measure.drift import DriftProfile  # noqa: PLC0415 - imports torch
+    from comptroller_trainer.store import open_store  # noqa: PLC0415 - only the address of a profile needs it
 
     uri = given if "://" in given else f"file://{Path(given).absolute()}"  # as `open_store` reads it
     store = open_store(uri.removesuffix(f"/{_PROFILE}"))

@@ -16,21 +16,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments:
         # Imported here, like everything in this package: nobody waits for what is not needed yet.
-        from comptroller_trainer.runtime.guard import main as guard  # noqa: PLC0415
+        from comptroller_trainer.runtime.guard import main as guard  # noqa: PLC0415 - the guard needs no torch
 
         return guard()
     if arguments == ["parameters"]:
-        from comptroller_trainer.recipe.reference import page  # noqa: PLC0415
+        from comptroller_trainer.recipe.reference import page  # noqa: PLC0415 - seconds
 
         sys.stdout.write(page())
         return 0
     if arguments == ["parameters", "--json"]:
-        from comptroller_trainer.recipe.description import description  # noqa: PLC0415
+        from comptroller_trainer.recipe.description import description  # noqa: PLC0415 - seconds
 
         sys.stdout.write(description().model_dump_json(exclude_defaults=True, indent=1) + "\n")
         return 0
     if arguments[0] == "drift":
-        from comptroller_trainer.drift import main as drift  # noqa: PLC0415
+        from comptroller_trainer.drift import main as drift  # noqa: PLC0415 - seconds
 
         return drift(arguments[1:])
     sys.stderr.write(_USAGE + "\n")

@@ -20,7 +20,7 @@ def derive(seed: int, *place: str | int) -> int:
 
 def generator(seed: int, *place: str | int) -> "torch.Generator":
     """A CPU generator for `place`, so that the numbers do not depend on the device."""
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415 - `derive` needs no torch
 
     return torch.Generator().manual_seed(derive(seed, *place))
 
@@ -30,7 +30,7 @@ def set_global(seed: int, device: "torch.device") -> None:
 
     Not `torch.manual_seed`: where CUDA is not in use it formats and keeps a stack trace at each call.
     """
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415 - `derive` needs no torch
 
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     except AssignmentError as error:
         diverged = isinstance(error, DivergedError)
         return _end(protocol.EXIT_DIVERGED if diverged else protocol.EXIT_BAD_ASSIGNMENT, str(error))
-    except Exception as error:  # noqa: BLE001  # whatever it is, the reason goes where the operator reads it
+    except Exception as error:  # noqa: BLE001 - whatever it is, the reason goes where the operator reads it
         traceback.print_exc()
         return _end(*_unexpected(error))
     return protocol.EXIT_FINISHED
@@ -119,13 +119,13 @@ def _run(assignment: Assignment, store: ObjectStore, timer: StageTimer, director
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-    from comptroller_trainer.recipe.parse import parse  # noqa: PLC0415
+    from comptroller_trainer.recipe.parse import parse  # noqa: PLC0415 - reads the variables set above
 
     parsed = parse(assignment.parameters)
-    import torch  # noqa: PLC0415  # three seconds
+    import torch  # noqa: PLC0415 - three seconds
 
-    from comptroller_trainer.learning import distributed  # noqa: PLC0415
-    from comptroller_trainer.trial import TrialRunner, agreed_on  # noqa: PLC0415
+    from comptroller_trainer.learning import distributed  # noqa: PLC0415 - imports torch
+    from comptroller_trainer.trial import TrialRunner, agreed_on  # noqa: PLC0415 - imports torch
 
     torch.set_num_threads(threads)
     # Not use_deterministic_algorithms: on CPUs all that we use is deterministic, and it imports the compiler

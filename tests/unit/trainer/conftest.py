@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from comptroller_api.contract import Assignment, Report
 from comptroller_trainer import trial
@@ -103,8 +105,6 @@ def weights() -> Callable[[Report], dict[str, torch.Tensor]]:
     """The weights that an attempt left."""
 
     def read(report: Report) -> dict[str, torch.Tensor]:
-        from safetensors.torch import load_file  # noqa: PLC0415
-
         (artifact,) = [a for a in report.artifacts if a.name == "model.safetensors"]
         return load_file(artifact.uri.removeprefix("file://"))
 
@@ -116,8 +116,6 @@ def as_env(described: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable
     """Environment of a trainer process."""
 
     def make(parameters: dict[str, str] | None = None, **changes: Any) -> dict[str, str]:
-        import os  # noqa: PLC0415
-
         return dict(os.environ) | {
             "COMPTROLLER_ASSIGNMENT": json.dumps(described(parameters, **changes)),
             "COMPTROLLER_TERMINATION_LOG": str(tmp_path / "termination-log"),

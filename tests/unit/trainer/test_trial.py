@@ -16,6 +16,7 @@ from comptroller_api.trainer import ON_REQUEST
 from comptroller_trainer.errors import (
     AssignmentError,
 )
+from comptroller_trainer.measure import artifact
 from support.trials import npz
 
 Attempt = Callable[..., Report]
@@ -59,11 +60,11 @@ def test_artifacts_are_where_the_report_says_and_what_it_says(report: Report) ->
         "model.onnx", "model.safetensors", "architecture.json", "selection.npz", "history.json",
         "recipe.json", "data.json", "assignment.json", "drift.json", "card.md",
     }  # fmt: skip
-    for artifact in report.artifacts:
-        content = Path(artifact.uri.removeprefix("file://")).read_bytes()
-        assert "/artifacts/rungs/0/" in artifact.uri
-        assert hashlib.sha256(content).hexdigest() == artifact.sha256
-        assert len(content) == artifact.size
+    for one in report.artifacts:
+        content = Path(one.uri.removeprefix("file://")).read_bytes()
+        assert "/artifacts/rungs/0/" in one.uri
+        assert hashlib.sha256(content).hexdigest() == one.sha256
+        assert len(content) == one.size
     assert Path(report.checkpoint.removeprefix("file://")).exists()
 
 
@@ -137,8 +138,6 @@ def test_the_latency_batch_and_threads_are_the_declared_ones(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[Any] = []
-    from comptroller_trainer.measure import artifact  # noqa: PLC0415
-
     plain = artifact.subprocess.run
 
     def spy(command: list[str], **options: Any) -> Any:

@@ -69,7 +69,7 @@ class Trivial(Automatic[AutomaticParameters]):
     name = "trivial"
 
     def operation(self, strength: float) -> Callable[[Tensor], Tensor]:
-        from torchvision.transforms import v2  # noqa: PLC0415  # seconds that other policies do not need
+        from torchvision.transforms import v2  # noqa: PLC0415 - seconds that other policies do not need
 
         operation: Callable[[Tensor], Tensor] = v2.RandomApply([v2.TrivialAugmentWide()], strength)
         return operation
@@ -89,7 +89,7 @@ class RandAugment(Automatic[RandAugmentParameters]):
     name = "randaugment"
 
     def operation(self, strength: float) -> Callable[[Tensor], Tensor]:
-        from torchvision.transforms import v2  # noqa: PLC0415
+        from torchvision.transforms import v2  # noqa: PLC0415 - seconds that other policies do not need
 
         p = self.parameters
         operation: Callable[[Tensor], Tensor] = v2.RandAugment(p.operations, round(p.magnitude * strength))

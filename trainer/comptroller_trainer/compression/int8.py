@@ -27,7 +27,7 @@ class DynamicInt8(Compressor[CompressorParameters]):
     place = "numbers"
 
     def finish(self, graph: Path, context: Context) -> Path:
-        from onnxruntime import quantization  # noqa: PLC0415  # a second that other methods do not need
+        from onnxruntime import quantization  # noqa: PLC0415 - a second that other methods do not need
 
         target = context.directory / "model.int8.onnx"
         with _quiet():
@@ -58,7 +58,7 @@ class StaticInt8(Compressor[StaticInt8Parameters]):
         return self
 
     def finish(self, graph: Path, context: Context) -> Path:
-        from onnxruntime import quantization  # noqa: PLC0415
+        from onnxruntime import quantization  # noqa: PLC0415 - a second that other methods do not need
 
         target = context.directory / "model.int8.onnx"
         with _quiet():
@@ -93,7 +93,7 @@ class _Batches:
 
 def _prepared(graph: Path, context: Context) -> Path:
     """The graph with its shapes known and its norms folded, as quantization wants it."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415 - a second
 
     path = context.directory / "model.prepared.onnx"
     quant_pre_process(graph, path, skip_symbolic_shape=True)
@@ -102,7 +102,7 @@ def _prepared(graph: Path, context: Context) -> Path:
 
 def _after_weights(graph: Path) -> list[str]:
     """Nodes behind the last layer: a calibration's probabilities would be rounded to 0."""
-    import onnx  # noqa: PLC0415
+    import onnx  # noqa: PLC0415 - a second that other methods do not need
 
     nodes = onnx.load(graph).graph.node
     last = max((at for at, node in enumerate(nodes) if node.op_type in _LAYERS), default=len(nodes))

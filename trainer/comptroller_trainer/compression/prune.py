@@ -74,7 +74,7 @@ class Prune(Compressor[PruneParameters]):
         return self
 
     def _pruned(self, model: nn.Module, importance: str, context: Context) -> None:
-        import torch_pruning as tp  # noqa: PLC0415  # four seconds
+        import torch_pruning as tp  # noqa: PLC0415 - four seconds
 
         p, before = self.parameters, parameter_count(model)
         importances: dict[str, Any] = {

@@ -50,7 +50,7 @@ class OnnxTeacher(nn.Module):
 
 
 def _graph(uri: str, sha256: str, context: Context) -> nn.Module:
-    from comptroller_trainer.measure.session import open_session  # noqa: PLC0415
+    from comptroller_trainer.measure.session import open_session  # noqa: PLC0415 - ONNX Runtime
 
     prefix, _, name = uri.rpartition("/")
     try:

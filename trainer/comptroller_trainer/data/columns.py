@@ -100,7 +100,7 @@ def _kind(feature: Any, name: str) -> str:
 
 
 def _number(rows: "Rows", name: str) -> NDArray[np.float64]:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 - only files with columns need it
 
     column = rows.data.column(name)
     if pa.types.is_temporal(column.type):
@@ -118,8 +118,8 @@ def _category(rows: "Rows", name: str) -> NDArray[np.object_]:
 
 def _sequence(rows: "Rows", name: str) -> NDArray[np.float32]:
     """Return (n, channels, length): a column is one channel, or a list of channels."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 - only files with columns need it
+    import pyarrow.compute as pc  # noqa: PLC0415 - only files with columns need it
 
     values, shape = rows.data.column(name), [len(rows)]
     while pa.types.is_list(values.type) or pa.types.is_large_list(values.type) or (
@@ -146,7 +146,7 @@ def _sequence(rows: "Rows", name: str) -> NDArray[np.float32]:
     }:
         raise DataError(f"is a sequence of {values.type}, not of numbers or of channels", "features", name)
     array: NDArray[np.float32] = values.to_numpy().astype(np.float32).reshape(shape)
-    return array if array.ndim == 3 else array[:, None]  # noqa: PLR2004
+    return array if array.ndim == 3 else array[:, None]  # noqa: PLR2004 - (n, channels, steps)
 
 
 def _labels(rows: "Rows", name: str) -> Any:
@@ -159,7 +159,7 @@ def _labels(rows: "Rows", name: str) -> Any:
 
 def _classes(rows: "Rows", name: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return classes and their names: integers as they are; text and booleans by their order."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 - only files with columns need it
 
     column, feature = _labels(rows, name), rows.features[name]
     if isinstance(feature, library().ClassLabel):
@@ -178,7 +178,7 @@ def _classes(rows: "Rows", name: str) -> tuple[NDArray[np.int64], tuple[str, ...
 
 
 def _numbers(rows: "Rows", name: str) -> NDArray[np.float32]:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 - only files with columns need it
 
     column = _labels(rows, name)
     try:
@@ -203,7 +203,7 @@ def _codes(rows: "Rows", field: str, name: str | None) -> Codes | None:
 
 def _times(rows: "Rows", name: str | None) -> NDArray[np.float64] | NDArray[np.int64] | None:
     """Return numbers as they are and moments in microseconds; text is read as ISO 8601."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 - only files with columns need it
 
     if name is None:
         return None

@@ -26,7 +26,7 @@ def read_idx(files: Files) -> RawData:
 
 def read_npz(files: Files, *, regression: bool) -> RawData:
     """`x_train` and `y_train` of `data.npz`, or of the only .npz file there is. No pickles."""
-    names = [key for key in files.keys() if key.endswith(".npz")]  # noqa: SIM118  # no mapping
+    names = [key for key in files.keys() if key.endswith(".npz")]  # noqa: SIM118 - no mapping
     name = "data.npz" if "data.npz" in names else names[0] if len(names) == 1 else ""
     if not name:
         raise DataError(f"{files.uri}: no data.npz and not exactly one other .npz file ({len(names)})")
@@ -44,7 +44,7 @@ def read_npz(files: Files, *, regression: bool) -> RawData:
 
 def read_mnist1d() -> RawData:
     """MNIST-1D (Greydanus, 2020) with its authors' settings; its last fifth, the test split, is dropped."""
-    from mnist1d import data  # noqa: PLC0415  # imports what only this format needs
+    from mnist1d import data  # noqa: PLC0415 - imports what only this format needs
 
     made = data.make_dataset(data.get_dataset_args())
     inputs = np.ascontiguousarray(made["x"][:, None, :], dtype=np.float32)
@@ -53,7 +53,7 @@ def read_mnist1d() -> RawData:
 
 def read_bundled(name: str) -> RawData:
     """A data set of scikit-learn's; every fifth sample is its test split here, and dropped."""
-    from sklearn import datasets  # noqa: PLC0415  # three seconds
+    from sklearn import datasets  # noqa: PLC0415 - three seconds
 
     loaders: dict[str, Callable[[], object]] = {
         "digits": datasets.load_digits,
@@ -66,7 +66,7 @@ def read_bundled(name: str) -> RawData:
     made = loaders[name]()
     images = name == "digits"
     inputs, labels = np.asarray(made["images" if images else "data"]), np.asarray(made["target"])  # type: ignore[index]
-    keep = np.arange(len(labels)) % 5 != 4  # noqa: PLR2004
+    keep = np.arange(len(labels)) % 5 != 4  # noqa: PLR2004 - every fifth is the test split
     inputs = inputs[keep, None].astype(np.uint8) if images else inputs[keep].astype(np.float32)
     target: type[np.generic] = np.float32 if name == "diabetes" else np.int64
     return RawData(name, ArrayInputs(inputs), labels[keep].astype(target))
@@ -101,12 +101,12 @@ def _parse_idx(content: bytes, name: str, dimensions: int) -> NDArray[np.uint8]:
 def _as_inputs(array: NDArray[np.generic], name: str) -> Numbers:
     if array.dtype.kind not in "uif":
         raise DataError(f"{name}: x_train is {array.dtype}, not numbers")
-    if array.ndim == 3:  # noqa: PLR2004  # (n, height, width)
+    if array.ndim == 3:  # noqa: PLR2004 - (n, height, width)
         array = array[:, None]
-    elif array.ndim == 4:  # noqa: PLR2004
+    elif array.ndim == 4:  # noqa: PLR2004 - images with channels, first or last
         last = array.shape[-1] in _CHANNELS and array.shape[1] not in _CHANNELS
         array = np.moveaxis(array, -1, 1) if last else array
-    elif array.ndim != 2:  # noqa: PLR2004
+    elif array.ndim != 2:  # noqa: PLR2004 - (n, columns)
         raise DataError(
             f"{name}: x_train has {array.ndim} dimensions; 2 (tables), 3 or 4 (images) can be used"
         )
@@ -118,7 +118,7 @@ def _as_inputs(array: NDArray[np.generic], name: str) -> Numbers:
 def _as_labels(
     array: NDArray[np.generic], name: str, *, regression: bool
 ) -> NDArray[np.int64] | NDArray[np.float32]:
-    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array  # noqa: PLR2004
+    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array  # noqa: PLR2004 - (n, 1)
     if flat.ndim != 1 or flat.dtype.kind not in ("uif" if regression else "ui"):
         wanted = "one number" if regression else "one whole number"
         raise DataError(f"{name}: y_train is {array.dtype} of shape {array.shape}, not {wanted} each")

@@ -47,7 +47,7 @@ class ImageInputs(Inputs):
         self, train: NDArray[np.int64], validation: NDArray[np.int64], cache: Path
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The splits lie in one file, one after the other, so that each is a part of the map."""
-        from datasets import Image as Encoded  # noqa: PLC0415  # seconds
+        from datasets import Image as Encoded  # noqa: PLC0415 - seconds
 
         order = np.concatenate([train, validation])
         named = "/".join([self.key, self.column, index_digest(order)])
@@ -89,7 +89,7 @@ class ImageInputs(Inputs):
         self, encoded: dict[str, Any] | None, row: int, shape: tuple[int, ...] | None
     ) -> NDArray[np.uint8]:
         """(channels, height, width), which is `shape` if that is given."""
-        from PIL import Image  # noqa: PLC0415
+        from PIL import Image  # noqa: PLC0415 - only images need it
 
         if encoded is None:
             raise DataError(f"sample {row} has no image")
@@ -117,7 +117,7 @@ def _channels(image: "Image", name: str) -> NDArray[np.uint8]:
     if image.mode not in _GREY | _COLOUR:
         raise DataError(f"{name}: its pixels are {image.mode}, not bytes")
     pixels = np.asarray(image.convert("L" if image.mode in _GREY else "RGB"))
-    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))  # noqa: PLR2004
+    return np.ascontiguousarray(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))  # noqa: PLR2004 - grey
 
 
 def _described(shape: tuple[int, ...]) -> str:

@@ -67,7 +67,7 @@ def inspect(
         findings += _groups(train, validation, group, checked)
     if time is not None:
         findings += _later(train, validation, time, checked)
-    if train.inputs.ndim == 2:  # noqa: PLR2004
+    if train.inputs.ndim == 2:  # noqa: PLR2004 - a table: (n, columns)
         findings += _known(train, validation, classes, feature_names, checked)
     return Leakage(checked=checked, findings=findings)
 
@@ -136,7 +136,7 @@ def _near(
     left, right = _small(validation.inputs, ours), _small(train.inputs, theirs)
     centre = right.mean(0)
     left, right = left - centre, right - centre
-    if train.inputs.ndim == 2:  # noqa: PLR2004  # columns have units of their own
+    if train.inputs.ndim == 2:  # noqa: PLR2004 - columns have units of their own
         scale = right.square().mean(0).sqrt().clamp_min(1e-6)
         left, right = left / scale, right / scale
     typical = float(2 * right.square().sum(1).mean())
@@ -174,7 +174,7 @@ def _small(inputs: Numbers, index: NDArray[np.int64]) -> torch.Tensor:
     parts = []
     for chunk in np.array_split(index, max(1, len(index) // 1024)):
         part = torch.from_numpy(np.ascontiguousarray(inputs[chunk])).float()
-        if part.ndim == 4:  # noqa: PLR2004
+        if part.ndim == 4:  # noqa: PLR2004 - images: (n, channels, height, width)
             size = (min(_PIXELS, part.shape[2]), min(_PIXELS, part.shape[3]))
             part = functional.adaptive_avg_pool2d(part, size)
         parts.append(part.flatten(1))

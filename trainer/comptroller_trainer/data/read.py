@@ -62,13 +62,13 @@ def read_inputs(
         DataError, MissingError: the data cannot be used.
         ObjectStoreError: the store does not answer.
     """
-    from comptroller_trainer.data.check import finite  # noqa: PLC0415
-    from comptroller_trainer.data.tables import Table  # noqa: PLC0415
+    from comptroller_trainer.data.check import finite  # noqa: PLC0415 - only new data need it
+    from comptroller_trainer.data.tables import Table  # noqa: PLC0415 - only new data need it
 
     if data.format in {"IDX", "NPZ", "MNIST1D", "Bundled"}:
         inputs = read(data, cache)[0].inputs
     else:
-        from comptroller_trainer.data import columns  # noqa: PLC0415
+        from comptroller_trainer.data import columns  # noqa: PLC0415 - `datasets` takes seconds
 
         if steps:
             data = data.model_copy(update={"features": [step.column for step in steps]})
@@ -124,7 +124,7 @@ def _arrays(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[RawD
 
 
 def _columns(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[RawData, list[int]]:
-    from comptroller_trainer.data import columns  # noqa: PLC0415  # `datasets` takes seconds
+    from comptroller_trainer.data import columns  # noqa: PLC0415 - `datasets` takes seconds
 
     whole, counts, key = _rows(data, sources, cache)
     return columns.interpret(whole, data, next(iter(sources.values())).uri, key), counts
@@ -132,7 +132,7 @@ def _columns(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple[Raw
 
 def _rows(data: Data, sources: Mapping[str, Files], cache: Path) -> tuple["Rows", list[int], str]:
     """Return all rows, the number from each source, and the hash of their content."""
-    from comptroller_trainer.data import rows  # noqa: PLC0415
+    from comptroller_trainer.data import rows  # noqa: PLC0415 - `datasets` takes seconds
 
     parts: list[Rows] = []
     for name, files in sources.items():

@@ -25,7 +25,7 @@ _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 def library() -> Any:
     """Return `datasets`, which takes seconds to import, without its hub and its progress bars."""
     os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
-    import datasets  # noqa: PLC0415
+    import datasets  # noqa: PLC0415 - seconds, and reads the variables set above
 
     datasets.disable_progress_bars()
     return datasets
@@ -34,7 +34,7 @@ def library() -> Any:
 @contextmanager
 def damaged(name: str) -> Iterator[None]:
     """Turn a parser's error on a broken file into a `DataError` that names the file."""
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 - only files with columns need it
 
     parser = library().exceptions.DatasetGenerationError
     try:
@@ -51,14 +51,14 @@ def damaged(name: str) -> Iterator[None]:
 def read_parquet(files: Files, cache: Path) -> "Rows":
     """Read every .parquet file of the training split."""
     library()
-    keys = training([key for key in files.keys() if key.endswith(".parquet")])  # noqa: SIM118
+    keys = training([key for key in files.keys() if key.endswith(".parquet")])  # noqa: SIM118 - no mapping
     root = files.tree(keys)
     return together([_parquet(root / key, key, cache) for key in keys], keys)
 
 
 def read_image_folder(files: Files, cache: Path, *, by_directory: bool) -> "Rows":
     """Read images; their directories as `label` if `by_directory`, and the columns of metadata.csv."""
-    found = [k for k in files.keys() if k.lower().endswith((*_IMAGES, *_METADATA))]  # noqa: SIM118
+    found = [k for k in files.keys() if k.lower().endswith((*_IMAGES, *_METADATA))]  # noqa: SIM118 - no mapping
     keys = training(found, whole_path=False)
     root = files.tree(keys)
     with damaged(files.uri):
@@ -71,7 +71,7 @@ def read_image_folder(files: Files, cache: Path, *, by_directory: bool) -> "Rows
 
 def read_webdataset(files: Files, cache: Path) -> "Rows":
     """Read every .tar shard of the training split: a column an extension, `json` members taken apart."""
-    keys = training([key for key in files.keys() if key.endswith(".tar")])  # noqa: SIM118
+    keys = training([key for key in files.keys() if key.endswith(".tar")])  # noqa: SIM118 - no mapping
     root = files.tree(keys)
     shards = [_shard(root / key, key, cache) for key in keys]
     return _flat(together(shards, keys)).remove_columns(["__key__", "__url__"])
@@ -117,7 +117,7 @@ def training(keys: Sequence[str], *, whole_path: bool = True) -> list[str]:
 
 
 def _parquet(path: Path, key: str, cache: Path) -> "Rows":
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415 - only files with columns need it
 
     with damaged(key):
         if pq.read_metadata(path).num_rows == 0:
@@ -161,7 +161,7 @@ def _flat(rows: "Rows") -> "Rows":
 
 
 def _batches(path: Path, name: str) -> Iterator[Any]:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415 - only files with columns need it
 
     with damaged(name), pa.memory_map(str(path)) as file:
         yield from pa.ipc.open_stream(file)

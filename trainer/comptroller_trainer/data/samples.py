@@ -64,7 +64,7 @@ class Dataset:
     def moments(self, chunk: int = 4096) -> tuple[Tensor, Tensor]:
         """Return the `moments` of the training split; a channel that never varies has deviation 1."""
         mean, deviation = moments(self.train.inputs, chunk)
-        return mean, torch.where(deviation < 1e-6, 1.0, deviation)  # noqa: PLR2004
+        return mean, torch.where(deviation < 1e-6, 1.0, deviation)  # noqa: PLR2004 - rounding
 
 
 def moments(inputs: Tensor, chunk: int = 4096) -> tuple[Tensor, Tensor]:

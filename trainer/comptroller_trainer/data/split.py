@@ -106,7 +106,7 @@ def by_time(labels: Index, fraction: float, time: NDArray[np.float64] | Index) -
 
 def _none_alone(labels: Index) -> None:
     classes, counts = np.unique(labels, return_counts=True)
-    if counts.min() < 2:  # noqa: PLR2004
+    if counts.min() < 2:  # noqa: PLR2004 - one for each side
         raise ValueError(f"cannot be held out: class {classes[counts.argmin()]} has a single sample")
 
 

@@ -82,8 +82,8 @@ class Table(Inputs):
         return {name: _lacking(values) for name, values in {**self.numbers, **self.categories}.items()}
 
     def _numbers(self, columns: dict[str, NDArray[np.float64]], train: NDArray[np.int64]) -> list[Any]:
-        from sklearn.impute import SimpleImputer  # noqa: PLC0415  # seconds
-        from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+        from sklearn.impute import SimpleImputer  # noqa: PLC0415 - seconds
+        from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - seconds
 
         if not columns:
             return []
@@ -100,7 +100,7 @@ class Table(Inputs):
         return [scale.transform(values)]
 
     def _one_hot(self, columns: dict[str, NDArray[np.object_]], train: NDArray[np.int64]) -> list[Any]:
-        from sklearn.preprocessing import OneHotEncoder  # noqa: PLC0415
+        from sklearn.preprocessing import OneHotEncoder  # noqa: PLC0415 - seconds
 
         if not columns:
             return []
@@ -120,7 +120,7 @@ class Table(Inputs):
         return [encoder.transform(values)]
 
     def _ordinal(self, columns: dict[str, NDArray[np.object_]], train: NDArray[np.int64]) -> list[Any]:
-        from sklearn.preprocessing import OrdinalEncoder, StandardScaler  # noqa: PLC0415
+        from sklearn.preprocessing import OrdinalEncoder, StandardScaler  # noqa: PLC0415 - seconds
 
         if not columns:
             return []
@@ -144,9 +144,9 @@ def number_column(name: str, column: Any) -> NDArray[np.float64]:
     Raises:
         DataError: a value is NaN or infinite without being missing.
     """
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415 - only files with columns need it
 
-    finite = pc.fill_null(pc.is_finite(column), True).to_numpy()  # noqa: FBT003
+    finite = pc.fill_null(pc.is_finite(column), True).to_numpy()  # noqa: FBT003 - `fill_value`
     if not finite.all():
         where = int(np.argmin(finite))
         value = column[where].as_py()
@@ -162,7 +162,7 @@ def number_column(name: str, column: Any) -> NDArray[np.float64]:
 def _filled(
     columns: dict[str, NDArray[np.object_]], train: NDArray[np.int64]
 ) -> tuple[NDArray[np.object_], Sequence[str]]:
-    from sklearn.impute import SimpleImputer  # noqa: PLC0415
+    from sklearn.impute import SimpleImputer  # noqa: PLC0415 - seconds
 
     values = np.stack(list(columns.values()), axis=1)
     fill = SimpleImputer(missing_values=None, strategy="most_frequent").fit(values[train])

@@ -16,7 +16,7 @@ class Exporter(ABC):
     holds_graph: ClassVar[bool] = False
     """True if the form contains the shipped ONNX file; false if it contains the module, in fp32."""
 
-    def check(self) -> None:  # noqa: B027  # most need nothing
+    def check(self) -> None:  # noqa: B027 - most need nothing
         """Check that the exporter can work here, before any data are read.
 
         Raises:

@@ -64,7 +64,7 @@ def check_parity(model: nn.Module, graph: Path, samples: torch.Tensor) -> None:
 
 def computed(graph: Path, inputs: torch.Tensor) -> torch.Tensor:
     """Return the graph's outputs, by ONNX Runtime, for `inputs`, float32 (n, *shape)."""
-    from comptroller_trainer.measure.session import open_session  # noqa: PLC0415
+    from comptroller_trainer.measure.session import open_session  # noqa: PLC0415 - ONNX Runtime
 
     (found,) = open_session(graph, "CPU", 1).run(None, {INPUT: inputs.numpy()})
     return torch.from_numpy(found)
@@ -82,5 +82,5 @@ def check_close(found: torch.Tensor, expected: torch.Tensor, what: str) -> None:
         )
     scale = max(1.0, expected.abs().max().item())
     worst = (found - expected).abs().max().item() / scale
-    if not worst < 1e-3:  # noqa: PLR2004  # not a number is no parity either
+    if not worst < 1e-3:  # noqa: PLR2004 - not a number is no parity either
         raise ParityError(f"the exported {what} differs from the model by {worst:.2g} of the largest logit")

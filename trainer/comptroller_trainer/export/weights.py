@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors.torch import save_file
 from torch import nn
 
 from comptroller_trainer.stages.base import Context
@@ -13,8 +14,6 @@ def save_weights(
     model: nn.Module, family: str, parameters: Mapping[str, object], context: Context
 ) -> list[Path]:
     """`model.safetensors`, and the `architecture.json` that says what to load it into."""
-    from safetensors.torch import save_file  # noqa: PLC0415
-
     weights = context.directory / "model.safetensors"
     tensors = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()

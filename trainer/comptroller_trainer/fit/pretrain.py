@@ -116,7 +116,7 @@ def _view(samples: Samples, context: Context) -> View:
     changes: dict[str, float] = {"noise": 0.1, "erasing": 0.5, "crop": min(64, max(1, min(shape[1:]) // 7))}
     if len(shape) == IMAGE:
         changes |= {"flip": True, "zoom": 0.2, "rotation": 10}
-    changes |= {"colour": 0.4} if len(shape) == IMAGE and shape[0] == 3 else {"scale": 0.4}  # noqa: PLR2004
+    changes |= {"colour": 0.4} if len(shape) == IMAGE and shape[0] == 3 else {"scale": 0.4}  # noqa: PLR2004 - colours
     policy = Compose(ComposeParameters.model_validate(changes)).fit(samples, context)
     return lambda inputs, drawn: policy(TrainingBatch(inputs, torch.zeros(len(inputs))), drawn, 1.0).inputs
 

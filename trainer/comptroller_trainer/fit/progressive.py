@@ -11,6 +11,7 @@ from comptroller_trainer.fit.gradient_checkpointing import flat
 from comptroller_trainer.learning.training import Training
 from comptroller_trainer.models.layers import Residual
 from comptroller_trainer.stages.base import Context
+from comptroller_trainer.stages.modality import IMAGE
 
 _WHOLE_FROM = 0.75
 """Share of training after which images have the size that validation sees."""
@@ -64,7 +65,7 @@ def check(training: Training, model: nn.Module, context: Context, processes: int
     if start == 1:
         return
     field, value = "recipe.resolution_start", f"{start:g}"
-    if len(context.shape) != 3:  # noqa: PLR2004
+    if len(context.shape) != IMAGE:
         raise AssignmentError(field, value, f"needs images, not samples of {context.shape}")
     was = model.training
     example = torch.zeros(2, *context.shape, device=context.device)
@@ -79,7 +80,7 @@ def check(training: Training, model: nn.Module, context: Context, processes: int
 
 def _check_depth(training: Training, body: nn.Module, processes: int) -> None:
     rule = ""
-    if len(_optional(body)) < 2:  # noqa: PLR2004
+    if len(_optional(body)) < 2:  # noqa: PLR2004 - one has no other to wait for
         rule = "needs a model with two residual blocks or more that keep their shape: resnet or transformer"
     elif training.patience:
         rule = "contradicts recipe.patience: the best weights may be of fewer blocks"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from safetensors.torch import load, save
 from torch import Tensor
 
 from comptroller_trainer.errors import MissingError
@@ -55,8 +56,6 @@ class Checkpoints:
         Returns:
             The pointer's URI.
         """
-        from safetensors.torch import save  # noqa: PLC0415
-
         name = f"{self._prefix}{step:012d}-{self._attempt:05d}"
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
         pointer = {
@@ -92,8 +91,6 @@ class Checkpoints:
             return None
 
     def _whole(self, key: str) -> Checkpoint:
-        from safetensors.torch import load  # noqa: PLC0415
-
         pointer = json.loads(self._store.get(key))
         if pointer["fingerprint"] != self._fingerprint:
             raise ValueError("it is of other parameters")

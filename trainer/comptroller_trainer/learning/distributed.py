@@ -152,7 +152,7 @@ class Peers:
             distributed.destroy_process_group()
 
     def _await(self, key: str, stop: StopSignal, seconds: float = _RENDEZVOUS) -> bytes:
-        assert self._store is not None  # noqa: S101  # its callers have looked
+        assert self._store is not None  # noqa: S101 - its callers have looked
         until = time.monotonic() + seconds
         while True:
             stop.check()

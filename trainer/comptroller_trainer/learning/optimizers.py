@@ -90,8 +90,8 @@ def _built(parameters: list[nn.Parameter], training: Training) -> list[Optimizer
         case "rmsprop":
             return [RMSprop(_groups(parameters, decay), lr=lr, momentum=momentum)]
         case "muon":
-            matrices = [p for p in parameters if p.ndim == 2]  # noqa: PLR2004
-            others = [p for p in parameters if p.ndim != 2]  # noqa: PLR2004
+            matrices = [p for p in parameters if p.ndim == 2]  # noqa: PLR2004 - a matrix
+            others = [p for p in parameters if p.ndim != 2]  # noqa: PLR2004 - a matrix
             built: list[Optimizer] = []
             if matrices:
                 # Scaled so that one rate suits both (Liu et al., 2025).

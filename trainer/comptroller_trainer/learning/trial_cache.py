@@ -4,6 +4,8 @@ import re
 from typing import Self
 
 import structlog
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from comptroller_trainer.errors import MissingError
@@ -40,8 +42,6 @@ class TrialCache:
             Suspended: a stop was requested while the first peer computes the entry.
             ObjectStoreError: the store refuses or does not answer.
         """
-        from safetensors.torch import save  # noqa: PLC0415
-
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a name of letters, digits, - and _")
         found = self.read(name) if self._peers.first else None
@@ -61,9 +61,6 @@ class TrialCache:
 
     def read(self, name: str) -> dict[str, Tensor] | None:
         """Return the entry `name`; None if it is missing or damaged."""
-        from safetensors import SafetensorError  # noqa: PLC0415
-        from safetensors.torch import load  # noqa: PLC0415
-
         try:
             found: dict[str, Tensor] = load(self._store.get(self._key(name)))
         except MissingError:

@@ -115,7 +115,7 @@ def _launch(graph: Path, inputs: Path, latency: Latency) -> ServingLaunch:
     found = inputs.with_name("served.npz")
     command = [sys.executable, "-m", "comptroller_trainer.measure.serve"]
     arguments = [str(graph), str(inputs), latency.device, str(latency.threads), str(found)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)  # noqa: S603 - our own
     if done.returncode:
         raise RuntimeError(f"serving the artifact failed: {done.stderr.strip()[-300:]}")
     with np.load(found, allow_pickle=False) as held:

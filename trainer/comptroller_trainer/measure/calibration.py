@@ -70,8 +70,8 @@ def platt(
     Returns:
         Divisors and offsets, both (classes,).
     """
-    from scipy.optimize import minimize  # noqa: PLC0415
-    from scipy.special import log_softmax  # noqa: PLC0415
+    from scipy.optimize import minimize  # noqa: PLC0415 - most trials do without
+    from scipy.special import log_softmax  # noqa: PLC0415 - most trials do without
 
     count, classes = logits.shape
     own = np.arange(count), labels
@@ -105,8 +105,8 @@ def isotonic(
     Returns:
         Knots and rises of `Classifier`, both (classes, 33).
     """
-    from scipy.special import softmax  # noqa: PLC0415
-    from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415
+    from scipy.special import softmax  # noqa: PLC0415 - most trials do without
+    from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - most trials do without
 
     probability, quantiles = softmax(logits, axis=1), np.linspace(0, 1, _KNOTS)
     least = 1 / (2 * len(labels))  # a class that was never seen may come yet
@@ -123,8 +123,8 @@ def isotonic(
 
 def temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Return the divisor of logits (n, classes), 0.05 to 20, with the least mean loss of `labels` (n,)."""
-    from scipy.optimize import minimize_scalar  # noqa: PLC0415  # most trials do without
-    from scipy.special import logsumexp  # noqa: PLC0415
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - most trials do without
+    from scipy.special import logsumexp  # noqa: PLC0415 - most trials do without
 
     own = logits[np.arange(len(labels)), labels]
 

@@ -55,7 +55,7 @@ def against_parent(
 
 def same_graph(graph: Path, parent: Path) -> bool:
     """Return true if two ONNX files are one graph with other weights, which ONNX Runtime serves alike."""
-    import onnx  # noqa: PLC0415  # a second that trials without a parent do not need
+    import onnx  # noqa: PLC0415 - a second that trials without a parent do not need
 
     def shape(path: Path) -> object:
         held = onnx.load(path).graph

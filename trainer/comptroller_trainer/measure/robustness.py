@@ -37,7 +37,7 @@ def _noise(inputs: Tensor, severity: float, usual: Usual, generator: torch.Gener
 
 
 def _blur(inputs: Tensor, severity: float, _: Usual, __: torch.Generator) -> Tensor:
-    from torchvision.transforms.v2.functional import gaussian_blur  # noqa: PLC0415  # a second
+    from torchvision.transforms.v2.functional import gaussian_blur  # noqa: PLC0415 - a second
 
     height, width = inputs.shape[2:]
     sigma = severity * min(height, width)

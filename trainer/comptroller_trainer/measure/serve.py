@@ -30,11 +30,11 @@ def main(arguments: list[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # no measurer, no measurement
     began = time.perf_counter()
     # Imported here, so that a cold start counts them.
-    import numpy as np  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415 - see above
 
-    from comptroller_trainer.measure.latency import ServingLaunch  # noqa: PLC0415
-    from comptroller_trainer.measure.pace import pace  # noqa: PLC0415
-    from comptroller_trainer.measure.session import open_session  # noqa: PLC0415
+    from comptroller_trainer.measure.latency import ServingLaunch  # noqa: PLC0415 - see above
+    from comptroller_trainer.measure.pace import pace  # noqa: PLC0415 - see above
+    from comptroller_trainer.measure.session import open_session  # noqa: PLC0415 - see above
 
     graph, inputs, device, threads, found = arguments
     batch = np.load(inputs, allow_pickle=False)

@@ -1,6 +1,7 @@
 """NVIDIA GPUs by their own counters. Nothing here fails without a GPU."""
 
 import os
+import sys
 from typing import Any
 
 
@@ -11,9 +12,9 @@ class Gpus:
         self._handles: list[Any] = []
         self._nvml: Any = None
         self._first: list[int] = []
-        if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not os.path.exists("/dev/nvidiactl"):  # noqa: PTH110
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not os.path.exists("/dev/nvidiactl"):  # noqa: PTH110 - a device
             return  # spares every CPU trial the import
-        import pynvml  # noqa: PLC0415
+        import pynvml  # noqa: PLC0415 - see above
 
         try:
             pynvml.nvmlInit()
@@ -50,8 +51,6 @@ class Gpus:
         """Return the bytes that torch has held on the GPUs at most; 0 without GPUs."""
         if not self._handles:
             return 0
-        import sys  # noqa: PLC0415
-
         torch = sys.modules.get("torch")  # a heartbeat before torch is imported must not import it
         if torch is None or not torch.cuda.is_initialized():
             return 0

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -71,7 +72,7 @@ class Timm(Family[TimmParameters]):
         return self.parameters.model_copy(update={"weights": "", "tune": "all"})
 
     def _network(self, shape: tuple[int, ...], outputs: int) -> Any:
-        import timm  # noqa: PLC0415  # seconds that other families do not need
+        import timm  # noqa: PLC0415 - seconds that other families do not need
 
         p = self.parameters
         if not timm.is_model(p.name):
@@ -125,13 +126,13 @@ class Backbone(nn.Module):
         super().train(mode)
         if self._frozen:
             for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - the base of all
                     module.eval()
         return self
 
 
 def _created(name: str, size: tuple[int, ...], options: dict[str, Any]) -> Any:
-    from timm import create_model  # noqa: PLC0415
+    from timm import create_model  # noqa: PLC0415 - seconds that other families do not need
 
     try:
         return create_model(name, img_size=size, **options)
@@ -150,8 +151,6 @@ def _fetched(uri: str, directory: Path) -> Path:
 
 def _names(file: Path, uri: str) -> set[str]:
     """Return the names of the tensors in `file`."""
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
-
     try:
         with safe_open(file, "pt") as tensors:
             return set(tensors.keys())

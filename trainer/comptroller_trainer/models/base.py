@@ -109,7 +109,7 @@ class Classifier(nn.Module):
     def _curved(self, logits: Tensor) -> Tensor:
         """Return the logarithm of each class's curve at its probability: straight lines from knot to knot."""
         knots, rises = self.knots, self.rises
-        assert knots is not None and rises is not None  # noqa: S101, PT018
+        assert knots is not None and rises is not None  # noqa: S101, PT018 - `forward` calls this only for a curve
         # Each line's own rise, clipped: a sum of slopes would lose its digits where two knots are close.
         along = (logits.softmax(1)[..., None] - knots[:, :-1]) / (knots[:, 1:] - knots[:, :-1])
         return (rises[:, 0] + (along.clamp(0, 1) * rises[:, 1:]).sum(2)).log()

@@ -27,7 +27,7 @@ def profile(model: nn.Module, shape: tuple[int, ...]) -> ModelProfile:
     Memory of a training step is about `activation_bytes` times the batch size, plus weights, gradients and
     the optimizer's state; dropout's masks come on top.
     """
-    from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode  # noqa: PLC0415
+    from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode  # noqa: PLC0415 - for `profile`
 
     spare(_FlopCounterMode.__torch_dispatch__)
     training = model.training

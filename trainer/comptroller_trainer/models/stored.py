@@ -3,6 +3,9 @@
 import hashlib
 import json
 
+from safetensors import SafetensorError
+from safetensors.torch import load
+
 from comptroller_trainer.errors import AssignmentError, MissingError
 from comptroller_trainer.models.base import Classifier
 from comptroller_trainer.models.rebuild import rebuilt
@@ -21,9 +24,6 @@ def stored(field: str, uri: str, context: Context) -> tuple[Classifier, str]:
     Raises:
         AssignmentError: the model does not exist, or is of other data.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.torch import load  # noqa: PLC0415
-
     try:
         store = open_store(uri)
         architecture, weights = json.loads(store.get("architecture.json")), store.get("model.safetensors")

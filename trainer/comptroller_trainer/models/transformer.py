@@ -130,7 +130,7 @@ class Block(Residual):
             return tokens
         tokens = tokens + self.attention(tokens)
         tokens = tokens + self.perceptron(tokens)
-        return tokens  # noqa: RET504  # the two halves read alike
+        return tokens  # noqa: RET504 - the two halves read alike
 
 
 class Repeated(nn.Module):

@@ -37,7 +37,7 @@ class Trees(EstimatorFamily[TreesParameters]):
 
     def train(self, samples: Samples, weights: Tensor | None, share: float, context: Context) -> nn.Module:
         require("model.family", self.name, context.shape, *self.kinds)
-        from sklearn import ensemble  # noqa: PLC0415  # seconds that other families do not need
+        from sklearn import ensemble  # noqa: PLC0415 - seconds that other families do not need
 
         p = self.parameters
         inputs, labels = samples.inputs.cpu().numpy(), samples.labels.cpu().numpy()
@@ -86,7 +86,7 @@ class Forest(nn.Module):
     def __init__(self, boosting: Any, classes: int) -> None:
         super().__init__()
         # No public attribute holds the trees: a test compares with `predict_proba` of the installed release.
-        trees = [tree.nodes for round_ in boosting._predictors for tree in round_]  # noqa: SLF001
+        trees = [tree.nodes for round_ in boosting._predictors for tree in round_]  # noqa: SLF001 - see above
         roots = np.cumsum([0, *(len(tree) for tree in trees)])[:-1]
         nodes = np.concatenate(trees)
         itself = np.arange(len(nodes))
@@ -128,7 +128,7 @@ def _below(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _outputs(boosting: Any, classes: int, samples: int) -> tuple[Tensor, Tensor]:
     """Return the matrix (columns, outputs) and the offset that turn sums over trees into outputs."""
-    baseline = torch.from_numpy(boosting._baseline_prediction).float().flatten()  # noqa: SLF001
+    baseline = torch.from_numpy(boosting._baseline_prediction).float().flatten()  # noqa: SLF001 - not public
     if not classes:
         return torch.ones(1, 1), baseline
     seen = torch.from_numpy(boosting.classes_.astype(np.int64))

@@ -99,7 +99,7 @@ def _stage(lever: str, stage: Any) -> trainer.Stage:
             return trainer.Selector(**common, watches=stage.watches or stage.picks)
         case "augment":
             return trainer.Augmentation(**common, changes=stage.changes)
-    from comptroller_trainer.compression.base import Compressor  # noqa: PLC0415  # torch
+    from comptroller_trainer.compression.base import Compressor  # noqa: PLC0415 - torch
 
     return trainer.Compressor(
         **common, place=stage.place, channels=stage.channels, wants=stage.wants,
@@ -108,7 +108,7 @@ def _stage(lever: str, stage: Any) -> trainer.Stage:
 
 
 def _is_network(family: type) -> bool:
-    from comptroller_trainer.models.base import EstimatorFamily  # noqa: PLC0415  # torch
+    from comptroller_trainer.models.base import EstimatorFamily  # noqa: PLC0415 - torch
 
     return not issubclass(family, EstimatorFamily)
 

@@ -67,7 +67,7 @@ def parse(parameters: Mapping[str, str]) -> Recipe:
     if len(set(exports)) < len(exports):
         raise AssignmentError("recipe.exports", training.exports, "must name each once")
     forms = {name: registry.find(EXPORTERS, "recipe.exports", name) for name in exports}
-    from comptroller_trainer.compression.pipeline import pipeline  # noqa: PLC0415  # torch
+    from comptroller_trainer.compression.pipeline import pipeline  # noqa: PLC0415 - torch
 
     built = {}
     for lever, several in points.items():

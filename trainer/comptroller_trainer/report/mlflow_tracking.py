@@ -44,7 +44,7 @@ def track(assignment: Assignment, report: Report, store: ObjectStore, directory:
         _log.warning(
             "not reported to MLflow", reason="needs comptroller-trainer[mlflow], which this image lacks"
         )
-    except Exception as error:  # noqa: BLE001  # mlflow's own, and those of all that it calls
+    except Exception as error:  # noqa: BLE001 - mlflow's own, and those of all that it calls
         _log.warning("not reported to MLflow", reason=f"{type(error).__name__}: {str(error)[:300]}")
     else:
         _log.info("reported to MLflow", seconds=round(time.monotonic() - began, 1))
@@ -52,7 +52,7 @@ def track(assignment: Assignment, report: Report, store: ObjectStore, directory:
 
 def _log_rung(assignment: Assignment, report: Report, store: ObjectStore, directory: Path) -> None:
     client = _client()
-    from mlflow.entities import RunTag  # noqa: PLC0415
+    from mlflow.entities import RunTag  # noqa: PLC0415 - seconds, and an extra
 
     run, epochs = _run(client, assignment)
     rung = f"rungs/{assignment.rung}"
@@ -79,14 +79,14 @@ def _client() -> Any:
     for name, value in {**_PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings(action="ignore"):  # of type hints in its own code
-        from mlflow.tracking import MlflowClient  # noqa: PLC0415  # seconds
+        from mlflow.tracking import MlflowClient  # noqa: PLC0415 - seconds
 
     return MlflowClient()
 
 
 def _run(client: Any, assignment: Assignment) -> tuple[str, int]:
     """Return the trial's run, and the number of epochs that the run has."""
-    from mlflow.entities import Param  # noqa: PLC0415
+    from mlflow.entities import Param  # noqa: PLC0415 - seconds, and an extra
 
     experiment = _experiment(client, f"{assignment.namespace}/{assignment.study}")
     found = client.search_runs([experiment], f"tags.`{_ONE}` = '{assignment.artifacts}'", max_results=1)
@@ -101,7 +101,7 @@ def _run(client: Any, assignment: Assignment) -> tuple[str, int]:
 
 
 def _experiment(client: Any, name: str) -> str:
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 - seconds, and an extra
 
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
@@ -126,7 +126,7 @@ def _final(report: Report) -> Iterator[Any]:
 
 
 def _metrics(values: Mapping[str, float], step: int) -> Iterator[Any]:
-    from mlflow.entities import Metric  # noqa: PLC0415
+    from mlflow.entities import Metric  # noqa: PLC0415 - seconds, and an extra
 
     now = int(time.time() * 1000)
     for name, value in values.items():

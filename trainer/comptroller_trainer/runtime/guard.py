@@ -121,8 +121,8 @@ class Guard:
             if os.getppid() != parent:
                 os._exit(protocol.EXIT_ERROR)  # the guard was gone before the line above
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.execv(self._command[0], self._command)  # noqa: S606  # no shell is wanted
-        except BaseException as error:  # noqa: BLE001  # a copy of the guard must not run on
+            os.execv(self._command[0], self._command)  # noqa: S606 - no shell is wanted
+        except BaseException as error:  # noqa: BLE001 - a copy of the guard must not run on
             _log("the worker did not start", error=str(error))
         os._exit(protocol.EXIT_ERROR)
 

@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/heartbeat":
             self._answer("application/json", json.dumps(self.source.heartbeat().to_json()).encode())
         elif path == "/metrics":
-            from prometheus_client import CONTENT_TYPE_LATEST  # noqa: PLC0415  # not every pod is scraped
+            from prometheus_client import CONTENT_TYPE_LATEST  # noqa: PLC0415 - not every pod is scraped
 
             self._answer(CONTENT_TYPE_LATEST, _exposition(self.source.heartbeat()))
         else:
@@ -88,12 +88,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
         """Log nothing: a scrape each few seconds is no news."""
 
 
 def _exposition(heartbeat: Heartbeat) -> bytes:
-    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
+    from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - not every pod is scraped
 
     class Collected:
         def collect(self) -> Iterable["Metric"]:
@@ -105,7 +105,7 @@ def _exposition(heartbeat: Heartbeat) -> bytes:
 
 
 def _families(heartbeat: Heartbeat) -> Iterable["Metric"]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415 - not every pod is scraped
 
     prefix = "comptroller_trainer_"
     gauges = {

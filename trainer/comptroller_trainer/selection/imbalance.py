@@ -73,7 +73,7 @@ def oversample(samples: Samples, context: Context) -> Oversampled:
     """
     if len(context.shape) != 1:
         raise AssignmentError("recipe.oversample", "smote", "needs a table")
-    from imblearn.over_sampling import SMOTE  # noqa: PLC0415
+    from imblearn.over_sampling import SMOTE  # noqa: PLC0415 - seconds that most trials do not need
 
     labels = samples.labels.cpu()
     sizes = labels.bincount()

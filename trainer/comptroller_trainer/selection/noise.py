@@ -34,10 +34,10 @@ def issues(inputs: Tensor, labels: Tensor, context: Context, epochs: int) -> tup
     Returns:
         Booleans (n,), at least one False, and the label's out-of-fold probability (n,) float32, 0 to 1.
     """
-    from cleanlab.filter import find_label_issues  # noqa: PLC0415
+    from cleanlab.filter import find_label_issues  # noqa: PLC0415 - seconds that most trials do not need
 
     present, compact = torch.unique(labels, return_inverse=True)
-    if len(present) < 2 or len(labels) < 2:  # noqa: PLR2004
+    if len(present) < 2 or len(labels) < 2:  # noqa: PLR2004 - one label or sample contradicts nothing
         return torch.zeros(len(labels), dtype=torch.bool), torch.ones(len(labels))
     probabilities = out_of_fold(inputs, labels, context, epochs)[:, present].double().softmax(1)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # about classes of one sample

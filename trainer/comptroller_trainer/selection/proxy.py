@@ -41,7 +41,7 @@ def shrunk(samples: Samples) -> Tensor:
     over = (0, *range(2, small.ndim))
     mean = small.mean(over, keepdim=True)
     deviation = small.var(over, correction=0, keepdim=True).sqrt()
-    return (small - mean).div_(torch.where(deviation < 1e-6, 1.0, deviation)).cpu()  # noqa: PLR2004
+    return (small - mean).div_(torch.where(deviation < 1e-6, 1.0, deviation)).cpu()  # noqa: PLR2004 - rounding
 
 
 def targets_of(labels: Tensor) -> Tensor:

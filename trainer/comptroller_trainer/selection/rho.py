@@ -45,7 +45,7 @@ class RhoLoss(Selector[RhoLossParameters]):
         self._check(context)
 
         def irreducible() -> dict[str, Tensor]:
-            if len(samples) < 2:  # noqa: PLR2004
+            if len(samples) < 2:  # noqa: PLR2004 - one for each fold
                 return {"loss": torch.zeros(len(samples))}
             inputs, labels = proxy.shrunk(samples), samples.labels.cpu()
             logits = out_of_fold(inputs, labels, context, self.parameters.proxy_epochs, folds=2)

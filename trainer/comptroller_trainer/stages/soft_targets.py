@@ -37,7 +37,7 @@ class SoftTargets:
         with torch.no_grad(), watched as theirs:
             logits = self.teacher(inputs.float()).float()
         if self.features:
-            assert seen is not None  # noqa: S101  # `GradientAccumulator` watches where it is wanted
+            assert seen is not None  # noqa: S101 - `GradientAccumulator` watches where it is wanted
             apart = functional.smooth_l1_loss(
                 _distances(seen), _distances(theirs[-1]), reduction="none"
             ).mean(1)

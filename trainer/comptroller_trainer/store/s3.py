@@ -82,10 +82,10 @@ class S3ObjectStore(ObjectStore):
                 )
             except ClientError as error:
                 status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-                if status == 412:  # noqa: PLR2004  # Precondition Failed
+                if status == 412:  # noqa: PLR2004 - Precondition Failed
                     # The object is ours if the client's retry met the object of its first try.
                     return self.get(key) == data
-                if status == 409 and attempt < _TRIES - 1:  # noqa: PLR2004  # a conflicting write in flight
+                if status == 409 and attempt < _TRIES - 1:  # noqa: PLR2004 - a conflicting write in flight
                     time.sleep(0.1 * 2**attempt)
                     continue
                 with _as_store_errors(self.uri_of(key)):

@@ -1,5 +1,5 @@
 """Conformance tests of augmentation policies."""
-# ruff: noqa: S101  # pytest's way to say what must hold
+# ruff: noqa: S101 - pytest's way to say what must hold
 
 import json
 from pathlib import Path
@@ -115,7 +115,7 @@ class AugmentationConformance:
             try:
                 self.fitted(inputs, torch.arange(4) % _CLASSES)
             except AssignmentError as error:
-                assert error.field.startswith("augment.")  # noqa: PT017  # the suite does not need pytest
+                assert error.field.startswith("augment.")  # noqa: PT017 - the suite does not need pytest
             else:
                 raise AssertionError(f"samples of {SHAPES[kind]} were not refused")
 

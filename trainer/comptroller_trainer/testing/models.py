@@ -1,5 +1,5 @@
 """Conformance tests of model families."""
-# ruff: noqa: S101  # pytest's way to say what must hold
+# ruff: noqa: S101 - pytest's way to say what must hold
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,7 +63,7 @@ class FamilyConformance:
             try:
                 self.build(SHAPES[kind], _CLASSES, tmp_path)
             except AssignmentError as error:
-                assert error.field.startswith("model.")  # noqa: PT017  # the suite does not need pytest
+                assert error.field.startswith("model.")  # noqa: PT017 - the suite does not need pytest
             else:
                 raise AssertionError(f"samples of {SHAPES[kind]} were not refused")
 

@@ -1,5 +1,5 @@
 """Conformance tests of selectors."""
-# ruff: noqa: S101  # pytest's way to say what must hold
+# ruff: noqa: S101 - pytest's way to say what must hold
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -111,8 +111,8 @@ class SelectorConformance:
         assert selector.candidates >= 1
         found = selector.pick(torch.arange(40), torch.arange(40).float().sin(), 10)
         assert found.shape == (10,)
-        assert len(torch.unique(found)) == 10  # noqa: PLR2004
-        assert 0 <= int(found.min()) <= int(found.max()) < 40  # noqa: PLR2004
+        assert len(torch.unique(found)) == 10  # noqa: PLR2004 - as many as requested
+        assert 0 <= int(found.min()) <= int(found.max()) < 40  # noqa: PLR2004 - as many as offered
 
     def test_scores_and_cost_are_reported(self) -> None:
         selector = self.fitted(samples(SHAPES[TABLE]))
@@ -130,7 +130,7 @@ class SelectorConformance:
             try:
                 self.fitted(numbers, classes=0)
             except AssignmentError as error:
-                assert error.field == "data.selector"  # noqa: PT017
+                assert error.field == "data.selector"  # noqa: PT017 - the suite does not need pytest
             else:
                 raise AssertionError("regression was neither taken nor refused")
         else:

@@ -20,6 +20,7 @@ from PIL import Image
 from comptroller_api.data import Data
 from comptroller_trainer.data import rows
 from comptroller_trainer.data.load import load
+from comptroller_trainer.data.rows import library
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 
@@ -67,8 +68,6 @@ def shards(root: Path, rows: int = ROWS) -> dict[str, Any]:
 
 
 def saved(root: Path) -> dict[str, Any]:
-    from comptroller_trainer.data.rows import library  # noqa: PLC0415
-
     datasets = library()
     columns = {
         "image": [{"bytes": encoded_image(r, "L")} for r in range(ROWS)],

@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {
     "city": RNG.choice(["Ulm", "Bonn", "Kiel"], ROWS),
     "label": np.arange(ROWS) % 2,
     "person": np.arange(ROWS) // 4,
-    "day": [datetime(2026, 1, 1) + timedelta(hours=int(h)) for h in RNG.permutation(ROWS)],  # noqa: DTZ001
+    "day": [datetime(2026, 1, 1) + timedelta(hours=int(h)) for h in RNG.permutation(ROWS)],  # noqa: DTZ001 - no zone
 }
 
 

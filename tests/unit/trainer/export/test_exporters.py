@@ -80,7 +80,7 @@ def test_the_mlflow_model_is_the_shipped_graph_with_what_serving_needs(tmp_path:
     model, graph, context = made("cnn", tmp_path)
     path = MlflowModel().write(model, graph, context)
     assert onnx.load(path / "model.onnx") == onnx.load(graph)
-    import mlflow.models  # noqa: PLC0415  # a first time elsewhere, it warns of itself
+    import mlflow.models  # noqa: PLC0415 - a first time elsewhere, it warns of itself
 
     described = mlflow.models.Model.load(str(path))
     assert {"onnx", "python_function"} <= set(described.flavors)

@@ -11,7 +11,7 @@ from comptroller_trainer.measure.quality import quality
 @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(20, 200))
 @settings(max_examples=30, deadline=None)
 def test_quality_is_scikit_learns(seed: int, classes: int, count: int) -> None:
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics  # noqa: PLC0415 - seconds that other tests do not need
 
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(count, classes)).astype(np.float32) * 3
@@ -39,7 +39,7 @@ def test_ties_in_the_auc_count_half() -> None:
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_the_quality_of_a_regression_is_scikit_learns(seed: int) -> None:
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics  # noqa: PLC0415 - seconds that other tests do not need
 
     rng = np.random.default_rng(seed)
     truth = rng.normal(5, 3, 50).astype(np.float32)

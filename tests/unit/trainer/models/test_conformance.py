@@ -92,7 +92,7 @@ class TestTimmWithFixedResolution(TestTimm):
 class TestTimmWithAdapters(TestTimm):
     @pytest.fixture(autouse=True)
     def _pretrained(self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-        import timm  # noqa: PLC0415
+        import timm  # noqa: PLC0415 - seconds that other tests do not need
 
         path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
         save_file(timm.create_model("test_vit", num_classes=5, img_size=32).state_dict(), path)

@@ -12,6 +12,7 @@ from torch import nn
 
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
+from comptroller_trainer.models import trees
 from comptroller_trainer.models.adapters import merge
 from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.base import Family, parameter_count
@@ -20,7 +21,7 @@ from comptroller_trainer.models.mlp import Mlp
 from comptroller_trainer.models.recurrent import Gru, GruParameters
 from comptroller_trainer.models.resnet import BasicBlock, Resnet, ResnetParameters
 from comptroller_trainer.models.transformer import Transformer, TransformerParameters, sinusoidal
-from comptroller_trainer.models.trees import Trees, TreesParameters
+from comptroller_trainer.models.trees import Trees, TreesParameters, _below
 from comptroller_trainer.stages.base import Context
 
 CPU = torch.device("cpu")
@@ -114,8 +115,6 @@ def table(classes: int, seed: int = 0) -> Samples:
 def test_trees_predict_what_scikit_learn_does(
     classes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from comptroller_trainer.models import trees  # noqa: PLC0415
-
     grown: list[Any] = []
     plain = trees.Forest
     monkeypatch.setattr(trees, "Forest", lambda b, c: grown.append(b) or plain(b, c))
@@ -134,8 +133,6 @@ def test_trees_predict_what_scikit_learn_does(
 
 
 def test_a_value_on_a_threshold_goes_where_scikit_learn_sends_it() -> None:
-    from comptroller_trainer.models.trees import _below  # noqa: PLC0415
-
     rng = np.random.default_rng(0)
     thresholds = np.concatenate([rng.normal(size=1000), [np.inf, 0.0, 0.1]])
     near = thresholds.astype(np.float32)
@@ -173,7 +170,7 @@ def test_a_class_that_was_not_selected_has_a_finite_improbable_logit(tmp_path: P
 @pytest.fixture
 def pretrained(tmp_path: Path) -> tuple[nn.Module, str]:
     """A network of three channels and five classes, and where its weights are."""
-    import timm  # noqa: PLC0415
+    import timm  # noqa: PLC0415 - seconds that other tests do not need
 
     torch.manual_seed(5)
     network = timm.create_model("test_resnet", num_classes=5)

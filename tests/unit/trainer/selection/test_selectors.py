@@ -10,7 +10,7 @@ from torch import Tensor
 from comptroller_trainer.data.samples import Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.recipe.parse import parse
-from comptroller_trainer.selection import noise, proxy, scored, strata
+from comptroller_trainer.selection import geometry, noise, proxy, scored, strata
 from comptroller_trainer.selection.active import Active
 from comptroller_trainer.selection.curriculum import Curriculum
 from comptroller_trainer.selection.denoise import Denoise
@@ -191,8 +191,6 @@ def test_herding_keeps_each_class_mean() -> None:
 
 
 def test_blocks_do_what_one_block_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    from comptroller_trainer.selection import geometry  # noqa: PLC0415
-
     samples, _ = table()
     whole = fitted(KCenter, samples, keep=0.1).indices_
     monkeypatch.setattr(geometry, "_BLOCK", 128)

@@ -6,10 +6,11 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import IncompleteReadError
 from moto.server import ThreadedMotoServer
 
 from comptroller_api.contract import Report
-from comptroller_trainer.errors import MissingError, ObjectStoreError
+from comptroller_trainer.errors import MissingError, ObjectStoreError, Suspended
 from comptroller_trainer.store import ObjectStore, open_store
 from comptroller_trainer.store.s3 import S3ObjectStore
 
@@ -126,8 +127,6 @@ class Broken:
         self.calls = 0
 
     def __call__(self, **options: Any) -> Any:
-        from botocore.exceptions import IncompleteReadError  # noqa: PLC0415
-
         self.calls += 1
         answer: Any = self._plain(**options)
         if self.calls == 1:
@@ -152,8 +151,6 @@ def test_a_read_that_breaks_is_done_again(bucket: str, monkeypatch: pytest.Monke
 
 
 def test_a_trial_lives_in_s3_alone(bucket: str, attempt: Any, idx_directory: Path) -> None:
-    from comptroller_trainer.errors import Suspended  # noqa: PLC0415
-
     source = open_store(f"s3://{bucket}/data")
     for path in idx_directory.glob("train-*"):
         source.upload(path.name, path)
