@@ -8,6 +8,7 @@ from comptroller.simulation.people import CreateStudy, DeleteBudget, SetBudget
 from comptroller.simulation.pool import quiet
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Schedule
+from comptroller.simulation.storage import SlowStore
 from comptroller.simulation.tenants import EditJob, Talk
 from comptroller.simulation.walk import replay
 
@@ -136,6 +137,18 @@ SCHEDULES = {
             SecondOperator(100, seconds=172),
             StandStill(113, "b", 22, 150),
             StandStill(173, "a", 12, 150),
+        ),
+    ),
+    "a Job that lost its label is not stopped as it was long ago": Schedule(
+        seed=510005971,
+        start=1_800_014_400,
+        horizon=220,
+        lag=600,
+        events=(
+            SetPrices(0),
+            CreateStudy(0, 1, trials=1, parallel=1, epochs=(1,), lease=30, renewal="Never"),
+            SlowStore(8, 120, 9),
+            EditJob(9, 0, "managed-by"),
         ),
     ),
 }

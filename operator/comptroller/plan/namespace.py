@@ -36,13 +36,21 @@ def plan(world: World) -> list[Action]:
     closing = _ownerless(world)
     entries += closing.entries
     actions += closing.actions
-    if world.doubtful and not any(isinstance(action, Refresh) for action in actions):
+    if _unsure(world) and not any(isinstance(action, Refresh) for action in actions):
         actions.append(Refresh())
     charged = tuple(entry for entry in entries if isinstance(entry, Price))
     if charged and any(isinstance(entry, Close) for entry in entries):
         # What has ended is billed at all prices that are known, so they come first.
         return [Append(charged)]
     return [Append(tuple(entries)), *actions] if entries else actions
+
+
+def _unsure(world: World) -> bool:
+    """Return whether watches leave out something: what they once brought of it may be old by now."""
+    hidden = (run for run in world.runs.values() if run.hidden)
+    return world.doubtful or (
+        not world.fresh and any(run.ended is None or not run.released for run in hidden)
+    )
 
 
 def _declared(world: World) -> tuple[Entry, ...]:

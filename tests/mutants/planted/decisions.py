@@ -231,6 +231,12 @@ def the_guard_is_granted_first(patch: Patch) -> None:
     patch.setattr(running, "kept", at_once)
 
 
+@decision("a run that lost its labels is looked at again, since watches bring nothing new of it")
+def what_watches_leave_out_is_believed(patch: Patch) -> None:
+    """A run without its labels is taken for what it was when watches last brought it."""
+    patch.setattr(namespace, "_unsure", lambda world: world.doubtful)
+
+
 @decision("nothing is given up by what watches brought some time ago")
 def a_refresh_is_forgotten(patch: Patch) -> None:
     """A decision that needs a fresh read waits for one that nobody requests."""

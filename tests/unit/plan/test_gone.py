@@ -155,6 +155,14 @@ def test_what_nobody_saw_end(row):
         does=["refresh"],
     ),
     Row(
+        "a run that lost its labels is looked at again, since watches bring nothing new of it",
+        scene(fresh=False).trial(0, running(hidden=True)),
+        does=[
+            "stop s-u1-0000-0 Suspended: its labels were taken off, so that the operator no longer sees it",
+            "refresh",
+        ],
+    ),
+    Row(
         "an attempt whose study cannot be read runs on",
         deserted(refused=(Refused("Study", "s", "u1", "no"),)).gone(0, running()),
         does=[],
