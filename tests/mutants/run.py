@@ -32,25 +32,24 @@ class Found:
 def hunt(name: str, seeds: int, depth: int = 0) -> Found:
     """Run seeds with one mistake until a promise is broken that holds without it; then walk to a depth."""
     began = time.monotonic()
-    first, where = in_seeds(name, seeds), ""
-    if first is not None:
-        where = f"seed {first[0]}"
-    elif depth and (first := in_walk(name, depth)) is not None:
-        where = f"walk: {first[0]}"
+    first = in_seeds(name, seeds)
+    if first is None and depth:
+        first = in_walk(name, depth)
     took = time.monotonic() - began
     if first is None:
         return Found(name, "", "-", "", took)
-    return Found(name, where, first[1].promise, first[1].what, took)
+    where, violation = first
+    return Found(name, where, violation.promise, violation.what, took)
 
 
-def in_seeds(name: str, seeds: int) -> tuple[int, Violation] | None:
+def in_seeds(name: str, seeds: int) -> tuple[str, Violation] | None:
     """Return the first seed that fails with a mistake, and the violation."""
     for seed in range(seeds):
         with pytest.MonkeyPatch.context() as patch:
             MUTANTS[name](patch)
             violations = run_seed(seed).violations
         if violations and not run_seed(seed).violations:
-            return seed, violations[0]
+            return f"seed {seed}", violations[0]
     return None
 
 
@@ -61,7 +60,7 @@ def in_walk(name: str, depth: int) -> tuple[str, Violation] | None:
             MUTANTS[name](patch)
             found = walk(steps, most=1).violations
         if found and not replay(found[0][0]).oracle.violations:
-            return ", ".join(found[0][0]), found[0][1]
+            return f"walk: {', '.join(found[0][0])}", found[0][1]
     return None
 
 

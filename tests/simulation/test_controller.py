@@ -36,7 +36,8 @@ def test_an_operator_that_stood_still_looks_again_before_it_continues(simulate, 
     simulation = simulate()
     simulation.cluster.apply(make_study())
     act, observe = simulation.cluster.act, simulation.cluster.observe
-    looks, launches = [], []
+    looks: list[str] = []
+    launches: list[int] = []
 
     async def still_after_a_launch(namespace, action):
         await act(namespace, action)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from comptroller.pricing import PriceBook
+from comptroller.pricing import PriceBook, Quote
 from comptroller.pricing.forecast import Case, Durations, Limit
 from comptroller_api.money import to_micro
 
@@ -14,6 +14,7 @@ EPOCH = Durations(20_000, 40_000)
 def foretold(one, prices):
     spend = one.spec.ceilings.spend
     quote = PriceBook(prices, NOW).quote("small", "OnDemand", spend.currency)
+    assert isinstance(quote, Quote)
     return Case(one, quote, [Limit("ceiling", to_micro(spend.amount))], EPOCH).forecast()
 
 

@@ -8,6 +8,7 @@ import pytest
 from comptroller.cluster.simulated import Lost
 from comptroller.ledger.store import Unavailable
 from comptroller.plan import namespace
+from comptroller.plan.study import plan_study
 from comptroller.world import Exit, Refused
 from comptroller_api.budget import Budget
 from comptroller_api.contract import Report
@@ -129,8 +130,6 @@ def test_reports_that_cannot_be_read_are_waited_for_and_stop_no_other_study(
 
 
 def test_a_bug_of_ours_in_one_study_is_reported_and_stops_no_other(simulate, make_study, monkeypatch):
-    plan_study = namespace.plan_study
-
     def mistaken(world, study, *rest):
         if study.metadata.uid == "0000-1":
             raise IndexError("list index out of range")
@@ -268,7 +267,7 @@ def test_a_refused_job_is_reported_on_its_study_and_on_no_other(simulate, make_s
         await act(namespace, action)
 
     monkeypatch.setattr(simulation.cluster, "act", refuse)
-    reasons = {}
+    reasons: dict[str, set[str]] = {}
     for _ in range(30):
         step(simulation, 1)
         for uid, study in simulation.cluster.studies.items():

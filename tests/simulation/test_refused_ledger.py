@@ -54,6 +54,7 @@ def test_a_bucket_that_was_emptied_after_a_study_does_not_pay_for_another(simula
     assert len(simulation.cluster.launches) > launched
     verdict = verify(simulation.store, NAMESPACE)
     assert verdict.passed
+    assert verdict.books.takeover is not None
     assert verdict.books.takeover.lost == dict(published.spent)
 
 

@@ -5,14 +5,15 @@ from typing import Any
 
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Ceiling, Entry
-from comptroller.plan import accounts, membership
+from comptroller.plan import accounts, carried, membership
+from comptroller.plan.credits import missing_entries
 from mutants.planted.registry import Patch, mutant
 
 
 @mutant
 def second_budget_ignored(patch: Patch) -> None:
     """A study belongs only to the first budget that covers it."""
-    covering = accounts.covering
+    covering = membership.covering
     patch.setattr(accounts, "covering", lambda world, study: covering(world, study)[:1])
 
 
@@ -38,10 +39,9 @@ def lowered_ceilings_ignored(patch: Patch) -> None:
 @mutant
 def an_edit_refills_credits(patch: Patch) -> None:
     """M16: the expense of a credit stays with the credit's old day when the credit is moved."""
-    missing = accounts.missing_entries
 
     def refilled(*args: Any) -> Iterator[Entry]:
-        yield from (entry for entry in missing(*args) if isinstance(entry, Ceiling))
+        yield from (entry for entry in missing_entries(*args) if isinstance(entry, Ceiling))
 
     patch.setattr(accounts, "missing_entries", refilled)
 
@@ -49,7 +49,7 @@ def an_edit_refills_credits(patch: Patch) -> None:
 @mutant
 def another_period_begins_with_nothing_spent(patch: Patch) -> None:
     """M17: a budget's expense in other periods does not count in a period with the same days."""
-    missing = accounts.missing_period
+    missing = carried.missing_period
 
     def fresh(*args: Any) -> Ceiling | None:
         found = missing(*args)

@@ -25,7 +25,8 @@ from comptroller.plan import (
 )
 from comptroller.plan.conclusion import Conclusion
 from comptroller.plan.verdict import Verdict
-from comptroller.search import halving
+from comptroller.search import halving, ranking
+from comptroller.world import trial_prefix
 from comptroller_api.trial import COUNTED_ENDS
 from mutants.planted.registry import Patch, decision
 
@@ -33,7 +34,7 @@ from mutants.planted.registry import Patch, decision
 @decision("PeriodEnding: a lease that would cross the end of a period waits for the next one")
 def the_end_of_a_period_is_called_a_lack_of_money(patch: Patch) -> None:
     """A study that waits for the next period says that its budget is exhausted."""
-    conclude = study.conclude
+    conclude = conclusion.conclude
 
     def wrong(*args: Any) -> Conclusion:
         found = conclude(*args)
@@ -70,7 +71,7 @@ def a_held_study_does_not_say_so(patch: Patch) -> None:
 @decision("Suspended: a study that says so is suspended")
 def a_suspended_study_launches(patch: Patch) -> None:
     """`spec.suspend` is not looked at."""
-    declared = standing.declared
+    declared = verdict.declared
 
     def blind(*args: Any) -> Verdict:
         found = declared(*args)
@@ -88,7 +89,7 @@ def the_last_trial_is_leased_first(patch: Patch) -> None:
 @decision("a trial that was idle is leased after those that were not")
 def an_idle_trial_is_leased_first(patch: Patch) -> None:
     """A trial that was suspended for low utilization goes before the others."""
-    stops = trials.Progress.idle_stops
+    stops = vars(trials.Progress)["idle_stops"]
     patch.setattr(trials.Progress, "idle_stops", property(lambda p: -stops.fget(p)))
 
 
@@ -136,7 +137,7 @@ def a_deleted_trial_is_created_again(patch: Patch) -> None:
 @decision("one attempt finds out whether trouble is over")
 def all_find_out_whether_trouble_is_over(patch: Patch) -> None:
     """After trouble that all trials share, as many are launched as there are slots."""
-    begin = study.begin
+    begin = launching.begin
 
     def all_at_once(view: Any, terms: Any, steps: Any, found: Verdict) -> Any:
         return begin(view, terms, steps, replace(found, probing=False))
@@ -159,15 +160,14 @@ def a_promotion_is_forgotten(patch: Patch) -> None:
 @decision("the others of three are pruned")
 def the_best_is_pruned(patch: Patch) -> None:
     """Trials of a rung are ranked from the worst on."""
-    ranking = halving.ranking
-    patch.setattr(halving, "ranking", lambda *args: ranking(*args)[::-1])
+    in_order = ranking.ranking
+    patch.setattr(halving, "ranking", lambda *args: in_order(*args)[::-1])
 
 
 @decision("a resumed trial continues from its own checkpoint")
 def a_trial_is_resumed_from_the_baselines_checkpoint(patch: Patch) -> None:
     """Every attempt is launched with the place of trial 0."""
-    prefix = running.trial_prefix
-    patch.setattr(running, "trial_prefix", lambda one, _: prefix(one, 0))
+    patch.setattr(running, "trial_prefix", lambda one, _: trial_prefix(one, 0))
 
 
 @decision("preemptions are no failures")
@@ -187,7 +187,11 @@ def no_pause_grows(patch: Patch) -> None:
 def a_lowered_ceiling_stops_nothing(patch: Patch) -> None:
     """A run is not stopped for a ceiling that fell under what it holds."""
     why = running._why_stop
-    patch.setattr(running, "_why_stop", lambda *args: why(*args[:-1], None))
+
+    def unlowered(view: Any, terms: Any, found: Verdict, attempt: Any, run: Any, _lowered: str | None) -> Any:
+        return why(view, terms, found, attempt, run, None)
+
+    patch.setattr(running, "_why_stop", unlowered)
 
 
 @decision("of trials with as many rungs the worse is stopped")

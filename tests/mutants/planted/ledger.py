@@ -5,6 +5,7 @@ from typing import Any
 
 from comptroller.ledger import journal, snapshots, state
 from comptroller.ledger.anchored import Anchored
+from comptroller.ledger.encoding import journal_key
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import Ambiguous, Conflict, Exists, Unavailable
 from comptroller.ledger.stores.memory import MemoryStore
@@ -16,7 +17,7 @@ def append_retried_without_read_back(patch: Patch) -> None:
     """A taken number is assumed to be our own write, whose reply was lost."""
 
     def settle(self: Journal, sequence: int, data: bytes) -> bytes:
-        key, lost = journal.journal_key(self._namespace, sequence), False
+        key, lost = journal_key(self._namespace, sequence), False
         for _ in range(journal._TRIES):
             try:
                 self._store.create(key, data)
@@ -66,7 +67,7 @@ def a_conflict_means_stored(patch: Patch) -> None:
 
     def careless(self: Journal, sequence: int, data: bytes) -> bytes:
         try:
-            self._store.create(journal.journal_key(self._namespace, sequence), data)
+            self._store.create(journal_key(self._namespace, sequence), data)
         except Conflict:
             return data
         except (Ambiguous, Exists):

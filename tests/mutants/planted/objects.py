@@ -8,7 +8,7 @@ from comptroller.actions import Action, Extend, Grant
 from comptroller.cluster import kubernetes, ownership, reading, runs
 from comptroller.cluster.ownership import is_watched, orphaned
 from comptroller.cluster.pods import unix
-from comptroller.plan import ended, namespace, running, settle, study
+from comptroller.plan import ended, enforce, namespace, running, settle, study
 from mutants.planted.registry import Patch, mutant
 
 
@@ -35,7 +35,7 @@ def settled_as_seen(patch: Patch, which: str) -> None:
 
 def queues_are_let(patch: Patch, **also: Any) -> None:
     """Plant that a suspended Job may be resumed, and that `also` is hidden from the plan."""
-    intrusion = running.intrusion
+    intrusion = enforce.intrusion
 
     def blind(attempt: Any, run: Any) -> Any:
         bound = min(run.bound, attempt.resources.pods)
@@ -93,7 +93,7 @@ def whatever_has_the_name_is_ours(patch: Patch) -> None:
 @mutant
 def launched_again_on_one_lease(patch: Patch) -> None:
     """M5: an attempt that somebody removed with its Job counts as never launched."""
-    steer = study.steer
+    steer = running.steer
 
     def again(view: Any, terms: Any, verdict: Any, p: Any, attempt: Any, lowered: Any) -> Any:
         return steer(view, terms, verdict, p, replace(attempt, bound=0), lowered)
@@ -135,5 +135,5 @@ def labels_are_what_somebody_wrote(patch: Patch) -> None:
 @mutant
 def orphans_are_nobodys(patch: Patch) -> None:
     """A pod without an owner belongs to no attempt."""
-    by_job = reading.by_job
+    by_job = ownership.by_job
     patch.setattr(reading, "by_job", lambda pods: by_job(pod for pod in pods if not orphaned(pod)))

@@ -9,7 +9,7 @@ from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Entry, Reserve
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import Unavailable
-from comptroller.plan import leases, running, settle, study
+from comptroller.plan import launching, leases, running, settle, study
 from comptroller.world import Run
 from mutants.planted.registry import Patch, mutant
 
@@ -50,7 +50,7 @@ def grant_before_extend(patch: Patch) -> None:
 @mutant
 def launch_before_the_lease_is_durable(patch: Patch) -> None:
     """A pass launches what it reserves at once, and appends afterwards."""
-    begin = study.begin
+    begin = launching.begin
 
     def hasty(view: Any, terms: Any, steps: Any, verdict: Any) -> tuple[list[Reserve], list[Any]]:
         granted, created = begin(view, terms, steps, verdict)
@@ -66,7 +66,9 @@ def launch_before_the_lease_is_durable(patch: Patch) -> None:
     def last(world: Any, plan: Callable[[Any], list[Action]] = plan.plan) -> list[Action]:
         found = plan(world)
         # Launches first: a pass acts even with an `Append`, and the next one appends.
-        launches = [a for a in found if isinstance(a, Launch) and a.assignment.name not in _names(world)]
+        launches: list[Action] = [
+            a for a in found if isinstance(a, Launch) and a.assignment.name not in _names(world)
+        ]
         return launches or found
 
     patch.setattr(study, "begin", hasty)
@@ -130,7 +132,7 @@ def acts_though_another_writer_was_first(patch: Patch) -> None:
 @mutant
 def closed_without_taking_its_name(patch: Patch) -> None:
     """An attempt that is not wanted any more is closed, though another operator may be launching it."""
-    steer = study.steer
+    steer = running.steer
 
     def hasty(view: Any, terms: Any, verdict: Any, p: Any, attempt: Any, lowered: Any) -> Decided:
         entries, actions = steer(view, terms, verdict, p, attempt, lowered)
