@@ -3,8 +3,9 @@
 from typing import Any
 
 from comptroller.actions import Launch
-from comptroller.cluster import jobs
+from comptroller.cluster import jobs, runs
 from comptroller.cluster.pods import TRACKING
+from comptroller.world import Run
 from comptroller_api.contract import Assignment
 from comptroller_api.meta import FINALIZER
 from comptroller_api.study import Study
@@ -67,6 +68,19 @@ def made() -> jobs.Body:
     body = jobs.job(LAUNCH, jobs.PodSettings({"AWS_REGION": "r"}))
     body["metadata"] |= {"creationTimestamp": "2026-01-01T00:00:00Z"}
     return body
+
+
+def run_of(job: jobs.Body, *pods: jobs.Body) -> Run:
+    """Return the run of an attempt's Job and its pods."""
+    found = runs.run(job, *pods)
+    assert found is not None
+    return found
+
+
+def seconds(run: Run) -> list[int]:
+    """Return what each pod of a run that is over is billed for."""
+    assert run.ended is not None
+    return [end - start for start, end in run.billed(run.ended)]
 
 
 def pod(

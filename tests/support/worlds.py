@@ -10,8 +10,8 @@ from comptroller.world import AttemptKey, Exit, Run, World
 from comptroller_api.contract import Report
 from comptroller_api.meta import FINALIZER, Condition
 from comptroller_api.pricelist import PriceList
-from comptroller_api.study import Study
-from comptroller_api.trial import Trial
+from comptroller_api.study import Study, StudyStatus
+from comptroller_api.trial import Trial, TrialStatus
 
 NOW = 1_800_000_000
 RATES = {"cpu": "3.60", "memoryGiB": "0"}
@@ -76,10 +76,21 @@ class SmallWorld:
         return self.world.trials.get("u1", ())
 
     @property
+    def study_status(self) -> StudyStatus:
+        """Return the study's status, which a pass has recorded."""
+        assert self.study.status is not None
+        return self.study.status
+
+    def trial_status(self, number: int = 0) -> TrialStatus:
+        """Return the status of a trial, which a pass has recorded."""
+        status = self.trials[number].status
+        assert status is not None
+        return status
+
+    @property
     def conditions(self) -> dict[str, Condition]:
         """Return its true conditions."""
-        assert self.study.status is not None
-        return {c.type: c for c in self.study.status.conditions if c.status == "True"}
+        return {c.type: c for c in self.study_status.conditions if c.status == "True"}
 
     @property
     def open(self) -> list[Attempt]:

@@ -1,8 +1,8 @@
 """A command's `--help` prints everything that its source contains."""
 
 from collections.abc import Iterator
+from typing import Any
 
-import click
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -12,12 +12,11 @@ from comptroller.cli import app
 runner = CliRunner()
 
 
-def commands(command: click.Command, *words: str) -> Iterator[tuple[str, ...]]:
+def commands(command: Any, *words: str) -> Iterator[tuple[str, ...]]:
     """Yield the words of a command and of all below it."""
     yield words
-    if isinstance(command, click.Group) or hasattr(command, "commands"):
-        for name, one in command.commands.items():
-            yield from commands(one, *words, name)
+    for name, one in getattr(command, "commands", {}).items():
+        yield from commands(one, *words, name)
 
 
 def squeezed(text: str) -> str:

@@ -81,7 +81,8 @@ def test_files_are_compared_by_what_they_say() -> None:
     assert loose != tight
     assert digest("selection.npz", loose) == digest("selection.npz", tight)
     same_bytes = np.arange(100).view(np.uint64), np.arange(100).reshape(10, 10)
-    for other in (epochs | {"taught": np.arange(1)}, *({"epoch_00000": array} for array in same_bytes)):
+    others: list[dict[str, Any]] = [{"epoch_00000": array} for array in same_bytes]
+    for other in (epochs | {"taught": np.arange(1)}, *others):
         assert digest("selection.npz", packed(np.savez, **other)) != digest("selection.npz", loose)
 
     def manifest(uri: str, samples: int) -> bytes:

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -95,7 +96,7 @@ def test_a_tolerance_is_a_share_of_what_is_invoiced(ledger: Path, tmp_path: Path
 
 
 def test_parquet_is_read_as_well(ledger: Path, tmp_path: Path) -> None:
-    columns = {name: [row[i] for row in EQUAL] for i, name in enumerate(NEW)}
+    columns: dict[str, list[Any]] = {name: [row[i] for row in EQUAL] for i, name in enumerate(NEW)}
     columns[NEW[2]] = [float(cost or 0) for cost in columns[NEW[2]]]
     pq.write_table(pa.table(columns), tmp_path / "cur.parquet")
     assert run(ledger, "--cur", tmp_path / "cur.parquet").exit_code == 0
@@ -137,8 +138,14 @@ def test_an_attempt_whose_start_nobody_saw_ran_for_the_billed_time() -> None:
     assert dict(hourly(books(store), "team")) == {("team", "cifar-11111111-0000-0", NINE): 900}
 
 
-FULL = (*NEW, "line_item_line_item_type", "line_item_unblended_cost", "split_line_item_unused_cost")
-FULL = (*FULL, "split_line_item_parent_resource_id", "resource_tags")
+FULL = (
+    *NEW,
+    "line_item_line_item_type",
+    "line_item_unblended_cost",
+    "split_line_item_unused_cost",
+    "split_line_item_parent_resource_id",
+    "resource_tags",
+)
 NODE, HOURS = "i-0abc", ("2023-11-15T09:00:00Z", "2023-11-15T10:00:00Z")
 
 
@@ -157,11 +164,12 @@ def content(rows, columns=FULL) -> str:
 AGREE = [full(split="0.00045"), full(hour=HOURS[1], split="0.00045")]
 
 
-def found(ledger: Path, tmp_path: Path, rows, *words: str) -> dict:
+def found(ledger: Path, tmp_path: Path, rows, *words: str) -> dict[str, Any]:
     (tmp_path / "cur.csv").write_text(content(rows))
     result = run(ledger, "--cur", tmp_path / "cur.csv", "-o", "json", *words)
     assert result.exit_code in {0, 1}, result.output
-    return json.loads(result.output)
+    summary: dict[str, Any] = json.loads(result.output)
+    return summary
 
 
 def test_a_report_is_read_however_the_fields_tools_write_it(ledger: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 
 from comptroller.cluster import runs
+from comptroller.cluster.api import Api
 from comptroller.cluster.bounded import bounded
 from comptroller.cluster.jobs import PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
@@ -76,27 +77,38 @@ def test_an_honest_object_is_kept_whole():
     assert bounded(node) is node
 
 
+class Quiet(Api):
+    """An API server that takes every event."""
+
+    def __init__(self):
+        pass
+
+    async def create(self, *_):
+        return {}
+
+
 @pytest.fixture
-def cluster():
-    class Quiet:
-        async def create(self, *_):
-            return {}
-
-    found = Kubernetes(Quiet(), Picture(), PodPulse(), PodSettings({}))
-    found.store = {"studies": {"team": []}, "pods": {"team": []}}
-    found._watched.attach(found.store)
-    return found
+def store():
+    """The objects that watches brought, by resource and namespace."""
+    return {"studies": {"team": []}, "pods": {"team": []}}
 
 
-async def test_a_study_that_is_too_large_is_refused_and_not_cut(cluster):
+@pytest.fixture
+def cluster(store):
+    picture = Picture()
+    picture.attach(store)
+    return Kubernetes(Quiet(), picture, PodPulse(), PodSettings({}))
+
+
+async def test_a_study_that_is_too_large_is_refused_and_not_cut(cluster, store):
     """Truncated labels would take the study out of its budgets."""
-    cluster.store["studies"]["team"] = [bounded(worst_study())]
+    store["studies"]["team"] = [bounded(worst_study())]
     (refused,) = (await cluster.observe("team")).refused
     assert (refused.kind, refused.uid, refused.newer) == ("Study", "s0", False)
     assert refused.why.startswith("the object: it has ")
 
 
-async def test_the_worst_objects_of_a_tenant_take_a_small_part_of_what_was_sent(cluster):
+async def test_the_worst_objects_of_a_tenant_take_a_small_part_of_what_was_sent(cluster, store):
     """Return 20 pods and 4 studies of more than a MiB each."""
     pod = json.dumps(worst_pod())
     tracemalloc.start()
@@ -104,9 +116,9 @@ async def test_the_worst_objects_of_a_tenant_take_a_small_part_of_what_was_sent(
         for number in range(20):
             body = json.loads(pod)
             body["metadata"]["uid"] = f"p{number}"
-            cluster.store["pods"]["team"].append(bounded(body))
+            store["pods"]["team"].append(bounded(body))
         for number in range(4):
-            cluster.store["studies"]["team"].append(bounded(worst_study(number)))
+            store["studies"]["team"].append(bounded(worst_study(number)))
         for _ in range(2):
             await cluster.observe("team")
         peak = tracemalloc.get_traced_memory()[1]

@@ -1,6 +1,7 @@
 """The results of an ended pod: its report's digest, and a message that steers no terminal."""
 
 import copy
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ LABELS = {
     "comptroller.dev/attempt": "0",
 }
 DIGEST = report_digest(digest_line(b"{}"))
-JOB = {
+JOB: dict[str, Any] = {
     "metadata": {
         "name": "s-s1-0001-0", "namespace": "team", "uid": "j1", "labels": LABELS, "resourceVersion": "1",
         "creationTimestamp": "2026-01-01T00:00:00Z",

@@ -10,11 +10,7 @@ from comptroller.plan.settle import classify
 from comptroller_api.contract import GRANT_ANNOTATION, IMAGE_ENV, TRACKING_ENV
 from comptroller_api.pricelist import Toleration
 from comptroller_api.study import Resources
-from support.attempts import LAUNCH, STUDY, TRIAL, made, pod
-
-
-def seconds(run):
-    return [end - start for start, end in run.billed(run.ended)]
+from support.attempts import LAUNCH, STUDY, TRIAL, made, pod, run_of, seconds
 
 
 def test_the_deadline_of_the_job_is_the_lease_and_the_pods_own_is_the_longest_attempt():
@@ -124,9 +120,9 @@ def test_a_job_of_someone_else_is_no_run():
 def test_labels_that_somebody_takes_off_or_edits_do_not_hide_an_attempt(labels):
     body = made()
     body["metadata"]["labels"] = labels
-    found = runs.run(body)
+    found = run_of(body)
     assert (found.key, found.hidden) == (("u1", 1, 0), True)
-    assert not runs.run(made()).hidden
+    assert not run_of(made()).hidden
 
 
 @pytest.mark.parametrize(
@@ -145,7 +141,7 @@ def test_labels_that_somebody_takes_off_or_edits_do_not_hide_an_attempt(labels):
 )
 def test_an_attempts_end_follows_from_its_containers_end(terminated, extra, end):
     finished = pod("Failed", terminated=terminated | {"finishedAt": "2026-01-01T00:01:00Z"}, **extra)
-    run = runs.run(made(), finished)
+    run = run_of(made(), finished)
     assert classify(run)[0] == end
     assert seconds(run) == [50]
 
@@ -155,7 +151,7 @@ def test_an_image_that_is_not_there_is_no_error_of_the_trainer_and_says_so():
     stuck["status"]["containerStatuses"][0]["state"] = {
         "waiting": {"reason": "ErrImagePull", "message": "no such image"}
     }
-    end, reason = classify(runs.run(body, stuck))
+    end, reason = classify(run_of(body, stuck))
     assert (end, reason) == ("LeaseExpired", "NotStarted: ErrImagePull: no such image")
 
 
@@ -164,7 +160,7 @@ UNKNOWN = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": Non
 
 
 def test_a_container_that_was_never_started_leaves_no_exit_code():
-    found = runs.run(made(), pod("Failed", terminated=UNKNOWN, reason="DeadlineExceeded"))
+    found = run_of(made(), pod("Failed", terminated=UNKNOWN, reason="DeadlineExceeded"))
     assert (found.exit.unstarted, found.exit.code) == (True, None)
     why = "NotStarted: its container had not been started when its lease ended"
     assert classify(found) == ("LeaseExpired", why)
@@ -177,7 +173,7 @@ def test_a_container_that_was_never_started_leaves_no_exit_code():
 def test_a_container_that_was_lost_after_it_had_been_started_did_run(ran):
     lost = pod("Failed", terminated=UNKNOWN, reason="DeadlineExceeded")
     lost["status"]["containerStatuses"][0] |= ran
-    found = runs.run(made(), lost)
+    found = run_of(made(), lost)
     assert not found.exit.unstarted
     assert classify(found) == ("LeaseExpired", "the lease ended")
 
@@ -186,18 +182,18 @@ def test_a_pod_that_its_kubelet_refuses_has_not_started_and_says_why():
     refused = pod("Failed", reason="OutOfcpu", message="Node didn't have enough resource: cpu")
     refused["status"]["containerStatuses"] = []
     why = "NotStarted: OutOfcpu: Node didn't have enough resource: cpu"
-    assert classify(runs.run(made(), refused)) == ("Preempted", why)
+    assert classify(run_of(made(), refused)) == ("Preempted", why)
 
 
 def test_a_pod_that_was_evicted_before_it_started_is_billed_until_its_kubelets_report():
     evicted = pod("Failed", terminated=UNKNOWN)
     lost = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
     evicted["status"]["conditions"].append(lost | {"lastTransitionTime": "2026-01-01T00:00:30Z"})
-    found = runs.run(made(), evicted)
+    found = run_of(made(), evicted)
     assert (seconds(found), found.certain) == ([20], False)
     entry = {"manager": "kubelet", "subresource": "status", "time": "2026-01-01T00:00:34Z"}
     evicted["metadata"]["managedFields"] = [entry]
-    found = runs.run(made(), evicted)
+    found = run_of(made(), evicted)
     assert (seconds(found), found.certain) == ([24], False)
     assert classify(found) == ("Preempted", "NotStarted: EvictionByEvictionAPI")
 
@@ -213,7 +209,7 @@ def test_a_disrupted_pod_is_preempted_or_lost():
                 "lastTransitionTime": "2026-01-01T00:00:59Z",
             }
         )
-        assert classify(runs.run(made(), gone))[0] == end
+        assert classify(run_of(made(), gone))[0] == end
 
 
 def test_a_pod_that_is_still_terminating_is_not_over():
@@ -225,13 +221,13 @@ def test_a_pod_that_is_still_terminating_is_not_over():
         "lastTransitionTime": "2026-01-01T00:01:00Z",
     }
     body["status"] = {"startTime": "2026-01-01T00:00:05Z", "conditions": [failed]}
-    assert runs.run(body, pod("Running")).ended is None
+    assert run_of(body, pod("Running")).ended is None
 
 
 def test_a_pod_that_never_reached_a_node_costs_nothing():
     waiting = pod("Pending", bound=None)
     waiting["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
-    run = runs.run(made(), waiting)
+    run = run_of(made(), waiting)
     assert run.ended is not None
     assert seconds(run) == []
 
@@ -245,10 +241,10 @@ def test_a_pod_whose_end_nobody_saw_is_billed_from_the_jobs_start():
         "lastTransitionTime": "2026-01-01T00:01:05Z",
     }
     body["status"] = {"startTime": "2026-01-01T00:00:05Z", "conditions": [failed], "failed": 1}
-    run = runs.run(body)
+    run = run_of(body)
     assert seconds(run) == [60]
     assert run.unseen
-    assert not runs.run(made()).unseen
+    assert not run_of(made()).unseen
 
 
 def test_a_name_with_a_tombstone_never_runs_and_is_over_at_once():
@@ -256,7 +252,7 @@ def test_a_name_with_a_tombstone_never_runs_and_is_over_at_once():
     assert body["spec"]["suspend"] is True
     assert body["spec"]["parallelism"] == 0
     body["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
-    run = runs.run(body)
+    run = run_of(body)
     assert run.ended is not None
     assert seconds(run) == []
     assert run.stop == "Suspended"
@@ -264,11 +260,11 @@ def test_a_name_with_a_tombstone_never_runs_and_is_over_at_once():
 
 def test_a_deleted_job_says_so_and_hides_no_stop():
     body = made()
-    assert not runs.run(body).deleted
+    assert not run_of(body).deleted
     body["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
-    assert (runs.run(body).deleted, runs.run(body).stop) == (True, None)
+    assert (run_of(body).deleted, run_of(body).stop) == (True, None)
     body["metadata"]["annotations"] = {jobs.STOP: "Suspended", jobs.STOP_REASON: "why"}
-    assert (runs.run(body).stop, runs.run(body).stop_reason) == ("Suspended", "why")
+    assert (run_of(body).stop, run_of(body).stop_reason) == ("Suspended", "why")
 
 
 @pytest.mark.parametrize(
@@ -295,13 +291,13 @@ def test_a_pod_without_a_node_says_why_and_its_lease_just_ends():
     waiting["status"]["conditions"] = [
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
     ]
-    found = runs.run(made(), waiting)
+    found = run_of(made(), waiting)
     assert (found.exit.message, found.ended) == ("Unschedulable: 0/3 nodes", None)
     body = made()
     over = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
     body["status"] = {"conditions": [{**over, "lastTransitionTime": "2026-01-01T00:02:00Z"}]}
     waiting["metadata"]["deletionTimestamp"] = "2026-01-01T00:02:00Z"
-    ended = runs.run(body, waiting)
+    ended = run_of(body, waiting)
     assert classify(ended) == ("LeaseExpired", "Unschedulable: 0/3 nodes")
     assert seconds(ended) == []
 
@@ -311,14 +307,14 @@ def test_a_pod_that_was_given_up_on_a_lost_node_is_not_known_to_be_over(reason):
     gone = pod("Failed")
     lost = {"type": "DisruptionTarget", "status": "True", "reason": reason}
     gone["status"]["conditions"].append({**lost, "lastTransitionTime": "2026-01-01T00:00:59Z"})
-    assert runs.run(made(), gone).ended is None
+    assert run_of(made(), gone).ended is None
 
 
 def test_what_is_billed_does_not_depend_on_the_clock_of_the_node():
     for start, finished in (("00:00:11", "00:01:01"), ("03:00:11", "03:01:01"), ("00:00:00", "00:00:50")):
         state = {"exitCode": 0, "finishedAt": f"2026-01-01T{finished}Z"}
         done = pod("Succeeded", terminated=state, startTime=f"2026-01-01T{start}Z")
-        found = runs.run(made(), done)
+        found = run_of(made(), done)
         assert seconds(found) == [50]
 
 
@@ -326,9 +322,7 @@ def test_a_tombstone_goes_with_what_is_left_of_its_owner():
     for owner, kinds in ((TRIAL, ["Trial"]), (STUDY, ["Study"]), (None, [])):
         body = jobs.tombstone(Bury(("u1", 1, 0), "s-u1-0001-0", "gone", owner), "team")
         assert [one["kind"] for one in body["metadata"]["ownerReferences"]] == kinds
-        assert runs.run(
-            body | {"metadata": {**body["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z"}}
-        )
+        assert run_of(body | {"metadata": {**body["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z"}})
 
 
 @pytest.mark.parametrize("by", ["kubelet", "job"])
@@ -339,24 +333,24 @@ def test_a_deadline_hides_no_exit_code(by):
     else:
         over = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
         body["status"] = {"conditions": [over | {"lastTransitionTime": "2026-01-01T00:01:05Z"}]}
-    found = runs.run(body, failed)
+    found = run_of(body, failed)
     assert (found.exit.code, found.exit.deadline) == (1, True)
     assert classify(found)[0] == "Error"
 
 
 def test_a_deadline_is_known_before_the_last_pod_of_its_job_is_gone():
     body, killed = made(), pod("Failed", terminated={"exitCode": 137, "finishedAt": "2026-01-01T00:01:00Z"})
-    assert classify(runs.run(body, killed))[0] == "Error"
+    assert classify(run_of(body, killed))[0] == "Error"
     ending = {"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"}
     body["status"] = {"conditions": [ending | {"lastTransitionTime": "2026-01-01T00:00:50Z"}]}
-    assert classify(runs.run(body, killed))[0] == "LeaseExpired"
+    assert classify(run_of(body, killed))[0] == "LeaseExpired"
 
 
 @pytest.mark.parametrize("text", ["soon", "-5", "1e9", "", "9" * 30])
 def test_a_grant_that_somebody_overwrote_is_no_grant(text):
     running = pod("Running")
     running["metadata"]["annotations"][GRANT_ANNOTATION] = text
-    assert runs.run(made(), running).granted == 0
+    assert run_of(made(), running).granted == 0
 
 
 def test_a_pod_that_still_waits_for_a_node_is_not_over_with_its_job():
@@ -364,19 +358,19 @@ def test_a_pod_that_still_waits_for_a_node_is_not_over_with_its_job():
     body, waiting = made(), pod("Pending", bound=None)
     over = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
     body["status"] = {"conditions": [over | {"lastTransitionTime": "2026-01-01T00:01:05Z"}]}
-    assert runs.run(body, waiting).ended is None
+    assert run_of(body, waiting).ended is None
 
 
 def test_a_deleted_job_whose_trainer_took_its_leave_was_stopped_from_outside():
     body = made()
     body["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:30Z"
     left = pod("Failed", terminated={"exitCode": 75, "finishedAt": "2026-01-01T00:01:00Z"})
-    assert classify(runs.run(body, left)) == ("Suspended", "stopped from outside")
+    assert classify(run_of(body, left)) == ("Suspended", "stopped from outside")
 
 
 def test_a_pod_that_has_a_node_is_billed_whatever_its_conditions_say():
     done = pod("Failed", bound=None, terminated={"exitCode": 137, "finishedAt": "2026-01-01T00:01:00Z"})
     done["status"]["startTime"] = "2026-01-01T00:00:10Z"
     done["spec"] = {"nodeName": "n"}
-    found = runs.run(made(), done)
+    found = run_of(made(), done)
     assert seconds(found) == [50]

@@ -7,7 +7,7 @@ import pytest
 
 from comptroller.actions import Extend, Grant, RecordBudget, RecordTrial, Release, Stop
 from comptroller.cluster import kubernetes, runs
-from comptroller.cluster.api import Missing, WriteRefused
+from comptroller.cluster.api import Api, Missing, WriteRefused
 from comptroller.cluster.jobs import LABELS_ENV, MANAGED, STOP, TRIAL, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
 from comptroller.handlers import Picture
@@ -44,7 +44,7 @@ class RecordingPulse:
         return 0
 
 
-class Server:
+class Server(Api):
     """The API server: the objects by path, and the writes."""
 
     def __init__(self):
@@ -57,7 +57,7 @@ class Server:
         assert f"{where}/{body['metadata']['name']}" in self.there
         return None
 
-    async def get(self, where):
+    async def get(self, where, **_):
         return self.there.get(where)
 
     async def merge(self, where, patch):
@@ -112,25 +112,28 @@ def pod(uid="p1", of="j1", phase="Running", **meta):
     }
 
 
-@pytest.fixture
-def cluster():
-    picture, server = Picture(), Server()
-    store = {"budgets": {"team": [seen("Budget", "b1")]}, "studies": {"team": [seen("Study", "s1")]}}
-    picture.attach(store)
-    found = Kubernetes(server, picture, RecordingPulse(), PodSettings({}))
-    found.store, found.server, found.picture = store, server, picture
+class Filled(Kubernetes):
+    """A cluster whose server and watches a test fills."""
 
-    def has(*bodies, watched=True):
+    def __init__(self):
+        self.server, self.picture = Server(), Picture()
+        self.store = {"budgets": {"team": [seen("Budget", "b1")]}, "studies": {"team": [seen("Study", "s1")]}}
+        self.picture.attach(self.store)
+        super().__init__(self.server, self.picture, RecordingPulse(), PodSettings({}))
+
+    def has(self, *bodies, watched=True):
         for body in bodies:
             kind, meta = body["kind"], body["metadata"]
             group = {"Job": "/apis/batch/v1", "Pod": "/api/v1"}.get(kind, "/apis/comptroller.dev/v1alpha1")
             plural = {"Study": "studies"}.get(kind, f"{kind.lower()}s")
-            server.there[f"{group}/namespaces/team/{plural}/{meta['name']}"] = body
+            self.server.there[f"{group}/namespaces/team/{plural}/{meta['name']}"] = body
             if watched:
-                store.setdefault(plural, {}).setdefault("team", []).append(body)
+                self.store.setdefault(plural, {}).setdefault("team", []).append(body)
 
-    found.has = has
-    return found
+
+@pytest.fixture
+def cluster():
+    return Filled()
 
 
 async def run_of(cluster):

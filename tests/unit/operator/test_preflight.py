@@ -70,6 +70,7 @@ def test_an_empty_prefix_of_data_is_found_before_anything_is_paid():
 
 def test_an_object_in_the_place_of_a_prefix_is_named():
     uri = study().spec.data.uri
+    assert uri is not None
     preflight = Preflight(Store(kept=(uri,)), lambda: 0)
     preflight.check("team", [study()])
     found = preflight.found("team")["u1"]

@@ -17,7 +17,7 @@ from comptroller.world import Unusable
 from comptroller_api.contract import MAX_REPORT, Heartbeat, Report
 from comptroller_api.meta import Metadata
 from comptroller_api.study import Resources
-from comptroller_api.trial import RungResult, Trial, TrialSpec
+from comptroller_api.trial import Proposal, RungResult, Trial, TrialSpec
 
 PLAIN = {
     "name": "s-u-0004-0", "trial": 4, "attempt": 0, "rung": 0, "epochs": 3, "metrics": {"accuracy": 0.9},
@@ -32,19 +32,26 @@ def attempt(report: str | None = None, number: int = 0, reason: str = "") -> Att
     )  # fmt: skip
 
 
-class Kept(dict):
-    """`Artifacts` in memory."""
+class Kept:
+    """`Artifacts` of one object."""
 
-    def get(self, uri, limit):
-        data = super().get(uri)
-        if data is not None and len(data) > limit:
+    def __init__(self, data: bytes):
+        self.data = data
+
+    def get(self, uri: str, limit: int, /) -> bytes | None:
+        if uri != "uri":
+            return None
+        if len(self.data) > limit:
             raise TooLarge(uri)
-        return data
+        return self.data
+
+    def first(self, uri: str, /) -> str | None:
+        return uri
 
 
 def read(data: bytes, digest: str | None = "its own", **how):
     digest = hashlib.sha256(data).hexdigest() if digest == "its own" else digest
-    return reports.read(Kept(uri=data), attempt(digest), "uri", **how)
+    return reports.read(Kept(data), attempt(digest), "uri", **how)
 
 
 def report_bytes(**change) -> bytes:
@@ -134,7 +141,10 @@ def test_the_status_of_the_worst_trial_fits_an_object():
         )
         for rung in range(8)
     }
-    spec = TrialSpec.model_construct(study="s", study_uid="u", number=4, seed=0, parameters={}, proposal=None)
+    proposal = Proposal(phase="Search", engine="Random")
+    spec = TrialSpec.model_construct(
+        study="s", study_uid="u", number=4, seed=0, parameters={}, proposal=proposal
+    )
     trial = Trial.model_construct(metadata=Metadata(name="t"), spec=spec, status=None)
     worst = [attempt(number=n, reason="\N{CJK UNIFIED IDEOGRAPH-56F3}" * 512) for n in range(1000)]
     status = trial_status(

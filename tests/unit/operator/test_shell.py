@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from dataclasses import dataclass
+from typing import Any
 
 import kopf
 import prometheus_client
 import pytest
+from kubernetes.aio.client import ApiClient
 from kubernetes.aio.client.exceptions import ApiException
 
 from comptroller import handlers, metrics
@@ -14,13 +17,12 @@ from comptroller.handlers import Operator, watch_ours
 from comptroller.ledger.books import Books
 from comptroller.settings import Settings
 from comptroller.world import World
-from comptroller_api.study import Study
-from comptroller_api.trial import Trial
+from support.attempts import STUDY, TRIAL
 
 DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 
 
-class Lists:
+class Lists(Api):
     """An API server that only lists."""
 
     def __init__(self):
@@ -37,11 +39,19 @@ def body(uid, namespace="team"):
     return {"metadata": {"uid": uid, "namespace": namespace, "resourceVersion": "1", "finalizers": []}}
 
 
+class Listing(Operator):
+    """An operator that only lists, and records the namespaces that it wakes."""
+
+    def __init__(self, settings):
+        self.server, self.woken = Lists(), []
+        super().__init__(settings, self.server, "cluster")
+
+    def wake(self, namespace):
+        self.woken.append(namespace)
+
+
 def operator(tmp_path, namespaces=""):
-    found = Operator(Settings(ledger_uri=f"file://{tmp_path}", namespaces=namespaces), Lists(), "cluster")
-    found.woken = []
-    found.wake = found.woken.append
-    return found
+    return Listing(Settings(ledger_uri=f"file://{tmp_path}", namespaces=namespaces))
 
 
 def uids(found, resource):
@@ -52,20 +62,20 @@ async def test_a_sweep_lets_go_of_what_is_gone_and_wakes_its_namespace(tmp_path)
     found = operator(tmp_path)
     found.picture.attach({"jobs": {"team": [body("a"), body("b")], "other": [body("c", "other")]}})
     found.cluster._wrote("jobs", body("laid over"))
-    found._api.there = {"a", "c"}
+    found.server.there = {"a", "c"}
     await found.sweep("jobs", {"app": "ours"})
     assert uids(found, "jobs") == {"a", "c"}
     assert found.cluster.overlaid("jobs") == {}
     assert found.woken == ["team", "team"]
-    assert found._api.requests == [("/apis/batch/v1/jobs", "app=ours")]
+    assert found.server.requests == [("/apis/batch/v1/jobs", "app=ours")]
 
 
 async def test_an_object_made_during_a_sweep_is_not_let_go(tmp_path):
     found = operator(tmp_path)
     index = {"team": [body("a")]}
     found.picture.attach({"jobs": index})
-    found._api.there = {"a"}
-    found._api.meanwhile = lambda: index["team"].append(body("young"))
+    found.server.there = {"a"}
+    found.server.meanwhile = lambda: index["team"].append(body("young"))
     await found.sweep("jobs", {})
     assert uids(found, "jobs") == {"a", "young"}
 
@@ -75,7 +85,7 @@ async def test_a_sweep_asks_only_for_the_namespaces_that_are_watched(tmp_path):
     await found.sweep("studies", {})
     await found.sweep("pricelists", {})
     api = "/apis/comptroller.dev/v1alpha1"
-    assert [where for where, _ in found._api.requests] == [
+    assert [where for where, _ in found.server.requests] == [
         f"{api}/namespaces/a/studies",
         f"{api}/namespaces/b/studies",
         f"{api}/pricelists",
@@ -169,31 +179,34 @@ async def test_a_loop_that_has_ended_is_a_reason_to_restart(listening):
 # -- the API -----------------------------------------------------------------------------------------------
 
 
-class Answers:
+@dataclass(frozen=True)
+class Answer:
+    """An answer as the transport gives it."""
+
+    status: int
+    content: Any
+    reason = ""
+
+    async def read(self):
+        text = self.content if isinstance(self.content, str) else json.dumps(self.content)
+        return text.encode()
+
+    def getheader(self, _name):
+        return DATE
+
+
+class Answers(ApiClient):
     """A transport that gives prepared answers and records the requests."""
 
     def __init__(self, *answers):
         self.answers, self.requests = list(answers), []
 
-    async def param_serialize(self, **request):
+    async def param_serialize(self, *_, **request):
         self.requests.append(request)
         return ()
 
     async def call_api(self, *_, **__):
-        status, answer = self.answers.pop(0)
-
-        class Answer:
-            reason = ""
-
-            async def read(self):
-                return answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-
-            def getheader(self, _name):
-                return DATE
-
-        found = Answer()
-        found.status = status
-        return found
+        return Answer(*self.answers.pop(0))
 
 
 def page(*uids, token=""):
@@ -209,8 +222,7 @@ async def test_a_list_of_uids_is_read_to_its_last_page_and_brings_metadata_only(
         "app=ours",
         "t",
     )
-    none = 200, {"items": None, "metadata": {}}
-    assert await Api(Answers(none)).uids("/api/v1/pods") == set()
+    assert await Api(Answers((200, {"items": None, "metadata": {}}))).uids("/api/v1/pods") == set()
     assert "PartialObjectMetadataList" in transport.requests[0]["header_params"]["Accept"]
 
 
@@ -218,9 +230,8 @@ NOT_FOUND = 404, {"reason": "NotFound", "details": {"name": "x", "kind": "jobs"}
 NOT_SERVED = 404, "404 page not found\n"
 
 
-@pytest.mark.parametrize("verb", ["merge", "patch"])
-async def test_gone_and_changed_objects_are_distinguished(verb):
-    change = {"merge": {}, "patch": []}[verb]
+@pytest.mark.parametrize(("verb", "change"), [("merge", {}), ("patch", [])])
+async def test_gone_and_changed_objects_are_distinguished(verb, change):
     with pytest.raises(Missing):
         await getattr(Api(Answers(NOT_FOUND)), verb)("/x", change)
     with pytest.raises(ApiException):  # the kind is not served now, so the object is unknown
@@ -271,9 +282,7 @@ def states(namespace):
 
 
 def test_a_state_without_trials_is_reported_no_more():
-    study = Study.model_construct(metadata=Study.model_fields["metadata"].annotation(name="s", uid="u"))
-    pending = Trial.model_construct(status=None)
-    world = World(now=0, namespace="metered", books=Books(), studies=(study,), trials={"u": (pending,)})
+    world = World(now=0, namespace="metered", books=Books(), studies=(STUDY,), trials={"u1": (TRIAL,)})
     metrics.observe("metered", world, [])
     assert states("metered") == {"Pending": 1}
     metrics.observe("elsewhere", World(now=0, namespace="elsewhere", books=Books()), [])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.cluster import jobs, ownership, runs
+from comptroller.cluster import jobs, ownership
 from comptroller.ledger.books import Attempt, Books, Lease
 from comptroller.ledger.entries import Close, Post, Price
 from comptroller.plan.settle import classify, settle
@@ -14,7 +14,7 @@ from comptroller.pricing.rates import HourlyRates
 from comptroller.world import Exit, Run
 from comptroller_api.contract import GRANT_ANNOTATION, LEADER_ANNOTATION
 from comptroller_api.study import Resources
-from support.attempts import LAUNCH, pod
+from support.attempts import LAUNCH, pod, run_of, seconds
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 PER_SECOND = 1000
@@ -60,37 +60,39 @@ def test_one_pod_needs_no_index_and_several_get_one_each():
 
 def test_pods_get_the_first_ones_address_once_it_is_known_until_all_have_it():
     first, second = member(0), member(1)
-    assert runs.run(job(), second).leader is None
-    assert runs.run(job(), first, second).leader == "10.0.0.0"
+    assert run_of(job(), second).leader is None
+    assert run_of(job(), first, second).leader == "10.0.0.0"
     first["metadata"]["annotations"][LEADER_ANNOTATION] = "10.0.0.0"
-    assert runs.run(job(), first, second).leader == "10.0.0.0"
+    assert run_of(job(), first, second).leader == "10.0.0.0"
     second["metadata"]["annotations"][LEADER_ANNOTATION] = "10.0.0.0"
-    assert runs.run(job(), first, second).leader is None
-    assert runs.run(jobs.job(LAUNCH, jobs.PodSettings({})) | {"status": {}}, first).leader is None
+    assert run_of(job(), first, second).leader is None
+    assert run_of(jobs.job(LAUNCH, jobs.PodSettings({})) | {"status": {}}, first).leader is None
 
 
 def test_a_grant_counts_once_every_pod_has_it():
     first, second = member(0), member(1)
     first["metadata"]["annotations"][GRANT_ANNOTATION] = "120"
-    assert runs.run(job(), first, second).granted == 90
+    assert run_of(job(), first, second).granted == 90
 
 
 def test_an_attempt_is_over_with_its_last_pod_and_billed_from_its_first():
     early = member(0, "Succeeded", code=0, at="2026-01-01T00:01:00Z")
     late = member(1, bound="2026-01-01T00:00:30Z")
-    running = runs.run(job(), early, late)
+    running = run_of(job(), early, late)
     assert (running.ended, running.released) == (None, False)
     late = member(1, "Succeeded", code=0, at="2026-01-01T00:02:00Z", bound="2026-01-01T00:00:30Z")
-    over = runs.run(job(), early, late)
+    over = run_of(job(), early, late)
     assert classify(over) == ("Finished", "")
+    assert over.ended is not None
+    assert over.scheduled is not None
     assert (over.ended - over.scheduled, over.exit.code) == (110, 0)
-    assert [end - start for start, end in over.billed(over.ended)] == [50, 90]
+    assert seconds(over) == [50, 90]
 
 
 def test_what_failed_first_says_why_they_all_ended():
     others = member(0, "Failed", code=1, at="2026-01-01T00:01:09Z")
     culprit = member(1, "Failed", code=71, at="2026-01-01T00:01:00Z")
-    assert classify(runs.run(job(), others, culprit)) == ("OutOfMemory", "index 1")
+    assert classify(run_of(job(), others, culprit)) == ("OutOfMemory", "index 1")
 
 
 def test_a_pod_without_a_node_makes_an_error_of_the_others_wait():
@@ -101,9 +103,9 @@ def test_a_pod_without_a_node_makes_an_error_of_the_others_wait():
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
     ]
     without["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:10Z"
-    over = runs.run(job(), waited, without)
+    over = run_of(job(), waited, without)
     assert classify(over) == ("Error", "Unschedulable: 0/3 nodes")
-    assert [end - start for start, end in over.billed(over.ended)] == [50]
+    assert seconds(over) == [50]
 
 
 def test_pods_whose_job_is_gone_are_still_read_as_one_attempt():
@@ -114,14 +116,16 @@ def test_pods_whose_job_is_gone_are_still_read_as_one_attempt():
         body["metadata"] |= {"name": name, "labels": labels, "creationTimestamp": "2026-01-01T00:00:01Z"}
     found = ownership.by_job(reversed(own))
     assert found == {"j1": tuple(own)}
-    run = runs.run(ownership.stand_in(found["j1"], fresh=False), *found["j1"])
+    stand_in = ownership.stand_in(found["j1"], fresh=False)
+    assert stand_in is not None
+    run = run_of(stand_in, *found["j1"])
     assert (run.ended, run.deleted, len(run.spans)) == (None, True, 2)
 
 
 def test_a_job_that_claims_more_pods_than_may_be_is_read_as_far_as_may_be():
     body = job()
     body["spec"]["completions"] = 10**9
-    assert len(runs.run(body, member(0)).spans) == 1
+    assert len(run_of(body, member(0)).spans) == 1
 
 
 @given(
@@ -156,5 +160,5 @@ def test_one_pod_is_written_as_entries_without_the_field_were():
 
 def test_a_forged_index_on_the_only_pod_of_a_job_hides_no_cost():
     alone = member(7, "Succeeded", code=0)
-    run = runs.run(jobs.job(LAUNCH, jobs.PodSettings({})), alone)
-    assert [end - start for start, end in run.billed(run.ended)] == [50]
+    run = run_of(jobs.job(LAUNCH, jobs.PodSettings({})), alone)
+    assert seconds(run) == [50]

@@ -61,7 +61,7 @@ def test_a_pod_that_cannot_begin_is_reported_at_once_and_ended_early(message, sc
     world = SmallWorld(leased("600s"))
     show(world, message, scheduled=scheduled)
     reason = message.split(":")[0]
-    assert world.trials[0].status.reason == message
+    assert world.trial_status().reason == message
     assert world.conditions["Reconciling"].reason == reason
     assert message in world.conditions["Reconciling"].message
     world.after(seconds - 1)
@@ -71,8 +71,8 @@ def test_a_pod_that_cannot_begin_is_reported_at_once_and_ended_early(message, sc
     assert not world.open
     assert world.conditions["Stalled"].reason == reason
     assert f"trial 0: {message}; the next attempt is launched at 20" in world.conditions["Stalled"].message
-    assert world.trials[0].status.outcome is None
-    assert world.study.status.held == "0.00"
+    assert world.trial_status().outcome is None
+    assert world.study_status.held == "0.00"
 
 
 @pytest.mark.parametrize(

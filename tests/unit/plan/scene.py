@@ -155,7 +155,7 @@ def over(
     names = Exit.__dataclass_fields__.keys() - {"deadline"}  # a run has one, too
     of_exit = {name: fields.pop(name) for name in list(fields) if name in names} | {"deadline": by_deadline}
     since = seconds + ago
-    known = {"ended": NOW - ago, "live": False, "exit": Exit(code=code, **of_exit)}
+    known: dict[str, Any] = {"ended": NOW - ago, "live": False, "exit": Exit(code=code, **of_exit)}
     return running(since, **(known | fields))
 
 
@@ -256,10 +256,9 @@ class Scene:
     def stray(self, number: int, attempt: int, **fields: Any) -> "Scene":
         """Put in a run that the books do not know."""
         key = ("u1", number, attempt)
-        known = {"started": NOW - 20, "scheduled": NOW - 20, "live": True, "bound": 1} | fields
-        self.runs[key] = Run(
-            key, f"s-u1-{number:04d}-{attempt}", **({"deadline": LEASE, "granted": LEASE} | known)
-        )
+        known: dict[str, Any] = {"deadline": LEASE, "granted": LEASE, "live": True, "bound": 1}
+        known |= {"started": NOW - 20, "scheduled": NOW - 20}
+        self.runs[key] = Run(key, f"s-u1-{number:04d}-{attempt}", **(known | fields))
         return self
 
     def reported(
@@ -306,14 +305,10 @@ class Scene:
         assert self.books.apply(entry) is None, entry
 
     def _attempt(self, uid: str, number: int, place: int, attempt: Past | Open) -> None:
-        name, where = (
-            f"{self._name(uid)}-{uid}-{number:04d}-{place}",
-            {"study": uid, "trial": number, "attempt": place},
-        )
-        past = isinstance(attempt, Past)
-        leases = (LEASE,) if past else attempt.leases
-        terms = Open() if past else attempt
-        for lease, seconds in enumerate(leases):
+        name = f"{self._name(uid)}-{uid}-{number:04d}-{place}"
+        where: dict[str, Any] = {"study": uid, "trial": number, "attempt": place}
+        terms = Open() if isinstance(attempt, Past) else attempt
+        for lease, seconds in enumerate(terms.leases):
             held = (seconds + (0 if lease else OVERHEAD)) * PER_SECOND
             self._book(
                 Reserve(
@@ -330,18 +325,16 @@ class Scene:
                 )
             )
         key, job = (uid, number, place), f"job-{number}-{place}"
-        if past:
+        if isinstance(attempt, Past):
             self._close(where, attempt)
-        elif attempt.start is not None:
-            self._book(Start(**where, job=job, at=NOW - attempt.start))
-        seen = attempt.left if past else attempt.run
+            seen = attempt.left
+        else:
+            seen = attempt.run
+            if attempt.start is not None:
+                self._book(Start(**where, job=job, at=NOW - attempt.start))
         if seen is not None:
-            known = {
-                "deadline": sum(leases),
-                "granted": sum(leases),
-                "uid": job,
-                "trial": f"t-{uid}-{number}",
-            }
+            known: dict[str, Any] = {"uid": job, "trial": f"t-{uid}-{number}"}
+            known |= {"deadline": sum(terms.leases), "granted": sum(terms.leases)}
             self.runs[key] = Run(key, name, **(known | dict(seen)))
 
     def _close(self, where: Mapping[str, Any], past: Past) -> None:

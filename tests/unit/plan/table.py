@@ -14,7 +14,8 @@ import pytest
 from comptroller import actions as todo
 from comptroller.ledger import entries as ledger
 from comptroller.plan import plan
-from unit.plan.scene import NOW, Scene
+from support.worlds import NOW
+from unit.plan.scene import Scene
 
 RECORDS = (todo.RecordStudy, todo.RecordTrial, todo.RecordBudget)
 

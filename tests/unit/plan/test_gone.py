@@ -1,10 +1,10 @@
 """Attempts that nobody saw end or that belong to nobody are billed to the lease's end, stopped or awaited."""
 
 from comptroller.world import Refused
+from support.worlds import NOW
 from unit.plan.scene import (
     FIRST,
     LEASE,
-    NOW,
     OVERHEAD,
     Open,
     deserted,

@@ -3,7 +3,8 @@
 from comptroller.pricing import Fed, Unfed
 from comptroller.pricing.fed import Fresh
 from comptroller.pricing.rates import HourlyRates
-from unit.plan.scene import FIRST, NOW, leased, node_class, one, over, priced, proven, running, scene
+from support.worlds import NOW
+from unit.plan.scene import FIRST, leased, node_class, one, over, priced, proven, running, scene
 from unit.plan.table import Row, table
 
 SPOT = {"cpu": "1.80", "memoryGiB": "0", "nodeSelector": {"capacity": "spot"}}

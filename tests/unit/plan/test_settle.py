@@ -2,11 +2,11 @@
 
 from comptroller.ledger.entries import Adjust, Place
 from comptroller_api.study import Resources
+from support.worlds import NOW
 from unit.plan.scene import (
     FIRST,
     GOOD,
     LEASE,
-    NOW,
     OVERHEAD,
     PRICED,
     Past,

@@ -88,7 +88,8 @@ def test_a_list_of_aws_gets_both_prices_and_the_plan_can_quote_them() -> None:
     firm, spot = (book.quote("p5", capacity, "USD") for capacity in ("OnDemand", "Spot"))
     assert isinstance(firm, Quote)
     assert isinstance(spot, Quote)
-    assert 0 < spot.rates.gpu < firm.rates.gpu < firm.cap.gpu
+    low, middle, high = (rates.gpu or 0 for rates in (spot.rates, firm.rates, firm.cap))
+    assert 0 < low < middle < high
     assert spot.spread[-1] == (100, 100)
 
 
@@ -257,11 +258,14 @@ def test_spot_prices_come_from_ec2() -> None:
 @pytest.fixture
 def pricing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
     """The Price List API, which must get exactly the expected requests, in its one region."""
-    client = boto3.client("pricing", region_name="us-east-1")  # type: ignore[call-overload]
+    client = boto3.client("pricing", region_name="us-east-1")
     regions: list[str] = []
-    monkeypatch.setattr(
-        boto3, "client", lambda _, region_name, **__: (regions.append(region_name), client)[1]
-    )
+
+    def connected(_: str, region_name: str, **__: Any) -> Any:
+        regions.append(region_name)
+        return client
+
+    monkeypatch.setattr(boto3, "client", connected)
     with Stubber(client) as stub:
         yield stub
     assert regions == ["us-east-1"]

@@ -25,7 +25,7 @@ def body(name: str = "list", classes: list[dict[str, Any]] | None = None, **spec
     return {"metadata": meta, "spec": spec}
 
 
-OPENCOST = {
+OPENCOST: dict[str, Any] = {
     "source": "OpenCost",
     "asOf": None,
     "maxAge": "1h",
