@@ -15,7 +15,7 @@ CPU_LEVELS := unit simulation
 REAL_LEVELS := conformance cluster
 LEVELS := $(CPU_LEVELS) $(REAL_LEVELS)
 TYPED := crds operator trainer hack hack/cluster/cluster benchmarks \
-         tests/*.py tests/chaos tests/cluster tests/conformance tests/mutants tests/simulation tests/support
+         tests
 CHECKS := lock lint language types imports generated light changelog
 # Arguments for pytest: make test-unit ARGS='-k ceiling -x'
 ARGS ?= -q

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,6 @@ from comptroller_api.trainer import ON_REQUEST
 from comptroller_trainer.errors import (
     AssignmentError,
 )
-from comptroller_trainer.measure import artifact
 from support.trials import npz
 
 Attempt = Callable[..., Report]
@@ -138,13 +138,13 @@ def test_the_latency_batch_and_threads_are_the_declared_ones(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served: list[Any] = []
-    plain = artifact.subprocess.run
+    plain = subprocess.run
 
     def spy(command: list[str], **options: Any) -> Any:
         served.append((command[-2], np.load(command[-4]).shape))
         return plain(command, **options)
 
-    monkeypatch.setattr(artifact.subprocess, "run", spy)
+    monkeypatch.setattr(subprocess, "run", spy)
     attempt(latency={"limit": "1h", "batch": 128, "threads": 2}, epochs=1)
     assert set(served) == {("2", (128, 1, 12, 12))}  # more than the 96 there are to judge by
 

@@ -23,13 +23,15 @@ class TestFlip(AugmentationConformance):
     kinds = (IMAGE, SEQUENCE)
 
 
-class TestCrop(TestFlip):
+class TestCrop(AugmentationConformance):
     policy = Crop
+    kinds = (IMAGE, SEQUENCE)
     parameters = CropParameters(schedule="ramp")
 
 
-class TestFlipCrop(TestFlip):
+class TestFlipCrop(AugmentationConformance):
     policy = FlipCrop
+    kinds = (IMAGE, SEQUENCE)
     parameters = CropParameters(padding=3)
 
 
@@ -38,8 +40,9 @@ class TestAffine(AugmentationConformance):
     kinds = (IMAGE,)
 
 
-class TestColour(TestAffine):
+class TestColour(AugmentationConformance):
     policy = Colour
+    kinds = (IMAGE,)
 
 
 class TestScale(AugmentationConformance):
@@ -50,8 +53,9 @@ class TestNoise(AugmentationConformance):
     policy = Noise
 
 
-class TestErasing(TestFlip):
+class TestErasing(AugmentationConformance):
     policy = Erasing
+    kinds = (IMAGE, SEQUENCE)
     parameters = ErasingParameters(probability=0.8)
 
 
@@ -59,8 +63,9 @@ class TestMixup(AugmentationConformance):
     policy = Mixup
 
 
-class TestCutmix(TestFlip):
+class TestCutmix(AugmentationConformance):
     policy = Cutmix
+    kinds = (IMAGE, SEQUENCE)
 
 
 class TestTrivial(AugmentationConformance):
@@ -69,8 +74,10 @@ class TestTrivial(AugmentationConformance):
     dtypes = (torch.uint8,)
 
 
-class TestRandAugment(TestTrivial):
+class TestRandAugment(AugmentationConformance):
     policy = RandAugment
+    kinds = (IMAGE,)
+    dtypes = (torch.uint8,)
 
 
 class TestCompose(AugmentationConformance):

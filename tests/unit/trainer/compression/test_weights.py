@@ -108,7 +108,7 @@ def test_a_layer_of_low_rank_is_factored_without_loss(layer: nn.Linear | nn.Conv
     fewer = Factored(layer, 2)
     fewer.approximate(layer)
     best = np.linalg.svd(low.numpy())[1][2]
-    product = fewer.up.weight.flatten(1) @ fewer.down.weight.flatten(1)
+    product = fewer.get_parameter("up.weight").flatten(1) @ fewer.get_parameter("down.weight").flatten(1)
     assert torch.linalg.matrix_norm(product - low).item() == pytest.approx(best, rel=1e-3)
 
 

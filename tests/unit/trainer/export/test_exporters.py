@@ -28,7 +28,11 @@ from comptroller_trainer.stages.base import Context
 from comptroller_trainer.testing.models import SHAPES, samples
 
 Attempt = Callable[..., Report]
-ALL = {"torch_export": TorchExport, "torchscript": TorchScript, "mlflow": MlflowModel}
+ALL: dict[str, Callable[[], Exporter]] = {
+    "torch_export": TorchExport,
+    "torchscript": TorchScript,
+    "mlflow": MlflowModel,
+}
 TINY = {"model.width": "4", "model.depth": "1"}
 FAMILIES = {
     "mlp": (1, TINY), "cnn": (3, TINY), "resnet": (3, {"model.width": "4"}), "gru": (2, TINY),
@@ -157,7 +161,7 @@ def test_what_cannot_be_exported_is_refused_before_data_are_read(
 
 
 def test_an_image_without_mlflow_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow", None)  # type: ignore[arg-type]  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # as if it were not installed
     with pytest.raises(
         AssignmentError, match=r"recipe.exports: 'mlflow' needs comptroller-trainer\[mlflow\]"
     ):

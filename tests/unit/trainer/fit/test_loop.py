@@ -317,6 +317,7 @@ def test_the_subset_and_the_batch_grow(trained: Trained) -> None:
 
 def test_blocks_join_from_the_front_and_a_rung_ships_those_that_have() -> None:
     body = parse({"model.family": "transformer", "model.depth": "5"}).family.build((1, 8, 8), 3)
+    assert isinstance(body, nn.Sequential)
     shown = []
     for epoch in range(4):
         progressive.skip_later_blocks(body, 0.2, epoch, 4)
@@ -326,8 +327,9 @@ def test_blocks_join_from_the_front_and_a_rung_ships_those_that_have() -> None:
     progressive.skip_later_blocks(body, 0.2, 0, 4)
     inputs = torch.randn(2, 1, 8, 8)
     first = body.eval()(inputs)
-    for layer in body[2:6]:
-        layer.requires_grad_(requires_grad=False).apply(lambda m: [p.zero_() for p in m.parameters()])
+    later = body[2:6].requires_grad_(requires_grad=False)
+    for parameter in later.parameters():
+        parameter.zero_()
     assert torch.equal(body(inputs), first)
 
 

@@ -9,7 +9,7 @@ from comptroller_trainer.learning.class_weights import class_weights
 def test_class_weights_are_one_on_average_and_higher_for_the_rare() -> None:
     labels = torch.tensor([0] * 900 + [1] * 100)
     for method in ("balanced", "effective"):
-        weights = class_weights(labels, 3, method)  # type: ignore[arg-type]
+        weights = class_weights(labels, 3, method)
         assert weights[labels].mean() == pytest.approx(1.0)
         assert weights[1] > weights[0] > 0
         assert weights[2] == 0

@@ -24,7 +24,7 @@ def test_an_optimizer_takes_torchs_steps(name: str, clip: float) -> None:
     def trained(ours: bool) -> torch.Tensor:
         torch.manual_seed(0)
         model = nn.Linear(3, 2, bias=False)
-        training = Training(optimizer=name, weight_decay=0.01, lr=0.1, clip_norm=clip)  # type: ignore[arg-type]
+        training = Training(optimizer=name, weight_decay=0.01, lr=0.1, clip_norm=clip)
         mine, theirs = NamedOptimizer(model, training), THEIRS[name](model.parameters())
         for step in range(5):
             generator = torch.Generator().manual_seed(step)

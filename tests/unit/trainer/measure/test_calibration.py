@@ -120,9 +120,10 @@ def test_a_calibrated_model_in_int8_gives_numbers(method: str, tmp_path: Path) -
     torch.manual_seed(0)
     labels = torch.arange(2000) % 4
     samples = Samples(nn.functional.one_hot(labels, 6).float() + torch.randn(2000, 6) / 10, labels)
-    body = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4))
+    first, last = nn.Linear(6, 16), nn.Linear(16, 4)
+    body = nn.Sequential(first, nn.ReLU(), last)
     model = Classifier(body, torch.zeros(6), torch.ones(6), (6,)).eval()
-    body[0].weight.data[:6], body[2].weight.data[:, :6] = torch.eye(6), 20 * torch.eye(4, 6)
+    first.weight.data[:6], last.weight.data[:, :6] = torch.eye(6), 20 * torch.eye(4, 6)
     calibrate(model, method, samples)
     context = Context(0, 1, 4, (6,), torch.device("cpu"), tmp_path)
     graph, _ = export(model, context)

@@ -61,7 +61,7 @@ def test_an_occlusion_is_one_rectangle_of_the_mean() -> None:
     inputs, outputs = corrupted(IMAGE, "occlusion", 1)
     changed = (inputs != outputs)[0, 0]
     rows, columns = changed.any(1), changed.any(0)
-    assert (rows.sum(), columns.sum()) == (8, 12)  # 0.4 of 20 and of 30
+    assert (rows.sum().item(), columns.sum().item()) == (8, 12)  # 0.4 of 20 and of 30
     assert changed.sum() == 96
     assert outputs[0, 0][changed].unique().item() == pytest.approx(inputs[:, 0].mean().item(), abs=1e-4)
 

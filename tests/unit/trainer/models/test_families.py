@@ -18,10 +18,10 @@ from comptroller_trainer.models.backbone import Timm, TimmParameters
 from comptroller_trainer.models.base import Family, parameter_count
 from comptroller_trainer.models.convolutional import Cnn, DepthwiseSeparableCnn
 from comptroller_trainer.models.mlp import Mlp
-from comptroller_trainer.models.recurrent import Gru, GruParameters
+from comptroller_trainer.models.recurrent import Gru, GruParameters, Recurrent
 from comptroller_trainer.models.resnet import BasicBlock, Resnet, ResnetParameters
 from comptroller_trainer.models.transformer import Transformer, TransformerParameters, sinusoidal
-from comptroller_trainer.models.trees import Trees, TreesParameters, _below
+from comptroller_trainer.models.trees import Forest, Trees, TreesParameters, _below
 from comptroller_trainer.stages.base import Context
 
 CPU = torch.device("cpu")
@@ -81,7 +81,7 @@ def test_sinusoidal_positions_differ_everywhere() -> None:
 )
 def test_heads_share_the_width(parameters: dict[str, int], rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
-        TransformerParameters(**parameters)  # type: ignore[arg-type]
+        TransformerParameters(**parameters)
 
 
 def test_a_patch_is_not_larger_than_the_sample() -> None:
@@ -92,7 +92,10 @@ def test_a_patch_is_not_larger_than_the_sample() -> None:
 @pytest.mark.parametrize("directions", [1, 2])
 def test_the_last_steps_of_a_gru_are_its_final_states(directions: Literal[1, 2]) -> None:
     family = Gru(GruParameters(width=3, directions=directions, pool="last"))
-    recurrent, ends, *_ = family.build((2, 7), 4)
+    built = family.build((2, 7), 4)
+    assert isinstance(built, nn.Sequential)
+    recurrent, ends, *_ = built
+    assert isinstance(recurrent, Recurrent)
     inputs = torch.rand(5, 2, 7)
     _, final = recurrent.gru(inputs.transpose(1, 2))  # (directions, n, width)
     assert torch.allclose(ends(recurrent(inputs)), final.transpose(0, 1).flatten(1))
@@ -117,7 +120,12 @@ def test_trees_predict_what_scikit_learn_does(
 ) -> None:
     grown: list[Any] = []
     plain = trees.Forest
-    monkeypatch.setattr(trees, "Forest", lambda b, c: grown.append(b) or plain(b, c))
+
+    def watched(boosting: Any, classes: Any) -> trees.Forest:
+        grown.append(boosting)
+        return plain(boosting, classes)
+
+    monkeypatch.setattr(trees, "Forest", watched)
     samples = table(classes)
     weights = torch.linspace(0.1, 2, 400)
     context = Context(3, 1, classes, (5,), CPU, tmp_path)
@@ -144,6 +152,8 @@ def test_a_rung_has_its_share_of_the_rounds(tmp_path: Path) -> None:
     context = Context(3, 1, 4, (5,), CPU, tmp_path)
     family = Trees(TreesParameters(rounds=12))
     part, whole = (family.train(table(4), None, share, context) for share in (0.25, 1.0))
+    assert isinstance(part, Forest)
+    assert isinstance(whole, Forest)
     assert (len(part.roots), len(whole.roots)) == (3 * 4, 12 * 4)
     # The first rounds are the same ones: a later rung adds to what this one had.
     assert torch.equal(part.value, whole.value[: len(part.value)])
@@ -179,7 +189,7 @@ def pretrained(tmp_path: Path) -> tuple[nn.Module, str]:
     return network, f"file://{path}"
 
 
-def build(shape: tuple[int, ...] = (3, 32, 32), **given: Any) -> nn.Module:
+def build(shape: tuple[int, ...] = (3, 32, 32), **given: Any) -> Any:  # a module whose attributes are timm's
     return Timm(TimmParameters(**{"name": "test_resnet", **given})).build(shape, 4)
 
 
@@ -202,7 +212,7 @@ def test_only_the_head_is_trained_and_frozen_norms_do_not_move(pretrained: tuple
     assert all(torch.equal(before[name], tensor) for name, tensor in model.named_buffers())
 
 
-def test_adapters_start_as_the_network_and_merge_into_it(pretrained: tuple[nn.Module, str]) -> None:
+def test_adapters_start_as_the_network_and_merge_into_it(pretrained: tuple[Any, str]) -> None:
     inputs = torch.rand(4, 3, 32, 32)
     adapted = build(weights=pretrained[1], tune="adapters", rank=2).eval()
     trainable = [name for name, p in adapted.named_parameters() if p.requires_grad]

@@ -1,6 +1,6 @@
 """The studies to start from: they are admitted, and the trainer knows every value they search."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ PRICES = next(path for path in EXAMPLES if path.stem == "prices")
 def corners(study: Study) -> Iterator[dict[str, str]]:
     """The baseline, with one parameter after another at each of its values or at its ends."""
     for parameter in study.spec.space.parameters:
-        for value in parameter.values or [parameter.min, parameter.max]:
+        values: Sequence[str | None] = parameter.values or [parameter.min, parameter.max]
+        for value in values:
             yield {**study.spec.baseline, parameter.name: str(value)}
 
 

@@ -373,7 +373,7 @@ def test_pseudo_labels_are_what_a_proxy_is_sure_of_and_read_no_other_label() -> 
 
 def test_scoring_is_done_once_in_a_trial_and_its_cost_remembered() -> None:
     samples, _ = table()
-    kept: dict[str, Any] = {}
+    kept: dict[str, dict[str, Tensor]] = {}
 
     def keep(name: str, make: Any) -> dict[str, Tensor]:
         if name not in kept:
