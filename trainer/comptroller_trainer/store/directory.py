@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +31,7 @@ class DirectoryObjectStore(ObjectStore):
 
     def get(self, key: str) -> bytes:
         with _as_store_errors(self.uri_of(key)):
-            return (self._root / key).read_bytes()
+            return self._file(key).read_bytes()
 
     def put(self, key: str, data: bytes) -> None:
         with self._temporary(key) as (file, temporary, path):
@@ -69,14 +69,23 @@ class DirectoryObjectStore(ObjectStore):
         return self._root.is_file()
 
     def delete(self, key: str) -> None:
-        with _as_store_errors(self.uri_of(key)):
-            (self._root / key).unlink(missing_ok=True)
+        with _as_store_errors(self.uri_of(key)), suppress(FileNotFoundError):
+            self._file(key).unlink()
 
     def fetch(self, key: str, cache: Path) -> Path:
         del cache  # it is local already
+        with _as_store_errors(self.uri_of(key)):
+            return self._file(key)
+
+    def _file(self, key: str) -> Path:
+        """Return the object's path.
+
+        Raises:
+            FileNotFoundError: the object does not exist; a directory is no object.
+        """
         path = self._root / key
         if not path.is_file():
-            raise MissingError(f"{self.uri_of(key)}: no such object")
+            raise FileNotFoundError(path)
         return path
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Conformance suites: what every stage of a kind promises, to be run by those who write one.
+"""Conformance suites of stages, exporters and object stores, for the authors of other ones.
 
 Each is a class of tests for pytest. Subclass it, say what to test, and let pytest collect the subclass:
 

@@ -13,6 +13,7 @@ from comptroller_api.contract import Report
 from comptroller_trainer.errors import MissingError, ObjectStoreError, Suspended
 from comptroller_trainer.store import ObjectStore, open_store
 from comptroller_trainer.store.s3 import S3ObjectStore
+from comptroller_trainer.testing.stores import ObjectStoreConformance
 
 
 @pytest.fixture(scope="module")
@@ -40,70 +41,18 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return "studies"
 
 
-@pytest.fixture(params=["file", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    if request.param == "file":
+class TestDirectoryObjectStore(ObjectStoreConformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> ObjectStore:
         return open_store(f"file://{tmp_path}/a/b")
-    return open_store(f"s3://{request.getfixturevalue('bucket')}/a/b")
 
 
-def test_what_was_put_is_got(store: ObjectStore, tmp_path: Path) -> None:
-    store.put("x/y.json", b"1")
-    store.put("x/y.json", b"22")
-    assert store.get("x/y.json") == b"22"
-    assert store.uri_of("x/y.json") == f"{store.uri}/x/y.json"
-    file = tmp_path / "upload"
-    file.write_bytes(b"333" * 1000)
-    store.upload("x/z", file)
-    assert store.fetch("x/z", tmp_path / "cache").read_bytes() == b"333" * 1000
+class TestS3ObjectStore(ObjectStoreConformance):
+    concurrent = False
 
-
-def test_creation_happens_once(store: ObjectStore) -> None:
-    assert store.create("report.json", b"first")
-    assert not store.create("report.json", b"second")
-    assert store.get("report.json") == b"first"
-
-
-def test_creation_again_of_the_same_is_success(store: ObjectStore) -> None:
-    assert store.create("report.json", b"first")
-    assert store.create("report.json", b"first")  # a reply that was lost
-
-
-def test_keys_are_listed_in_order_below_the_prefix(store: ObjectStore) -> None:
-    for key in ("b/2", "a/1", "b/10"):
-        store.put(key, b"")
-    assert store.list("") == ["a/1", "b/10", "b/2"]
-    assert store.list("b/") == ["b/10", "b/2"]
-    assert store.list("c/") == []
-
-
-def test_an_object_is_distinguished_from_a_prefix(store: ObjectStore) -> None:
-    store.put("k", b"1")
-    assert not store.is_object()
-    assert open_store(store.uri_of("k")).is_object()
-    assert not open_store(store.uri_of("none")).is_object()
-
-
-def test_deletion_is_idempotent(store: ObjectStore) -> None:
-    store.put("k", b"1")
-    store.delete("k")
-    store.delete("k")
-    assert store.list("") == []
-
-
-def test_absence_is_distinguished_from_failure(store: ObjectStore, tmp_path: Path) -> None:
-    with pytest.raises(MissingError):
-        store.get("nothing")
-    with pytest.raises(MissingError):
-        store.fetch("nothing", tmp_path)
-
-
-def test_a_changed_object_is_not_read_from_the_cache(bucket: str, tmp_path: Path) -> None:
-    store = open_store(f"s3://{bucket}/c")
-    store.put("k", b"old")
-    assert store.fetch("k", tmp_path).read_bytes() == b"old"
-    store.put("k", b"new")
-    assert store.fetch("k", tmp_path).read_bytes() == b"new"
+    @pytest.fixture
+    def store(self, bucket: str) -> ObjectStore:
+        return open_store(f"s3://{bucket}/a/b")
 
 
 def test_a_missing_bucket_is_named(bucket: str) -> None:
