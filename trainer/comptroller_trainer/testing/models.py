@@ -44,8 +44,7 @@ class FamilyConformance:
         if isinstance(stage, EstimatorFamily):
             return stage.train(samples(shape, classes), None, 1.0, context)
         torch.manual_seed(0)
-        body = stage.build(shape, context.outputs)
-        return Classifier(body, torch.full((shape[0],), 0.5), torch.ones(shape[0]), shape)
+        return _around(stage.build(shape, context.outputs), shape)
 
     def cases(self) -> list[tuple[tuple[int, ...], int]]:
         """Return shapes and numbers of classes, 0 for regression."""
@@ -125,9 +124,36 @@ def left(directory: Path, shape: tuple[int, ...], classes: int) -> dict[str, str
         torch.manual_seed(seed)
         body = Linear(Linear.Parameters()).build(shape, context.outputs)
         body = body if classes else nn.Sequential(body, Rescale(torch.arange(2.0)))
-        model = Classifier(body, torch.full(shape[:1], 0.5), torch.ones(shape[0]), shape)
+        model = _around(body, shape)
         save_weights(model, "linear", {}, context)
     return {"model.source": directory.as_uri(), "model.members": "+".join(names)}
+
+
+def untrained(family: Family[Any], shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return a trial's model as at the start of training, the same in each call."""
+    torch.manual_seed(0)
+    body = family.build(shape, classes or 1)
+    if not classes:
+        body = nn.Sequential(body, Rescale(samples(shape, classes).labels))
+    return _around(body, shape)
+
+
+def same_module(one: nn.Module, other: nn.Module) -> bool:
+    """Return true if the modules have the same layers, weights, modes and trainable parameters."""
+    ours, theirs = one.state_dict(), other.state_dict()
+    modes = [[module.training for module in model.modules()] for model in (one, other)]
+    trainable = [[p.requires_grad for p in model.parameters()] for model in (one, other)]
+    return (
+        str(one) == str(other)
+        and modes[0] == modes[1]
+        and trainable[0] == trainable[1]
+        and ours.keys() == theirs.keys()
+        and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    )
+
+
+def _around(body: nn.Module, shape: tuple[int, ...]) -> Classifier:
+    return Classifier(body, torch.full((shape[0],), 0.5), torch.ones(shape[0]), shape)
 
 
 def samples(shape: tuple[int, ...], classes: int) -> Samples:

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,64 +19,24 @@ from comptroller_trainer.export.base import Exporter
 from comptroller_trainer.export.mlflow_model import MlflowModel
 from comptroller_trainer.export.onnx import computed, export
 from comptroller_trainer.export.several import exported
-from comptroller_trainer.export.torch_export import TorchExport
 from comptroller_trainer.export.torchscript import TorchScript
-from comptroller_trainer.models.base import Classifier, EstimatorFamily
 from comptroller_trainer.recipe.parse import parse
 from comptroller_trainer.stages.base import Context
-from comptroller_trainer.testing.models import SHAPES, samples
+from comptroller_trainer.testing.models import SHAPES, samples, untrained
 
 Attempt = Callable[..., Report]
-ALL: dict[str, Callable[[], Exporter]] = {
-    "torch_export": TorchExport,
-    "torchscript": TorchScript,
-    "mlflow": MlflowModel,
-}
 TINY = {"model.width": "4", "model.depth": "1"}
-FAMILIES = {
-    "mlp": (1, TINY), "cnn": (3, TINY), "resnet": (3, {"model.width": "4"}), "gru": (2, TINY),
-    "transformer": (2, {"model.width": "8", "model.depth": "1"}), "trees": (1, {"model.rounds": "3"}),
-}  # fmt: skip
-"""Dimensions of the samples, and parameters of a small model."""
+DIMENSIONS = {"mlp": 1, "cnn": 3}
+"""The number of dimensions of each family's samples."""
 
 
 def made(family: str, directory: Path) -> tuple[nn.Module, Path, Context]:
     """A model, its graph, and its trial."""
-    dimensions, parameters = FAMILIES[family]
-    shape = SHAPES[dimensions]
-    stage = parse({"model.family": family} | parameters).family
+    shape = SHAPES[DIMENSIONS[family]]
     context = Context(0, 1, 3, shape, torch.device("cpu"), directory)
-    torch.manual_seed(0)
-    model = (
-        stage.train(samples(shape, 3), None, 1.0, context)
-        if isinstance(stage, EstimatorFamily)
-        else Classifier(stage.build(shape, 3), torch.full(shape[:1], 0.5), torch.ones(shape[0]), shape)
-    )
+    model = untrained(parse({"model.family": family} | TINY).family, shape, 3)
     graph, _ = export(model, context)
     return model.eval(), graph, context
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", ALL)
-def test_what_is_read_again_computes_the_same(tmp_path: Path, name: str, family: str) -> None:
-    model, graph, context = made(family, tmp_path)
-    inputs = samples(context.shape, 3).inputs
-    exporter = ALL[name]()
-    files = exported({name: exporter}, model, graph, inputs[:7], context)
-    assert all(file.is_file() and file != graph for file in files)
-    read = exporter.read(tmp_path / files[0].relative_to(tmp_path).parts[0])
-    for size in (1, 5):
-        with torch.no_grad():
-            assert torch.allclose(read(inputs[:size]), model(inputs[:size]), rtol=1e-3, atol=1e-4)
-
-
-def test_the_torch_export_archive_holds_no_pickle(tmp_path: Path) -> None:
-    model, graph, context = made("cnn", tmp_path)
-    path = TorchExport().write(model, graph, context)
-    with zipfile.ZipFile(path) as archive:
-        content = {info.filename: archive.read(info) for info in archive.infolist()}
-    assert not [name for name, data in content.items() if name.endswith(".pkl") or b"data.pkl" in data]
-    assert [len(data) for name, data in content.items() if "sample_inputs" in name] == [0]
 
 
 def test_the_mlflow_model_is_the_shipped_graph_with_what_serving_needs(tmp_path: Path) -> None:
