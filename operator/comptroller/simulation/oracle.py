@@ -287,7 +287,7 @@ class Oracle:
                 self.violated("P7", f"{entry.id}: {posted} is posted for what never ran")
         else:
             true = attempt.cost((pod.scheduled or 0, pod.until(0)) for pod in pods)
-            most = attempt.cost((pod.created, pod.until(0)) for pod in pods)
+            most = attempt.cost((pod.created, _latest_end(pod)) for pod in pods)
             exact = true <= posted <= most
             if all(self._confirmed(pod) for pod in pods) and not exact:
                 # Its end may have come to be known while what the writer saw was on its way to the ledger.
@@ -525,6 +525,14 @@ def _allowed(body: Body) -> int | None:
         return cast("int | None", body["spec"].get("activeDeadlineSeconds"))
     text = body["metadata"].get("annotations", {}).get(GRANT_ANNOTATION, "")
     return int(text) if text.isdigit() else None
+
+
+def _latest_end(pod: Pod) -> int:
+    """Return the latest end that a pod may be billed to: no container records that of one without any.
+
+    Its kubelet's report gives it, which comes late where the node was down.
+    """
+    return pod.until(0) if pod.container is not None else max(pod.until(0), pod.reported_at or 0)
 
 
 def _out_of_reach(job: SimulatedJob) -> bool:
