@@ -93,8 +93,6 @@ class Kubernetes:
         self._job_events = JobEvents(api)
         self._unreported: list[tuple[Body, Refused]] = []
         self._written: dict[tuple[str, str], Body] = {}
-        self._taken: dict[str, dict[str, Mapping[str, str]]] = {}
-        """The labels of an attempt whose name somebody else's Job has; by namespace and by that Job's uid."""
         self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
         self._readings: dict[str, Reading] = {}
 
@@ -157,15 +155,18 @@ class Kubernetes:
     def _ours(self, resource: str, namespace: str, bodies: list[Body]) -> list[Body]:
         """Return what the operator made, what its Jobs did, and the Jobs that have an attempt's name."""
         if resource == "jobs":
-            there = {body["metadata"]["uid"] for body in bodies}
-            before = self._taken.get(namespace, {})
-            taken = self._taken[namespace] = {uid: before[uid] for uid in before.keys() & there}
-            named = (_labelled(body, taken.get(body["metadata"]["uid"])) for body in bodies)
-            return [body for body in named if is_managed(body)]
+            return [named for body in bodies if is_managed(named := self._named(body))]
         if resource == "pods":
             own = {body["metadata"]["uid"] for body in self._objects("jobs", namespace)}
             return [body for body in bodies if is_managed(body) or job_uid(body) in own]
         return bodies
+
+    def _named(self, body: Body) -> Body:
+        """Return a Job, with the labels of the attempt whose name it has if it was laid over with them."""
+        laid = self._written.get(("jobs", body["metadata"]["uid"]))
+        if laid is None or attempt_of(body) is not None:
+            return body
+        return _labelled(body, laid["metadata"].get("labels", {}))
 
     def _parse(self, model: type[M], resource: str, namespace: str | None, refused: list[Refused]) -> list[M]:
         """Return the objects of one kind; each version is parsed once, and reported once if it is refused."""
@@ -319,9 +320,7 @@ class Kubernetes:
         found = await self._api.get(path("jobs", namespace, body["metadata"]["name"]))
         if found is not None and not is_watched(found):
             if attempt_of(found) is None:
-                labels = body["metadata"]["labels"]
-                self._taken.setdefault(namespace, {})[found["metadata"]["uid"]] = labels
-                found = _labelled(found, labels)
+                found = _labelled(found, body["metadata"]["labels"])
             self._wrote("jobs", found)
         return False
 
@@ -458,8 +457,8 @@ class Kubernetes:
         return await self._changed("studies", meta.uid, call)
 
 
-def _labelled(body: Body, labels: Mapping[str, str] | None) -> Body:
-    return body if labels is None else {**body, "metadata": {**body["metadata"], "labels": labels}}
+def _labelled(body: Body, labels: Mapping[str, str]) -> Body:
+    return {**body, "metadata": {**body["metadata"], "labels": labels}}
 
 
 def ended_instead(status: Body, why: str) -> Body:
