@@ -40,6 +40,13 @@ class Launch:
     tolerations: tuple[Toleration, ...] = ()
     guarded: bool = True
     """The image's first process is our guard, so that the lease may be renewed while the pod runs."""
+    first: bool = False
+    """The lease is from the pass before, so that no Job of the attempt was ever created."""
+
+    @property
+    def key(self) -> AttemptKey:
+        """Return the attempt."""
+        return self.study.metadata.uid, self.assignment.trial, self.assignment.attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,23 +165,24 @@ class Controller:
                     await self._cluster.act(namespace, RecordStudy(study, status))
 
     async def _reconcile(self, namespace: str) -> bool:
-        acted = False
+        acted, leased = False, frozenset[AttemptKey]()
         for _ in range(_PASSES):
-            anchored, world = await self._see(namespace)
+            anchored, world = await self._see(namespace, leased=leased)
             actions = await self._blocking(lambda w=world: plan(w))  # type: ignore[misc]
             if any(isinstance(action, Refresh) for action in actions):
-                anchored, world = await self._see(namespace, fresh=True)
+                anchored, world = await self._see(namespace, fresh=True, leased=leased)
                 actions = await self._blocking(lambda w=world: plan(w))  # type: ignore[misc]
             if self._observer is not None:
                 self._observer(namespace, world, actions)
             if not actions:
                 return acted
-            acted = True
+            acted, leased = True, frozenset()
             durable, entries = isinstance(actions[0], Append), tuple[Entry, ...]()
             if isinstance(actions[0], Append):
                 entries = await self._vouched(anchored, namespace, actions[0].entries)
                 if not await self._blocking(lambda j=anchored.journal, e=entries: j.append(e)):  # type: ignore[misc]
                     continue  # another writer was first: plan again on what it wrote
+                leased = frozenset(e.key for e in entries if isinstance(e, Reserve) and e.lease == 0)
                 for entry in entries:
                     log.info("appended", namespace=namespace, **entry.model_dump(mode="json"))
             done = await self._act(namespace, actions[durable:], world)
@@ -222,7 +223,9 @@ class Controller:
             raise failures[0]
         return not outdated
 
-    async def _see(self, namespace: str, *, fresh: bool = False) -> tuple[Anchored, World]:
+    async def _see(
+        self, namespace: str, *, fresh: bool = False, leased: frozenset[AttemptKey]
+    ) -> tuple[Anchored, World]:
         now, snapshot = await self._observed(namespace, fresh=fresh)
         anchored = self._journals.get(namespace)
         if anchored is None:
@@ -245,6 +248,8 @@ class Controller:
             studies=snapshot.studies,
             trials=snapshot.trials,
             runs=snapshot.runs,
+            removed=snapshot.removed,
+            leased=leased,
             reports=await self._reports(snapshot, journal.books),
             budgets=snapshot.budgets,
             prices=snapshot.prices,

@@ -114,12 +114,16 @@ class Run:
     """The labels of the nodes that its pods are bound to, of those that are known."""
     unseen: bool = False
     """The Job had a pod that was not seen: that it reached a node, and when, is a guess from the Job."""
+    unexplained: bool = False
+    """The Job is over without a pod, and its events, which tell whether it had one, could not be read."""
     most_granted: int | None = None
     """Seconds granted to the pod that is granted most; `None`: as `granted`."""
     uid: str | None = None
     """The Job's uid; `None` where the cluster has no uids."""
     trial: str | None = None
     """The uid of the `Trial` that controls the Job."""
+    stated: bool = False
+    """The Job's template, which nobody can change, states that it is this attempt's."""
     tombstone: bool = False
     """The Job runs no pod and only keeps its name from being taken."""
     paused: bool = False
@@ -161,6 +165,16 @@ class Run:
         alone = [] if self.scheduled is None else [(self.scheduled, self.ended)]
         spans = self.spans or alone
         return [(start, max(start, until if end is None else end)) for start, end in spans]
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A Job that somebody removed with its pod and their finalizers; only an event tells of it."""
+
+    job: str
+    """The Job's uid."""
+    at: int
+    """The creation of its pod, in unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +233,10 @@ class World:
     runs: Mapping[AttemptKey, Run] = field(default_factory=dict)
     taken: Mapping[AttemptKey, str] = field(default_factory=dict)
     """Attempts whose name a Job has that is not ours, and why it is not."""
+    removed: Mapping[AttemptKey, Removed] = field(default_factory=dict)
+    """Attempts whose Job was removed before any pass saw it."""
+    leased: frozenset[AttemptKey] = frozenset()
+    """Attempts that the pass before this one leased, so that nobody has launched them."""
     reports: Mapping[AttemptKey, Report | Unusable | None] = field(default_factory=dict)
     """Reports of finished attempts that are not yet in their trial's status; `None`: not there."""
     budgets: tuple[Budget, ...] = ()

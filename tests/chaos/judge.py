@@ -4,6 +4,7 @@ Money is in micro-units. A core costs `PRICE` micro-units a second on every node
 """
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import product
@@ -13,6 +14,8 @@ from chaos.witness import Container
 
 PRICE = 1250
 """The micro-units for a core and second: 4.50 an hour."""
+_SHOWN = ("lease", "seconds", "amount", "job", "at", "end", "reason", "started", "ended")
+"""The fields of an entry that an attempt's history shows."""
 TOLERANCE = 1
 """The seconds per pod that the posted amount may lack: Kubernetes' timestamps have no fractions."""
 
@@ -30,6 +33,13 @@ class Attempt:
     """The cost of its containers, from the first start of a pod to its last end."""
     allowance: int = 0
     """The cost of its pods for `TOLERANCE`."""
+    history: list[str] = field(default_factory=list)
+    """The journal's entries on it, and its pods' containers."""
+
+    @property
+    def is_unbilled(self) -> bool:
+        """Return whether less than its cost is posted."""
+        return self.posted < self.cost - self.allowance
 
 
 @dataclass
@@ -43,6 +53,8 @@ class Verdict:
     open: list[str] = field(default_factory=list)
     """The attempts in the journal, and the pods, that have not ended yet."""
     faults: list[str] = field(default_factory=list)
+    at_fault: list[str] = field(default_factory=list)
+    """The names of the attempts that a fault is about."""
     strangers: int = 0
     """The number of a tenant's own pods, which no lease covers and nobody is billed for."""
 
@@ -72,9 +84,11 @@ class Verdict:
             if over := self._over(name, what):
                 self.faults.append(f"{name}: {what} is {over} micro-units over its ceiling")
         for one in self.attempts.values():
+            if any(one.name in what for what in self.open) or one.overrun or one.is_unbilled:
+                self.at_fault.append(one.name)
             if one.overrun:
                 self.faults.append(f"{one.name} is posted as an overrun")
-            if one.posted < one.cost - one.allowance:
+            if one.is_unbilled:
                 self.faults.append(f"{one.name} cost {one.cost} and is posted at {one.posted} micro-units")
 
 
@@ -87,9 +101,9 @@ def judge(
 ) -> Verdict:
     """Compare the journal's batches with what ran; the tenant's own containers are named `intruder`."""
     verdict = Verdict(namespace, ceilings)
-    for batch in journal:
-        for entry in json.loads(batch)["entries"]:
-            _read(verdict.attempts, entry)
+    for batch in map(json.loads, journal):
+        for entry in batch["entries"]:
+            _read(verdict.attempts, entry, batch["time"])
     verdict.open += [one.name for one in verdict.attempts.values() if not one.closed]
     for pod, own in _pods(containers).items():
         if all(one.name == intruder for one in own):
@@ -99,14 +113,17 @@ def judge(
     return verdict
 
 
-def _read(attempts: dict[str, Attempt], entry: dict[str, Any]) -> None:
-    """Apply one entry of the journal."""
+def _read(attempts: dict[str, Attempt], entry: dict[str, Any], at: int) -> None:
+    """Apply one entry of the journal, of a batch of that unix second."""
     if entry["kind"] == "Reserve":
         study = entry["name"].rsplit("-", 3)[0]  # <study>-<uid>-<trial>-<attempt>
         attempts.setdefault(entry["name"], Attempt(study, entry["name"]))
-    if entry["kind"] in {"Post", "Close"}:
+    if "attempt" in entry:
         end = f"-{entry['study'][:8]}-{entry['trial']:04d}-{entry['attempt']}"
         (one,) = [one for name, one in attempts.items() if name.endswith(end)]
+        shown = {name: entry[name] for name in _SHOWN if name in entry}
+        one.history.append(f"{_clock(at)} {entry['kind']} {shown}")
+    if entry["kind"] in {"Post", "Close"}:
         one.closed |= entry["kind"] == "Close"
         one.posted += entry.get("amount", 0)
         one.overrun |= entry.get("overrun", False)
@@ -129,7 +146,13 @@ def _bill(verdict: Verdict, pod: str, own: list[Container]) -> None:
     if not all(one.ended for one in own):
         verdict.open.append(f"pod {pod}")
         return
+    times = (f"{one.name} from {_clock(one.started)} to {_clock(one.ended)}" for one in own)
+    attempt.history.append(f"pod {pod}: {', '.join(times)}")
     span = max(one.ended for one in own) - min(one.started for one in own)
     rate = sum(one.milli for one in own) * PRICE // 1000
     attempt.cost += round(span * rate)
     attempt.allowance += TOLERANCE * rate
+
+
+def _clock(moment: float) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(moment))

@@ -245,17 +245,19 @@ def _unverified(uri: str, namespace: str) -> list[str]:
 
 
 def chaos(cluster: realcluster.RealCluster, minutes: float, seed: int, directory: Path) -> list[str]:
-    """Run both halves; return the faults that were found. Logs go to the directory."""
+    """Run both halves; return the faults, and what befell the attempts at fault. Logs go to the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     faults: list[str] = []
     derive = ("derive", "comptroller-trainer", DEAF, "python", "-c", DEAFNESS)
     subprocess.run([realcluster.PROGRAM, *derive], check=True)
     with contextlib.suppress(ClientError):
         boto3.client("s3").create_bucket(Bucket=BUCKET)
+    lines: list[str] = []
     with (directory / "chaos.log").open("w") as log:
 
         def record(text: str) -> None:
             line = f"{time.strftime('%H:%M:%S', time.gmtime())} {text}"
+            lines.append(line)
             sys.stdout.write(f"{line}\n")
             log.write(f"{line}\n")
             sys.stdout.flush()
@@ -273,6 +275,8 @@ def chaos(cluster: realcluster.RealCluster, minutes: float, seed: int, directory
                 witness.close()
                 realcluster.remove_namespaces(cluster)
             faults += report(phase, verdicts, record)
+            for name in sorted({name for one in verdicts for name in one.at_fault}):
+                faults += [line for line in lines if name in line]
         record(
             "FAULTS: " + "; ".join(faults) if faults else "nothing is over its ceiling, nothing ran unbilled"
         )
@@ -290,6 +294,10 @@ def report(phase: Phase, verdicts: list[Verdict], record: Callable[[str], None])
             f"{one.namespace}: {studies} studies, {attempts} attempts; by containers' times {one.cost}, "
             f"posted {one.posted} micro-dollars; over a ceiling {one.over}; strangers' pods {one.strangers}"
         )
+    for one in verdicts:
+        for name in one.at_fault:
+            for line in one.attempts[name].history:
+                record(f"{one.namespace}/{name}: {line}")
     found = [f"{one.namespace}: {fault}" for one in verdicts for fault in one.faults]
     return found + [f"under policies a tenant could {kind}" for kind in phase.unpoliced()]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from comptroller.actions import Action
-from comptroller.world import AttemptKey, Refused, Run
+from comptroller.world import AttemptKey, Refused, Removed, Run
 from comptroller_api.budget import Budget
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
@@ -20,6 +20,8 @@ class Snapshot:
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
     """Trials by study uid, in order of their numbers."""
     runs: Mapping[AttemptKey, Run] = field(default_factory=dict)
+    removed: Mapping[AttemptKey, Removed] = field(default_factory=dict)
+    """Attempts that a `Launch` or `Bury` found removed."""
     budgets: tuple[Budget, ...] = ()
     prices: tuple[PriceList, ...] = ()
     refused: tuple[Refused, ...] = ()
@@ -37,6 +39,7 @@ class Cluster(Protocol):
       requested, it sees every write that returned before, by any writer.
     * `act` is idempotent: what is there already is success, and so is what is gone already.
     * A name is taken once. `Launch` and `Bury` of a name that exists do nothing, even if others made it.
+      Where a Job of the name had a pod and is gone, they do nothing either, and `removed` says so then.
     * A run under `Launch` ends by itself when its deadline does, with nobody watching (P2).
     * `act` may raise; then it is unknown whether it took effect, and the next pass finds out.
     """

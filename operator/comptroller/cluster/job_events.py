@@ -1,7 +1,8 @@
 """The information on a Job without a pod that only the Job controller's events have.
 
 A quota, a limit range or a webhook may refuse its pod. Or it had one, and somebody took it away before the
-operator saw it: such a pod is billed as its Job ran, to the end of its lease at most.
+operator saw it: such a pod is billed as its Job ran, to the end of its lease at most. Where the Job was taken
+away too, the event is all that is left of it.
 """
 
 import time
@@ -12,8 +13,9 @@ from typing import Any, Protocol
 import structlog
 
 from comptroller.cluster.api import path
+from comptroller.cluster.pods import unix
 from comptroller.plan.trouble import FAILED_CREATE
-from comptroller.world import AttemptKey, Run
+from comptroller.world import AttemptKey, Removed, Run
 from comptroller_api.text import plain
 
 log = structlog.get_logger()
@@ -76,6 +78,8 @@ class JobEvents:
                 found[key] = replace(run, scheduled=run.started, spans=spans, certain=False, unseen=True)
             elif known.message and run.stop is None:
                 found[key] = replace(run, exit=replace(run.exit, message=known.message))
+            elif run.ended is not None and not known.over:
+                found[key] = replace(run, unexplained=True)
         for uid in [uid for uid, job in self._jobs.items() if job.namespace == namespace and uid not in uids]:
             del self._jobs[uid]
         return found
@@ -84,15 +88,22 @@ class JobEvents:
         """Learn what the events of a run's Job say."""
         over = run.ended is not None
         try:
-            known.message = _refusal(await self._events(namespace, run.uid, FAILED_CREATE))
+            known.message = _refusal(await self._events(namespace, FAILED_CREATE, uid=run.uid))
             if over and not known.message:
-                known.had_pod = bool(await self._events(namespace, run.uid, _CREATED))
+                known.had_pod = bool(await self._events(namespace, _CREATED, uid=run.uid))
             known.over = over
         except Exception as error:  # noqa: BLE001 - without the reason the attempt ends at its lease, as before
             log.info("events not read", namespace=namespace, error=f"{type(error).__name__}: {error}"[:300])
 
-    async def _events(self, namespace: str, uid: str | None, reason: str) -> list[Body]:
-        selector = f"involvedObject.uid={uid},reason={reason}"
+    async def removed(self, namespace: str, name: str) -> Removed | None:
+        """Return the last Job that had a name and a pod, by its event; `None` if there was none."""
+        events = await self._events(namespace, _CREATED, kind="Job", name=name)
+        last = max(events, key=_stamp, default=None)
+        return None if last is None else Removed(last["involvedObject"]["uid"], unix(_stamp(last)) or 0)
+
+    async def _events(self, namespace: str, reason: str, **involved: str | None) -> list[Body]:
+        fields = [f"involvedObject.{name}={value}" for name, value in involved.items()]
+        selector = ",".join([*fields, f"reason={reason}"])
         listed = await self._api.get(path("events", namespace), fieldSelector=selector, limit="20")
         return (listed or {}).get("items") or []
 
@@ -101,8 +112,12 @@ def _refusal(events: list[Body]) -> str:
     """Return the message of the latest of a Job's refusals, or empty text."""
     if not events:
         return ""
-    last = max(events, key=lambda one: one.get("lastTimestamp") or one["metadata"]["creationTimestamp"])
-    return f"{FAILED_CREATE}: {plain(str(last.get('message', '')), _MESSAGE)}"
+    return f"{FAILED_CREATE}: {plain(str(max(events, key=_stamp).get('message', '')), _MESSAGE)}"
+
+
+def _stamp(event: Body) -> str:
+    """Return when an event last happened."""
+    return str(event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
 
 
 def _podless(run: Run) -> bool:

@@ -64,8 +64,7 @@ def _labels(key: AttemptKey, study: str) -> dict[str, str]:
 
 
 def _labels_of(launch: Launch) -> dict[str, str]:
-    work = launch.assignment
-    return _labels((launch.study.metadata.uid, work.trial, work.attempt), work.study)
+    return _labels(launch.key, launch.assignment.study)
 
 
 def _owners(one: Trial | Study | None) -> list[Body]:

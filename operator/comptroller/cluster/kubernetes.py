@@ -22,7 +22,7 @@ from comptroller.cluster.pods import finished, granted, is_kept, trimmed
 from comptroller.cluster.reading import Reading
 from comptroller.cluster.trials import trial_body
 from comptroller.status import rfc3339
-from comptroller.world import AttemptKey, Refused, Run
+from comptroller.world import AttemptKey, Refused, Removed, Run
 from comptroller_api.budget import Budget
 from comptroller_api.contract import GRANT_ANNOTATION, LEADER_ANNOTATION, Heartbeat
 from comptroller_api.meta import FINALIZER, Model
@@ -95,6 +95,7 @@ class Kubernetes:
         self._written: dict[tuple[str, str], Body] = {}
         self._parsed: dict[tuple[str, str | None], dict[str, tuple[str, Model | Refused]]] = {}
         self._readings: dict[str, Reading] = {}
+        self._removed: dict[str, dict[AttemptKey, Removed]] = {}
 
     # -- observe -------------------------------------------------------------------------------------------
 
@@ -115,6 +116,7 @@ class Kubernetes:
             studies=studies,
             trials={uid: tuple(sorted(own, key=lambda t: t.spec.number)) for uid, own in trials.items()},
             runs=await self._job_events.explain(namespace, runs),
+            removed=dict(self._removed.get(namespace, {})),
             budgets=budgets,
             prices=prices,
             refused=tuple(refused),
@@ -263,7 +265,8 @@ class Kubernetes:
             case todo.CreateTrial():
                 return await self._create("trials", namespace, trial_body(action))
             case todo.Launch():
-                return await self._take_name(namespace, jobs.job(action, self._settings))
+                body = jobs.job(action, self._settings)
+                return await self._take_name(namespace, action.key, body, first=action.first)
             case todo.Bury():
                 return await self._bury(namespace, action)
             case todo.Extend(name, seconds, uid):
@@ -309,15 +312,23 @@ class Kubernetes:
     async def _create(self, resource: str, namespace: str, body: Body) -> bool:
         return self._wrote(resource, await self._api.create(path(resource, namespace), body))
 
-    async def _take_name(self, namespace: str, body: Body) -> bool:
+    async def _take_name(self, namespace: str, key: AttemptKey, body: Body, *, first: bool = False) -> bool:
         """Create a Job. Where its name is taken by one that watches do not bring, lay that one over.
 
         It is ours without our label, which somebody took off, or else somebody's who took the name; the next
-        pass decides which.
+        pass decides which. Where the name is free, an earlier Job may have had it and run, unless this is the
+        `first`; then that is noted, and no other is created.
         """
-        if await self._create("jobs", namespace, body):
-            return True
-        found = await self._api.get(path("jobs", namespace, body["metadata"]["name"]))
+        name = body["metadata"]["name"]
+        where = path("jobs", namespace, name)
+        found = None if first else await self._api.get(where)
+        if found is None and not first and (removed := await self._job_events.removed(namespace, name)):
+            self._removed.setdefault(namespace, {})[key] = removed
+            return False
+        if found is None:
+            if await self._create("jobs", namespace, body):
+                return True
+            found = await self._api.get(where)
         if found is not None and not is_watched(found):
             if attempt_of(found) is None:
                 found = _labelled(found, body["metadata"]["labels"])
@@ -327,7 +338,7 @@ class Kubernetes:
     async def _bury(self, namespace: str, bury: todo.Bury) -> bool:
         body = jobs.tombstone(bury, namespace)
         try:
-            return await self._take_name(namespace, body)
+            return await self._take_name(namespace, bury.key, body)
         except ApiException as error:
             if error.status != _FORBIDDEN or "being terminated" not in str(error.body):
                 raise

@@ -33,6 +33,12 @@ def labels_of(body: Body) -> Mapping[str, str]:
     return cast("Mapping[str, str]", template) if STUDY_UID in template else {**own, **_made_with(spec)}
 
 
+def is_stated(job_body: Body) -> bool:
+    """Return whether the pods of a Job are made with its attempt in their environment."""
+    stated = key_of(_made_with(job_body["spec"].get("template", {}).get("spec", {})))
+    return stated is not None and stated == key_of(labels_of(job_body))
+
+
 def _made_with(pod_spec: Body) -> dict[str, str]:
     """Return the labels in a pod's environment; none where somebody else wrote something there."""
     variables = (one for container in pod_spec.get("containers", ()) for one in container.get("env", ()))

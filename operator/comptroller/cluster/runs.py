@@ -6,7 +6,15 @@ from typing import cast
 
 from comptroller.cluster import pods as of_pods
 from comptroller.cluster.jobs import STOP, STOP_REASON, Body
-from comptroller.cluster.ownership import STAND_IN, attempt_of, index_of, is_tombstone, is_watched, trial_uid
+from comptroller.cluster.ownership import (
+    STAND_IN,
+    attempt_of,
+    index_of,
+    is_stated,
+    is_tombstone,
+    is_watched,
+    trial_uid,
+)
 from comptroller.cluster.pods import NEVER, unix
 from comptroller.world import Exit, Run
 from comptroller_api.contract import (
@@ -74,6 +82,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         unseen=unseen,
         uid=meta.get("uid"),
         trial=trial_uid(job_body),
+        stated=is_stated(job_body),
         jobless=job_body.get("kind") == STAND_IN,
         # Ours never has a pod, whatever its container is called.
         tombstone=is_tombstone(job_body) and not pods,

@@ -74,6 +74,8 @@ class Closing:
     def _settle_ended(self, attempt: Attempt, run: Run) -> None:
         if (run.paused or run.uncounted) and not run.tombstone and run.deadline != 1:
             return  # somebody may resume it, or its Job starts another pod: it is stopped first
+        if run.unexplained:
+            return
         guessed = run.unseen or (run.started is not None and run.scheduled is None)
         if guessed and not self._fresh():
             return  # only a fresh read proves that a pod never had a node, or that it is gone
@@ -96,6 +98,8 @@ class Closing:
         key = attempt.key
         if attempt.bound:
             self.vanished(attempt)
+        elif (removed := self.world.removed.get(key)) is not None:
+            self.entries.append(_start(attempt, removed.job, removed.at))
         elif (why := self.world.taken.get(key)) is not None and self._fresh():
             nothing = Run(key, attempt.name, 0, 0, started=None, ended=self._now)
             self.entries += settle.settle(self.world.books, attempt, nothing, self._now, "Suspended", why)
@@ -117,8 +121,7 @@ class Closing:
         """Note that the attempt has reached a node, unless its books are closed in this very pass."""
         if run.uid is None or run.scheduled is None or attempt.bound or run.ended is not None:
             return
-        place = {"study": attempt.study, "trial": attempt.trial, "attempt": attempt.number}
-        self.entries.append(Start(**place, job=run.uid, at=run.scheduled))
+        self.entries.append(_start(attempt, run.uid, run.scheduled))
 
     def abandon(self, attempt: Attempt, reason: str, owner: Study | None) -> None:
         """End an attempt that nobody would launch or go on with: its study or its trial is gone.
@@ -128,7 +131,8 @@ class Closing:
         key = attempt.key
         run = self.world.runs.get(key)
         if run is None:
-            if not attempt.bound and key not in self.world.taken and self._fresh():
+            unknown = key not in self.world.taken and key not in self.world.removed
+            if not attempt.bound and unknown and self._fresh():
                 self.actions.append(Bury(key, attempt.name, reason, owner))
         elif run.ended is None and run.stop is None and run.key not in self.given_up and self._fresh():
             self.actions.append(Stop(run.name, "Suspended", reason, run.uid))
@@ -191,3 +195,7 @@ class Closing:
             return False
         latest = max(start for start, _ in run.billed(self._now))
         return self._now > latest + granted + self.overhead + UNCONFIRMED_AFTER
+
+
+def _start(attempt: Attempt, job: str, at: int) -> Start:
+    return Start(study=attempt.study, trial=attempt.trial, attempt=attempt.number, job=job, at=at)

@@ -2,8 +2,8 @@
 
 Names can be predicted, and all who may create Jobs can copy labels, owner references and annotations.
 Nobody else can have a Job with the uid that the books recorded when its first pod reached a node. Before
-that, a Job is ours if our Trial owns it and it requests no more than is paid for: another one costs nobody
-more than ours would.
+that, a Job is ours if our Trial owns it, or its template states the attempt, and it requests no more than is
+paid for: another one costs nobody more than ours would.
 """
 
 from dataclasses import dataclass, replace
@@ -48,7 +48,7 @@ class _Judge:
         trial = self.trials.get(run.key[:2])
         # A Job whose trial is gone cannot be distinguished from a foreign one, even if another trial has its
         # number now. It is billed as ours would be; the garbage collector deletes both.
-        owned = trial is None or run.trial == trial or run.jobless
+        owned = trial is None or run.trial == trial or run.jobless or run.stated
         if not owned and (run.trial is None or run.trial in self.trials.values()):
             return f"Job {run.name} is not owned by its trial"
         if attempt is not None:

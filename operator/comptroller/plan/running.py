@@ -56,7 +56,7 @@ def _absent(
 ) -> list[Action]:
     """Return the launch of an attempt that has no Job, or what keeps others from launching it."""
     key = attempt.key
-    if attempt.bound or key in view.world.taken:
+    if attempt.bound or key in view.world.taken or key in view.world.removed:
         return []  # it is never launched again; `Closing` decides when it is settled
     if lowered is None and verdict.state == "Active" and leases.launchable(attempt):
         return [_launch(view, leases, trial, attempt)]
@@ -118,4 +118,5 @@ def _launch(view: StudyView, leases: Leases, trial: Trial, attempt: Attempt) -> 
         leases.priced.node_selector,
         leases.priced.tolerations,
         leases.guarded,
+        first=attempt.key in view.world.leased,
     )

@@ -351,7 +351,7 @@ class Oracle:
         if age > _STOOD and attempt is not None and attempt.closed is not None and job.key in self.launched:
             job.tampered = self.launched[job.key].tampered = True
             return
-        if job.key in self.launched:
+        if job.key in self.launched and self.launched[job.key].pods:
             self.violated("P4", f"{job.name} runs twice")
         if attempt is None or attempt.first.name != job.name:
             self.violated("P2", f"{job.name} has no lease in the ledger")

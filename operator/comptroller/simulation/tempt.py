@@ -13,6 +13,7 @@ TENANTS = frozenset(
         "queue",
         "edit_pod",
         "delete_managed",
+        "remover",
         "impostor",
         "clock_step",
         "sidecars",
@@ -61,6 +62,14 @@ class Tenants:
         hows = ("Background", "Foreground", "Orphan", "stripped", "forced")
         how = self.rng.choice(hows[:4] if resource == "jobs" else (hows[0], *hows[3:]))
         yield tenants.DeleteManaged(self._at(), self.rng.randint(0, 3), resource, how)
+
+    def remover(self) -> Iterator[Event]:
+        """Somebody removes attempts as soon as they run, perhaps while the operator is down."""
+        at = self._at() // 2
+        yield tenants.Remover(at, self.rng.choice((2, 10, 40)))
+        for crash in range(self.rng.randrange(4)):
+            points, down = self.rng.randint(1, 25), self.rng.choice((1, 5, 20))
+            yield faults.Crash(at + 10 * crash, "a", points, down)
 
     def impostor(self) -> Iterator[Event]:
         """Somebody takes the name of an attempt."""

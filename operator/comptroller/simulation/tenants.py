@@ -21,12 +21,14 @@ _JOBS: dict[str, Callable[[], Body]] = {
     "deadline": lambda: {"spec": {"activeDeadlineSeconds": LONG}},
     "no deadline": lambda: {"spec": {"activeDeadlineSeconds": None}},
     "parallelism 0": lambda: {"spec": {"parallelism": 0}},
+    "parallelism 3": lambda: {"spec": {"parallelism": 3}},
     "suspend": lambda: {"spec": {"suspend": True}},
     "resume": lambda: {"spec": {"suspend": False}},
     "stop note": lambda: {"metadata": {"annotations": {STOP: "Suspended"}}},
     "labels": lambda: {"metadata": {"labels": {TRIAL: None, ATTEMPT: "7"}}},
     "managed-by": lambda: {"metadata": {"labels": dict.fromkeys(MANAGED)}},
     "finalizers": lambda: {"metadata": {"finalizers": None}},
+    "owner": lambda: {"metadata": {"ownerReferences": None}},
 }
 _PODS: dict[str, Callable[[], Body]] = {
     "grant": lambda: {"metadata": {"annotations": {GRANT_ANNOTATION: str(LONG)}}},
@@ -158,24 +160,53 @@ class DeleteManaged:
         job: SimulatedJob = found
         name, server = pod.name if pod else job.name, run.cluster.server
 
-        attempt = run.oracle.fold.attempts.get(job.key) if job.key is not None else None
-        if self.how == "stripped" and (attempt is None or not attempt.began):
-            return  # nothing is left then that tells it from a Job that was never created
-
         def delete() -> None:
             grace = 0 if self.how == "forced" else None
             if self.how == "stripped":
-                # Its finalizers are taken away from whatever could tell of it.
-                for other in job.pods:
-                    if other.uid in server.objects["pods"]:
-                        run.cluster.edit("pods", other.name, _PODS["finalizers"]())
-                if not job.gone:
-                    run.cluster.edit("jobs", job.name, _JOBS["finalizers"]())
+                _strip(run, job)
             how: Any = self.how if self.how in {"Foreground", "Orphan"} else "Background"
             if server.named(self.resource, name) is not None:
                 server.delete(self.resource, name, PERSON, how, grace)
 
         _try(run, job, f"{name} is deleted, {self.how}", delete)
+
+
+def _strip(run: "Run", job: SimulatedJob) -> None:
+    """Take the finalizers of a Job and its pods away."""
+    for pod in job.pods:
+        if pod.uid in run.cluster.server.objects["pods"]:
+            run.cluster.edit("pods", pod.name, _PODS["finalizers"]())
+    if not job.gone:
+        run.cluster.edit("jobs", job.name, _JOBS["finalizers"]())
+
+
+@dataclass(frozen=True)
+class Remover:
+    """Somebody's controller removes each attempt, with its finalizers, once its pod is on a node."""
+
+    at: int
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"attempts are removed once their pods are on a node, for {self.seconds}s"
+
+    def happen(self, run: "Run") -> None:
+        """Look every second."""
+        self._look(run, run.cluster.now + self.seconds)
+
+    def _look(self, run: "Run", until: int) -> None:
+        for job in [job for job in run.cluster.jobs.values() if job.key is not None and job.running]:
+            _try(run, job, f"{job.name} is removed", lambda j=job: _remove(run, j))  # type: ignore[misc]
+        if run.cluster.now < until:
+            run.cluster.timeline.after(1, lambda: self._look(run, until))
+
+
+def _remove(run: "Run", job: SimulatedJob) -> None:
+    _strip(run, job)
+    server = run.cluster.server
+    for resource, name in [("jobs", job.name), *(("pods", pod.name) for pod in job.pods)]:
+        if server.named(resource, name) is not None:
+            server.delete(resource, name, PERSON, "Background", 0)
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,7 @@ CHOICES: dict[str, Callable[[Small], bool]] = {
     "parallelism 0": _does(tenants.EditJob(0, 0, "parallelism 0")),
     "stop note": _does(tenants.EditJob(0, 0, "stop note")),
     "Job unlabelled": _does(tenants.EditJob(0, 0, "managed-by")),
+    "Job disowned": _does(tenants.EditJob(0, 0, "owner")),
     "pod unlabelled": _does(tenants.EditPod(0, 0, "managed-by")),
     "pod's place changed": _does(tenants.EditPod(0, 0, "labels")),
     "Job deleted": _does(tenants.DeleteManaged(0, 0, "jobs", "Background")),

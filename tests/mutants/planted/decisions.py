@@ -257,3 +257,14 @@ def a_study_without_a_success_is_complete(patch: Patch) -> None:
 def a_raised_ceiling_reopens_nothing(patch: Patch) -> None:
     """A study that has ended stays so, whatever becomes of its spec."""
     patch.setattr(standing, "reopened", lambda _: False)
+
+
+@decision("a Job that ended without a pod is not settled while its events cannot be read")
+def what_was_not_read_says_nothing(patch: Patch) -> None:
+    """A Job whose events could not be read never had a pod."""
+    close = ended.Closing._settle_ended
+    patch.setattr(
+        ended.Closing,
+        "_settle_ended",
+        lambda self, attempt, run: close(self, attempt, replace(run, unexplained=False)),
+    )

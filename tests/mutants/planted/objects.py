@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from comptroller.actions import Action, Extend, Grant
-from comptroller.cluster import kubernetes, ownership, reading, runs
+from comptroller.cluster import job_events, kubernetes, ownership, reading, runs
 from comptroller.cluster.ownership import is_watched, orphaned
 from comptroller.cluster.pods import unix
 from comptroller.plan import ended, enforce, namespace, running, settle, study
@@ -100,6 +100,29 @@ def launched_again_on_one_lease(patch: Patch) -> None:
 
     patch.setattr(study, "steer", again)
     patch.setattr(ended.Closing, "vanished", lambda _self, _attempt: None)
+
+
+@mutant
+def what_nobody_saw_was_never_there(patch: Patch) -> None:
+    """An attempt that was removed before it was seen is launched again, and its first pod is not billed."""
+
+    async def never(_self: job_events.JobEvents, _namespace: str, _name: str) -> None:
+        return None
+
+    patch.setattr(job_events.JobEvents, "removed", never)
+
+
+@mutant
+def every_launch_is_the_first(patch: Patch) -> None:
+    """A launch does not ask whether its attempt was launched before."""
+    launch = running._launch
+    patch.setattr(running, "_launch", lambda *args: replace(launch(*args), first=True))
+
+
+@mutant
+def whose_owner_is_gone_is_foreign(patch: Patch) -> None:
+    """A Job is somebody else's once its owner reference is taken off, whatever its template states."""
+    patch.setattr(runs, "is_stated", lambda _body: False)
 
 
 @mutant

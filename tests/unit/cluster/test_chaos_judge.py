@@ -21,7 +21,7 @@ def ran(seconds: float, pod: str = f"{NAME}-abcde", name: str = "trainer", milli
 
 
 def concluded(*entries: dict[str, Any], containers: tuple[Container, ...], ceiling: int = 10_000) -> Verdict:
-    journal = [json.dumps({"entries": entries}).encode()]
+    journal = [json.dumps({"time": 0, "entries": entries}).encode()]
     verdict = judge("ns", journal, containers, {"s": ceiling}, "intruder")
     verdict.conclude()
     return verdict

@@ -6,11 +6,16 @@ from dataclasses import replace
 import pytest
 
 from comptroller.cluster.job_events import JobEvents
-from comptroller.world import Requested, Run
+from comptroller.world import Removed, Requested, Run
 
 KEY = ("u1", 1, 0)
 RUN = Run(key=KEY, name="s-u1-0001-0", deadline=60, granted=60, started=10, uid="j1")
 QUOTA = 'Error creating: pods "s-u1-0001-0-x" is forbidden: exceeded quota: team'
+
+
+def created(job, at):
+    involved = {"kind": "Job", "uid": job}
+    return {"metadata": {"creationTimestamp": at}, "involvedObject": involved, "message": "Created pod: s-x"}
 
 
 class Reader:
@@ -29,7 +34,7 @@ class Reader:
         self.reads.append((where, query))
         if self.fail:
             raise OSError("down")
-        made = [{"message": "Created pod: s-u1-0001-0-x"}] * self.created
+        made = [created(f"j{n}", f"2026-01-01T00:00:0{n}Z") for n in range(self.created)]
         return {"items": made if "reason=SuccessfulCreate" in query["fieldSelector"] else self.items}
 
 
@@ -97,9 +102,29 @@ def test_a_job_that_was_refused_its_pod_and_then_stopped_is_not_explained():
 def test_events_of_an_ended_job_are_read_again_where_they_could_not_be():
     reader = Reader(created=1)
     events, over, reader.fail = JobEvents(reader, Clock()), replace(RUN, ended=40), True
-    assert not asyncio.run(events.explain("team", {KEY: over}))[KEY].unseen
+    found = asyncio.run(events.explain("team", {KEY: over}))[KEY]
+    assert (found.unseen, found.unexplained) == (False, True)
     reader.fail = False
-    assert asyncio.run(events.explain("team", {KEY: over}))[KEY].unseen
+    found = asyncio.run(events.explain("team", {KEY: over}))[KEY]
+    assert (found.unseen, found.unexplained) == (True, False)
+
+
+def test_jobs_that_ended_are_not_explained_by_events_that_were_not_read_yet():
+    runs = {("u1", n, 0): replace(RUN, key=("u1", n, 0), uid=f"j{n}", ended=40) for n in range(10)}
+    events = JobEvents(Reader(), Clock())
+    for unread in (2, 0):
+        found = asyncio.run(events.explain("team", runs)).values()
+        assert sum(run.unexplained for run in found) == unread
+
+
+def test_the_last_job_that_had_a_name_and_a_pod_is_found_by_its_event():
+    reader = Reader(created=3)
+    events = JobEvents(reader)
+    assert asyncio.run(events.removed("team", "s-u1-0001-0")) == Removed("j2", 1_767_225_602)
+    ((_, query),) = reader.reads
+    selector = "involvedObject.kind=Job,involvedObject.name=s-u1-0001-0,reason=SuccessfulCreate"
+    assert query["fieldSelector"] == selector
+    assert asyncio.run(JobEvents(Reader()).removed("team", "s-u1-0001-0")) is None
 
 
 @pytest.mark.parametrize("pod", [{"scheduled": 12}, {"unseen": True}])

@@ -166,6 +166,7 @@ def test_labels_taken_off_a_job_end_it():
 
 def unowned(job):
     job["metadata"]["ownerReferences"] = []
+    del job["spec"]["template"]["spec"]["containers"][0]["env"]
 
 
 def requesting(name, amount):
@@ -205,6 +206,14 @@ def test_a_job_of_somebody_else_under_an_attempts_name_is_not_the_attempt(forge)
     assert (stage.attempt.end, stage.attempt.started) == ("Suspended", 0)
     assert stage.attempt.reason.startswith(f"Job {NAME} ")
     assert of(todo.Release, actions) == []
+
+
+def test_a_job_of_ours_without_its_owner_is_the_attempt_and_billed():
+    stage = Stage()
+    stage.job()["metadata"]["ownerReferences"] = []
+    stage.pod(phase="Succeeded", ended=300, reported=301)
+    stage.at(310)
+    assert (stage.attempt.end, stage.spent) == ("Finished", 290)
 
 
 def test_a_job_that_replaces_one_that_ran_is_not_the_attempt_and_ours_is_never_launched_again():

@@ -5,13 +5,14 @@ import json
 
 import pytest
 
-from comptroller.actions import Extend, Grant, RecordBudget, RecordTrial, Release, Stop
+from comptroller.actions import Bury, Extend, Grant, RecordBudget, RecordTrial, Release, Stop
 from comptroller.cluster import kubernetes, runs
 from comptroller.cluster.api import Api, Missing, WriteRefused
 from comptroller.cluster.jobs import LABELS_ENV, MANAGED, STOP, TRIAL, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
 from comptroller.handlers import Picture
 from comptroller.plan.settle import classify
+from comptroller.world import Removed
 from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.contract import GRANT_ANNOTATION
 from comptroller_api.meta import FINALIZER
@@ -467,12 +468,38 @@ async def test_a_pod_whose_job_is_only_not_seen_yet_tells_nothing_of_it(cluster)
 async def test_a_fresh_look_does_not_forget_who_has_an_attempts_name(cluster):
     strangers = job("j9", labels={})
     cluster.has(strangers, watched=False)
-    assert not await cluster._take_name("team", job("j1"))
+    assert not await cluster._take_name("team", KEY, job("j1"))
     for fresh in (False, True, False):
         (run,) = (await cluster.observe("team", fresh=fresh)).runs.values()
         assert (run.key, run.uid, run.trial) == (KEY, "j9", None)
     cluster.server.there.clear()
     assert (await cluster.observe("team", fresh=True)).runs == {}
+
+
+async def test_a_name_whose_job_had_a_pod_and_is_gone_is_not_taken_again(cluster):
+    made = {"involvedObject": {"uid": "j1"}, "metadata": {"creationTimestamp": "1970-01-01T00:01:00Z"}}
+    cluster.server.there["/api/v1/namespaces/team/events"] = {"items": [made]}
+    await cluster.act("team", Bury(KEY, NAME, "its trial is gone", None))
+    snapshot = await cluster.observe("team", fresh=True)
+    assert (snapshot.runs, snapshot.removed) == ({}, {KEY: Removed("j1", 60)})
+
+
+async def test_a_job_that_is_there_was_not_removed_whatever_its_events_say(cluster):
+    cluster.server.there["/api/v1/namespaces/team/events"] = {"items": [{}]}
+    cluster.has(job("j9", labels={}), watched=False)
+    await cluster.act("team", Bury(KEY, NAME, "its trial is gone", None))
+    snapshot = await cluster.observe("team")
+    assert ([run.uid for run in snapshot.runs.values()], snapshot.removed) == (["j9"], {})
+
+
+@pytest.mark.parametrize(("trial", "stated"), [("1", True), ("2", False)])
+async def test_a_job_without_an_owner_states_its_attempt_in_its_template(cluster, trial, stated):
+    variable = {"name": LABELS_ENV, "value": json.dumps(LABELS | {TRIAL: trial})}
+    one = job()
+    one["spec"]["template"]["spec"] = {"containers": [{"name": "trainer", "env": [variable]}]}
+    cluster.has(one)
+    run = await run_of(cluster)
+    assert (run.trial, run.stated) == (None, stated)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Attempts that nobody saw end or that belong to nobody are billed to the lease's end, stopped or awaited."""
 
-from comptroller.world import Refused
+from comptroller.world import Refused, Removed
 from support.worlds import NOW
 from unit.plan.scene import (
     FIRST,
@@ -21,6 +21,7 @@ COVERED = LEASE + OVERHEAD
 LATE = COVERED + 61
 """Seconds after which a lease, what its enforcers take and a minute are over."""
 FINISHED = ["settle/u1/0/0/0: 10_000", "close/u1/0/0 Finished: -; 10 s, -10 to now"]
+REMOVED = {("u1", 0, 0): Removed("job-0-0", NOW - 20)}
 ALONE = one(search=searching(parallel=1))
 
 
@@ -111,6 +112,32 @@ ALONE = one(search=searching(parallel=1))
         does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Preempted: stopped; 10 s, -10 to now"],
     ),
     Row(
+        "an attempt whose Job was removed before it was seen is noted as begun, and never launched again",
+        scene(removed=REMOVED).trial(0, Open()),
+        does=["start/u1/0/0: job-0-0 at -20"],
+    ),
+    Row(
+        "an attempt whose Job was removed is billed for all that it holds",
+        scene(removed=REMOVED).trial(0, Open(start=LATE)),
+        does=[
+            f"settle/u1/0/0/0: {FIRST:_}",
+            (
+                "close/u1/0/0 NodeLost: its Job or its pods were taken away before they were seen to end;"
+                f" {COVERED} s, -{LATE} to -{LATE - COVERED}"
+            ),
+        ],
+    ),
+    Row(
+        "a Job that ended without a pod is not settled while its events cannot be read",
+        scene().trial(0, over(None, scheduled=None, bound=0, start=False, unexplained=True)),
+        does=[],
+    ),
+    Row(
+        "a Job without an owner is the attempts if its template states so",
+        scene().trial(0, over(start=False, trial=None, stated=True)),
+        does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Finished: -; 10 s, -10 to now"],
+    ),
+    Row(
         "a Job that is not the attempts is not billed",
         scene().trial(0, over(start=False, trial=None)),
         does=[
@@ -133,6 +160,13 @@ def test_what_nobody_saw_end(row):
         "the name of an attempt whose trial was deleted is taken before it can be launched",
         proven(ALONE).trial(2, running()).gone(1, Open()),
         does=["bury s-u1-0001-0 with Study: its trial is gone"],
+    ),
+    Row(
+        "the name of an attempt whose Job was removed is not taken",
+        proven(ALONE, removed={("u1", 1, 0): Removed("job-1-0", NOW - 20)})
+        .trial(2, running())
+        .gone(1, Open()),
+        does=["start/u1/1/0: job-1-0 at -20"],
     ),
     Row(
         "an attempt whose study is gone is stopped",

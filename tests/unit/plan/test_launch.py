@@ -231,6 +231,18 @@ def test_a_lease_fits(row):
         },
     ),
     Row(
+        "a launch in the pass after its lease is the first",
+        scene(leased=frozenset({("u1", 0, 0)})).trial(0, leased()),
+        does=[LAUNCH],
+        launch={"first": True},
+    ),
+    Row(
+        "a launch of an older lease may not be the first",
+        scene(leased=frozenset({("u1", 1, 0)})).trial(0, leased()),
+        does=[LAUNCH],
+        launch={"first": False},
+    ),
+    Row(
         "a launch has the studys own image, which has no guard of ours",
         scene(one(runtime={"image": "mine:1"})).trial(0, leased()),
         launch={"image": "mine:1", "guarded": False},

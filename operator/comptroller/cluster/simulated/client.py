@@ -8,7 +8,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from comptroller.cluster.api import Api, Missing
 from comptroller.cluster.jobs import MANAGED
-from comptroller.cluster.simulated.bodies import Body
+from comptroller.cluster.simulated.bodies import Body, stamp
 from comptroller.cluster.simulated.machines import Machines
 from comptroller.cluster.simulated.server import RESOURCES, Change
 from comptroller_api.contract import Heartbeat
@@ -168,17 +168,22 @@ class Connection(Api):
         resource, name, _ = parts(where)
         if resource == "events":
             fields = dict(one.split("=", 1) for one in query["fieldSelector"].split(","))
-            uid, reason = fields["involvedObject.uid"], fields["reason"]
-            listed: Body = await self._enter(f"list events of {uid}", lambda: self._events(uid, reason))
+            reason = fields.pop("reason")
+            who = fields.get("involvedObject.uid") or fields["involvedObject.name"]
+            listed: Body = await self._enter(f"list events of {who}", lambda: self._events(who, reason))
             return listed
         found: Body | None = await self._enter(f"get {name}", lambda: self._server.named(resource, name))
         return found
 
-    def _events(self, uid: str, reason: str) -> Body:
-        """The Job controller's events: one for each pod that it made."""
-        job = self._cluster.all_jobs.get(uid)
-        made = len(job.pods) if job is not None and reason == "SuccessfulCreate" else 0
-        return {"items": [{"metadata": {"creationTimestamp": ""}}] * made}
+    def _events(self, who: str, reason: str) -> Body:
+        """Return the Job controller's events of a Job, by its uid or name: one for each pod that it made."""
+        made = [
+            {"involvedObject": {"uid": job.uid}, "metadata": {"creationTimestamp": stamp(pod.created)}}
+            for job in self._cluster.all_jobs.values()
+            if who in {job.uid, job.name} and reason == "SuccessfulCreate"
+            for pod in job.pods
+        ]
+        return {"items": made}
 
     async def uids(self, where: str, selector: str = "") -> set[str]:
         """`Api`."""
