@@ -98,7 +98,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
             (pod.get("spec", {}).get("activeDeadlineSeconds") or NEVER for pod in live), default=0
         ),
         template=of_pods.requested(template.get("spec", {})),
-        hidden=not all(map(is_watched, [job_body, *live])),
+        hidden=not all(map(is_watched, [job_body, *live, *filter(of_pods.is_kept, pods)])),
         requested=tuple({found for pod in pods if (found := of_pods.requested(pod.get("spec", {})))}),
     )
 

@@ -46,9 +46,9 @@ class _Judge:
         if attempt is not None and (why := self._untimely(attempt, run)):
             return why
         trial = self.trials.get(run.key[:2])
-        # A Job whose trial is gone cannot be distinguished from a foreign one, even if another trial has its
-        # number now. It is billed as ours would be; the garbage collector deletes both.
-        owned = trial is None or run.trial == trial or run.jobless or run.stated
+        # One that a trial owns which is gone may be ours, even if another trial has its number now. It is
+        # billed as ours would be, and the garbage collector deletes it.
+        owned = run.jobless or run.stated or (trial is not None and run.trial == trial)
         if not owned and (run.trial is None or run.trial in self.trials.values()):
             return f"Job {run.name} is not owned by its trial"
         if attempt is not None:

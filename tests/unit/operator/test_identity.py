@@ -43,10 +43,23 @@ def test_a_job_that_was_created_after_its_attempt_had_ended_is_not_ours(created:
     for entry in (ceiling(1_000), price(), reserve(60), post(20), close(seconds=60, started=1_440)):
         assert books.apply(entry) is None, entry
     key = (STUDY, 0, 0)
-    run = Run(key, "imitation", 60, 60, created=created, started=created, scheduled=created, uid="j9")
+    run = Run(key, "imitation", 60, 60, created, started=created, scheduled=created, uid="j9", stated=True)
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
     assert ("after its attempt had ended" in world.taken.get(key, "")) is not ours
+
+
+@pytest.mark.parametrize(
+    ("trial", "stated", "ours"), [(None, False, False), ("t", False, True), (None, True, True)]
+)
+def test_a_job_whose_trial_is_gone_is_ours_by_its_owner_or_its_template(trial, stated, ours) -> None:
+    books = Books()
+    for entry in (ceiling(1_000), price(), reserve(60)):
+        assert books.apply(entry) is None, entry
+    key = (STUDY, 0, 0)
+    run = Run(key, "imitation", 60, 60, started=1_440, uid="j9", trial=trial, stated=stated)
+    world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
+    assert (key in world.runs) is ours
 
 
 def test_a_job_of_our_trial_that_was_created_late_is_ours_to_stop():

@@ -502,6 +502,14 @@ async def test_a_job_without_an_owner_states_its_attempt_in_its_template(cluster
     assert (run.trial, run.stated) == (None, stated)
 
 
+@pytest.mark.parametrize(("kept", "hidden"), [([FINALIZER], True), ([], False)])
+async def test_a_pod_that_is_over_and_lost_its_label_is_looked_for_until_it_is_released(
+    cluster, kept, hidden
+):
+    cluster.has(job(), pod(phase="Failed", labels={}, finalizers=kept))
+    assert (await run_of(cluster)).hidden is hidden
+
+
 @pytest.mark.parametrize(
     "kept",
     [LABELS | {TRIAL: "7"}, MANAGED, {}],
