@@ -47,6 +47,8 @@ _FAILURES_UNREPORTED = 3
 """Failing passes in a row after which people are notified."""
 _OUTDATED = 20
 """Seconds after which what was seen is looked at again before anything more is done on it."""
+_ALONE = 300
+"""Seconds without a batch of another operator after which none is alive that might launch our leases."""
 _PASSES = 32
 """Passes in one `reconcile` before it yields to other namespaces."""
 
@@ -182,7 +184,8 @@ class Controller:
                 entries = await self._vouched(anchored, namespace, actions[0].entries)
                 if not await self._blocking(lambda j=anchored.journal, e=entries: j.append(e)):  # type: ignore[misc]
                     continue  # another writer was first: plan again on what it wrote
-                leased = frozenset(e.key for e in entries if isinstance(e, Reserve) and e.lease == 0)
+                if self._clock() - anchored.journal.alone_since > _ALONE:
+                    leased = frozenset(e.key for e in entries if isinstance(e, Reserve) and e.lease == 0)
                 for entry in entries:
                     log.info("appended", namespace=namespace, **entry.model_dump(mode="json"))
             done = await self._act(namespace, actions[durable:], world)

@@ -236,7 +236,7 @@ class World:
     removed: Mapping[AttemptKey, Removed] = field(default_factory=dict)
     """Attempts whose Job was removed before any pass saw it."""
     leased: frozenset[AttemptKey] = frozenset()
-    """Attempts that the pass before this one leased, so that nobody has launched them."""
+    """Attempts that the pass before this one leased, with no other operator alive that might launch them."""
     reports: Mapping[AttemptKey, Report | Unusable | None] = field(default_factory=dict)
     """Reports of finished attempts that are not yet in their trial's status; `None`: not there."""
     budgets: tuple[Budget, ...] = ()

@@ -3,7 +3,17 @@
 import pytest
 
 from comptroller.simulation.costs import SetPrices
-from comptroller.simulation.faults import Crash, NodeLost, SecondOperator, Skew, Stale, StandStill
+from comptroller.simulation.faults import (
+    ControllersDown,
+    Crash,
+    NextJob,
+    NodeLost,
+    PodFault,
+    SecondOperator,
+    Skew,
+    Stale,
+    StandStill,
+)
 from comptroller.simulation.people import CreateStudy, DeleteBudget, SetBudget
 from comptroller.simulation.pool import quiet
 from comptroller.simulation.run import Run
@@ -164,3 +174,25 @@ def test_it_does_not_happen_again(what):
 def test_a_pods_deletion_does_not_prove_that_its_unlabelled_job_is_gone(last):
     quiet()
     assert replay(("talked out of its lease", "Job unlabelled", last)).oracle.violations == []
+
+
+def test_an_evicted_pod_is_signalled_at_once():
+    quiet()
+    study = CreateStudy(0, 1, trials=1, parallel=1, epochs=(3,), lease=60, retries=0)
+    run = Run(Schedule(1, 1_800_000_000, (SetPrices(0), study, PodFault(20, 0, "preempted")), horizon=60))
+    assert run.execute().violations == []
+    pod = next(iter(run.cluster.pods.values()))
+    assert pod.signalled == 1_800_000_020
+
+
+def test_a_guard_that_ends_its_worker_is_not_put_off_by_a_signal():
+    quiet()
+    study = CreateStudy(0, 1, trials=1, parallel=1, epochs=(9,), lease=30, ceiling="0.10", retries=0)
+    down, stubborn = ControllersDown(5, 33), NextJob(0, "stubborn")
+    run = Run(Schedule(1, 1_800_000_000, (SetPrices(0), study, stubborn, down), horizon=60))
+    assert run.execute().violations == []
+    pod = next(iter(run.cluster.pods.values()))
+    assert pod.guarded is not None
+    assert pod.signalled is not None
+    assert pod.guarded < pod.signalled
+    assert pod.ended == pod.guarded + pod.grace

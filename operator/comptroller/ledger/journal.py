@@ -104,6 +104,8 @@ class Journal:
         """The incarnation that wrote last; empty where the journal is older than incarnations."""
         self.leased = (-1, 0)
         """The last batch with a lease that was folded in: its number, and its time in unix seconds."""
+        self.alone_since = clock()
+        """Our own clock, in unix seconds, as a batch of another writer was last folded in, or at first."""
         self.rejections: list[Rejection] = []
         """Others' entries that break the rules, as far as they were read; empty unless there is a bug."""
         self._store = store
@@ -289,6 +291,8 @@ class Journal:
         self._batches += 1
         self._entries += len(batch.entries)
         self.claimed = batch.incarnation or self.claimed
+        if batch.writer != self._writer:
+            self.alone_since = self._clock()
         if any(isinstance(entry, Reserve) for entry in batch.entries):
             self.leased = batch.sequence, batch.time
         self.head = Head(batch.sequence, digest(data))

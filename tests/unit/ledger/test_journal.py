@@ -40,6 +40,19 @@ def written(store: MemoryStore) -> list[Entry]:
     return [entry for key in keys for entry in decode(store.objects[key]).entries]
 
 
+def test_a_writer_knows_since_when_no_other_has_written() -> None:
+    store, now = MemoryStore(), 10
+    own = Journal(store, "c", "ns", "own", lambda: now)
+    now = 20
+    assert own.append([ceiling(100)])
+    assert own.alone_since == 10
+    other = journal(store, "other")
+    other.catch_up()
+    assert other.append([reserve(60)])
+    own.catch_up()
+    assert own.alone_since == 20
+
+
 def test_what_was_appended_is_folded_and_found_by_the_next_writer() -> None:
     store = MemoryStore()
     first = journal(store)
@@ -204,7 +217,7 @@ def test_an_entry_that_no_batch_can_hold_is_rejected_before_anything_is_written(
 
 
 @settings(max_examples=20)
-@given(st.lists(st.integers(0, 10**10), min_size=30, max_size=30))
+@given(st.lists(st.integers(0, 10**10), min_size=90, max_size=90))
 def test_a_clock_that_jumps_and_runs_backwards_orders_nothing(times: list[int]) -> None:
     store, rng, clock = MemoryStore(), random.Random(0), iter(times)
     writers = [Journal(store, "c", "ns", f"w{n}", lambda: next(clock), snapshot_every=4) for n in range(2)]

@@ -118,7 +118,7 @@ class Collectors:
     def disrupt(self, body: Body, reason: str) -> None:
         """Evict a pod, properly."""
         if (now := self._noted(body, reason)) is not None:
-            self._server.delete("pods", now["metadata"]["name"], "scheduler")
+            self._server.delete("pods", now["metadata"]["name"], "evictor")
 
     def _server_delete(self, body: Body) -> None:
         if body["metadata"]["uid"] in self._server.objects["pods"]:

@@ -288,7 +288,9 @@ class Machines:
             if self.hears(pod):
                 yield self.now, "Acknowledge"
         elif pod.signalled is not None:
-            yield pod.signalled + pod.dying, "End"
+            # A guard that ends its worker already kills it when it would have, whatever signal comes.
+            guarded = pod.signalled if pod.guarded is None or pod.sidecar else pod.guarded
+            yield max(self.now, min(guarded, pod.signalled) + pod.dying), "End"
         else:
             yield from self._on_node(pod, pod.began)
 
