@@ -1,4 +1,4 @@
-"""Plants each wrong decision in turn and runs `tests/unit/plan`. Exit 1 where the row of its rule passes."""
+"""Plant each wrong decision in turn and run `tests/unit/plan/rows`. Exit 1 if the row of its rule passes."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mutants.planted import DECISIONS
 
-TABLE = Path(__file__).parents[1] / "unit" / "plan"
+TABLE = Path(__file__).parents[1] / "unit" / "plan" / "rows"
 
 
 class Failures:

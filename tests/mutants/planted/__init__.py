@@ -1,4 +1,4 @@
-"""Mistakes that tests must find: most the simulation, those in `decisions` the table of `tests/unit/plan`.
+"""Mistakes that tests must find: most the simulation, those in `decisions` the table `tests/unit/plan/rows`.
 
 Each function plants the mistake of its docstring.
 

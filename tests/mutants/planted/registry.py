@@ -11,7 +11,7 @@ Mutant: TypeAlias = Callable[[Patch], None]
 MUTANTS: dict[str, Mutant] = {}
 """Those that the simulation must find."""
 DECISIONS: dict[str, tuple[Mutant, str]] = {}
-"""Those that the table of `tests/unit/plan` must find, each with the rule whose row has to fail."""
+"""Those that the table `tests/unit/plan/rows` must find, each with the rule whose row has to fail."""
 
 
 def mutant(plant: Mutant) -> Mutant:
@@ -21,7 +21,7 @@ def mutant(plant: Mutant) -> Mutant:
 
 
 def decision(rule: str) -> Callable[[Mutant], Mutant]:
-    """Register a function that plants a mistake and breaks `rule`, which names a row of `tests/unit/plan`."""
+    """Register a function that plants a mistake and breaks `rule`, a row of `tests/unit/plan/rows`."""
 
     def register(plant: Mutant) -> Mutant:
         DECISIONS[plant.__name__] = plant, rule
