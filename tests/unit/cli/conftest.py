@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from comptroller.cli import app
 
 HERE = Path(__file__).parent
-TRAINER = f"{sys.executable} {HERE.parent / 'cluster' / 'fake_trainer.py'}"
+TRAINER = f"{sys.executable} {HERE.parent / 'cluster' / 'local' / 'fake_trainer.py'}"
 
 
 @pytest.fixture

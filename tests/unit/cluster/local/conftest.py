@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, directory: Path, machine: Machine) -> None:
         self.directory, self.machine = directory, machine
         self.local = self.reopened()
-        study, prices = yaml.safe_load_all((HERE.parent / "cli" / "naps.yaml").read_text())
+        study, prices = yaml.safe_load_all((HERE.parents[1] / "cli" / "naps.yaml").read_text())
         self.study = self._applied(study)
         self._applied(prices)
 
