@@ -114,6 +114,8 @@ class Run:
     """The labels of the nodes that its pods are bound to, of those that are known."""
     unseen: bool = False
     """The Job had a pod that was not seen: that it reached a node, and when, is a guess from the Job."""
+    incomplete: bool = False
+    """The Job has a pod that is not in sight, such as one whose labels somebody took off."""
     unexplained: bool = False
     """The Job is over without a pod, and its events, which tell whether it had one, could not be read."""
     most_granted: int | None = None
@@ -128,6 +130,8 @@ class Run:
     """The Job runs no pod and only keeps its name from being taken."""
     paused: bool = False
     """The Job is suspended, or has no parallelism, and may go on."""
+    counting: bool = False
+    """A pod is over that the Job controller has yet to count."""
     uncounted: bool = False
     """A pod is over that the Job controller will never count, so that it starts another in its place."""
     bound: int = 0

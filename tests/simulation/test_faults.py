@@ -144,7 +144,8 @@ def test_the_walk_finds_a_planted_mistake_and_prints_the_way_there(cli, monkeypa
     result = cli.invoke(app, ["simulate", "--walk", "1", "--jobs", "1"])
     assert result.exit_code == 1
     assert "after: talked out of its lease" in result.output
-    assert "1 with a violation" in result.output
+    assert "after: unseen, talked out of its lease" in result.output
+    assert "2 with a violation" in result.output
 
 
 def test_a_walk_takes_no_seeds(cli):

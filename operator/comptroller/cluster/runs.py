@@ -1,6 +1,6 @@
 """The fates of attempts: their Jobs and pods read back as `Run`s. Pure."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -80,13 +80,16 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         released=not any(map(of_pods.is_kept, [job_body, *pods])),
         deleted="deletionTimestamp" in meta,
         unseen=unseen,
+        incomplete=terminal is None
+        and status.get("active", 0) > sum(not of_pods.finished(pod) for pod in pods),
         uid=meta.get("uid"),
         trial=trial_uid(job_body),
         stated=is_stated(job_body),
         jobless=job_body.get("kind") == STAND_IN,
         # Ours never has a pod, whatever its container is called.
         tombstone=is_tombstone(job_body) and not pods,
-        uncounted=terminal is None and _starts_another(job_body, latest.values()),
+        counting=terminal is None and _uncounted(job_body, of_pods.finished, latest.values()),
+        uncounted=terminal is None and _uncounted(job_body, _is_lost_to_its_job, latest.values()),
         paused=terminal is None and (bool(spec.get("suspend")) or spec.get("parallelism", 1) == 0),
         bound=sum(of_pods.bound(pod) is not None for pod in pods),
         live=bool(live),
@@ -136,17 +139,22 @@ def _spans(
     return spans, [end for _, end, _ in found], certain, unseen
 
 
-def _starts_another(job_body: Body, pods: Iterable[Body]) -> bool:
-    """Return whether a pod is over that the Job controller does not count, since its finalizer was taken off.
+def _is_lost_to_its_job(pod: Body) -> bool:
+    """Return whether a pod is over without the finalizer by which the Job controller counts it.
 
-    A pod that it has counted has lost the finalizer too.
+    A pod that it has counted has lost the finalizer too. For one that it has not, it starts another.
     """
+    return of_pods.finished(pod) and not of_pods.is_tracked(pod)
+
+
+def _uncounted(job_body: Body, which: Callable[[Body], bool], pods: Iterable[Body]) -> bool:
+    """Return whether more pods are `which` than the Job controller has counted."""
     if job_body.get("kind") == STAND_IN or "deletionTimestamp" in job_body["metadata"]:
         return False
     status = job_body.get("status", {})
     later = status.get("uncountedTerminatedPods", {})
     counted: int = status.get("succeeded", 0) + status.get("failed", 0) + sum(map(len, later.values()))
-    return sum(of_pods.finished(pod) and not of_pods.is_tracked(pod) for pod in pods) > counted
+    return sum(map(which, pods)) > counted
 
 
 def _is_lost(pod: Body, lost_nodes: Collection[str]) -> bool:

@@ -14,6 +14,8 @@ from comptroller_api.study import Study
 
 UNCONFIRMED_AFTER = 60
 """Seconds past the end of a lease and its overhead after which a run that nobody hears of is given up."""
+_COUNTED_WITHIN = 5
+"""Seconds in which a Job controller that is alive counts a pod that is over, and so starts no other."""
 _ROUNDED = 1
 """Seconds by which stamps of whole seconds may differ."""
 ORPHANS_OVERHEAD = 120
@@ -74,7 +76,7 @@ class Closing:
     def _settle_ended(self, attempt: Attempt, run: Run) -> None:
         if (run.paused or run.uncounted) and not run.tombstone and run.deadline != 1:
             return  # somebody may resume it, or its Job starts another pod: it is stopped first
-        if run.unexplained:
+        if run.unexplained or (run.counting and 0 <= self._now - (run.ended or 0) < _COUNTED_WITHIN):
             return
         guessed = run.unseen or (run.started is not None and run.scheduled is None)
         if guessed and not self._fresh():

@@ -22,6 +22,9 @@ from comptroller.status import is_final, stalled
 from comptroller.world import AttemptKey, Run, World
 from comptroller_api.study import Study
 
+_BROUGHT_WITHIN = 5
+"""Seconds in which watches bring a pod that a Job counts."""
+
 
 def plan(world: World) -> list[Action]:
     """Return what to do now; nothing where the namespace is as it should be."""
@@ -47,10 +50,15 @@ def plan(world: World) -> list[Action]:
 
 def _unsure(world: World) -> bool:
     """Return whether watches leave out something: what they once brought of it may be old by now."""
-    hidden = (run for run in world.runs.values() if run.hidden)
     return world.doubtful or (
-        not world.fresh and any(run.ended is None or not run.released for run in hidden)
+        not world.fresh and any(_is_partly_seen(run, world.now) for run in world.runs.values())
     )
+
+
+def _is_partly_seen(run: Run, now: int) -> bool:
+    """Return whether a part of a run is not brought by watches, and not just because it is new."""
+    incomplete = run.incomplete and run.started is not None and now > run.started + _BROUGHT_WITHIN
+    return incomplete or (run.hidden and (run.ended is None or not run.released))
 
 
 def _declared(world: World) -> tuple[Entry, ...]:

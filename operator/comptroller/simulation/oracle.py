@@ -44,6 +44,8 @@ _STAMPS = 2
 """Seconds of each pod that stamps of whole seconds leave open, of its beginning and of its end."""
 _STOOD = 20
 """Seconds after which an operator that is not standing still looks again before it acts."""
+_LOOKED_FOR = 10
+"""Seconds after which an operator looks for a pod that its Job counts and no watch has brought."""
 _SILENT = 60
 """Seconds without a heartbeat for which a pod may still be given another lease."""
 
@@ -414,9 +416,10 @@ class Oracle:
                         self.violated("P1", f"{who} lets {job.name} wait for a start past {account}")
                 continue
             bodies = [job.body, *(pods[p.uid] for p in job.pods if p.ended is None and p.uid in pods)]
-            allowed = [_allowed(body) for body in bodies]
-            # A pod that lost its label before any operator saw it is brought by no watch.
+            # A pod that lost its label before any operator saw it is brought by no watch; it is looked for.
             known = [_allowed(body) for body in bodies if attempt.began or is_watched(body)]
+            new = self.cluster.now <= job.created + _LOOKED_FOR
+            allowed = known if new else [_allowed(body) for body in bodies]
             if any(found is None or found < attempt.granted for found in known):
                 self.violated("P5", f"{who} rests, and {job.name} is not granted its {attempt.granted}s")
             elif any(found is not None and found > attempt.granted for found in allowed):

@@ -1,10 +1,11 @@
 """An exhaustive walk: everything that can happen to one small study, in every order, to a stated depth.
 
 A run draws one history of thousands of events; the walk takes every history of a few. From a state in which
-an attempt runs, each choice is tried: an operator makes a pass, or dies at one of its writes; a second one
-does; watches stand still or catch up; time passes to the next event; somebody patches or deletes a Job or
-a pod. The plan, the adapter and the code that reads bodies are the real ones. A state that was seen before is
-not walked again, and from every last state the world has to come to rest with everything paid for.
+an attempt runs, and from one in which no operator has seen its pod yet, each choice is tried: an operator
+makes a pass, or dies at one of its writes; a second one does; watches stand still or catch up; time passes to
+the next event; somebody patches or deletes a Job or a pod. The plan, the adapter and the code that reads
+bodies are the real ones. A state that was seen before is not walked again, and from every last state the
+world has to come to rest with everything paid for.
 
 Each choice is tried in a fork of the process, which is a copy of the state that costs nothing to make.
 """
@@ -53,8 +54,8 @@ class Small(Run):
 
     process = Stepped
 
-    def __init__(self) -> None:
-        """Bring it to where its pod runs."""
+    def __init__(self, passes: int = 3) -> None:
+        """Bring it to where its pod runs, and let an operator see it if there are three passes."""
         super().__init__(Schedule(seed=0, start=_START, events=(), horizon=1), keep_trace=True)
         self.by_itself = False
         """Operators pass when they would, and not when they are let."""
@@ -62,7 +63,7 @@ class Small(Run):
         self._happen(SetPrices(0))
         self._happen(study)
         self.start_operator("a")
-        for _ in range(3):
+        for _ in range(passes):
             self.let("a")
             self.cluster.advance(2)
 
@@ -189,6 +190,7 @@ CHOICES: dict[str, Callable[[Small], bool]] = {
     "Job unlabelled": _does(tenants.EditJob(0, 0, "managed-by")),
     "Job disowned": _does(tenants.EditJob(0, 0, "owner")),
     "pod unlabelled": _does(tenants.EditPod(0, 0, "managed-by")),
+    "pod's finalizers taken off": _does(tenants.EditPod(0, 0, "finalizers")),
     "pod's place changed": _does(tenants.EditPod(0, 0, "labels")),
     "Job deleted": _does(tenants.DeleteManaged(0, 0, "jobs", "Background")),
     "Job orphaned": _does(tenants.DeleteManaged(0, 0, "jobs", "Orphan")),
@@ -196,6 +198,10 @@ CHOICES: dict[str, Callable[[Small], bool]] = {
     "pod deleted": _does(tenants.DeleteManaged(0, 0, "pods", "Background")),
     "clock steps": _does(tenants.ClockStep(0, 0, 3600)),
 }
+
+
+STARTS: dict[tuple[str, ...], int] = {(): 3, ("unseen",): 2}
+"""The passes before the first choice, by what a path begins with: after two, nobody has seen the pod."""
 
 
 @dataclass
@@ -235,20 +241,28 @@ def walk(depth: int, jobs: int = 1, most: int = 10) -> Walked:
         jobs: how many first choices are followed at a time.
         most: violations.
     """
-    began, run = time.monotonic(), Small()
-    part = _Part({run.state(): depth}, 0, [])
-    gc.freeze()  # what is there stays, and forks share it as long as nobody looks through it
-    _spread(run, depth, part, most, jobs)
-    return Walked(depth, len(part.seen), part.ends, time.monotonic() - began, part.violations[:most])
+    walked, began = Walked(depth), time.monotonic()
+    for start, passes in STARTS.items():
+        run = Small(passes)
+        part = _Part({run.state(): depth}, 0, [])
+        gc.freeze()  # what is there stays, and forks share it as long as nobody looks through it
+        _spread(run, depth, part, most - len(walked.violations), jobs, start)
+        walked.states += len(part.seen)
+        walked.ends += part.ends
+        walked.violations = [*walked.violations, *part.violations][:most]
+    walked.seconds = time.monotonic() - began
+    return walked
 
 
-def _spread(run: Small, depth: int, part: _Part, most: int, jobs: int) -> None:
+def _spread(run: Small, depth: int, part: _Part, most: int, jobs: int, start: tuple[str, ...]) -> None:
     """Follow the first choices side by side; each begins with the states that those before it found."""
     left, copies = list(CHOICES.items()), list[_Copy]()
     while copies or (left and len(part.violations) < most):
         while left and len(copies) < jobs and len(part.violations) < most:
             name, choice = left.pop(0)
-            copies.append(_Copy(lambda c=choice, n=name: _try(run, c, depth - 1, (n,), part, most)))  # type: ignore[misc]
+            copies.append(
+                _Copy(lambda c=choice, p=(*start, name): _try(run, c, depth - 1, p, part, most))  # type: ignore[misc]
+            )
         done, _, _ = select.select(copies, [], [])
         for copy in done:
             copies.remove(copy)
@@ -323,8 +337,9 @@ class _Copy:
 
 def replay(path: tuple[str, ...]) -> Small:
     """Return the run that these choices lead to, at rest."""
-    run = Small()
-    for name in path:
+    start = path[:1] if path[:1] in STARTS else ()
+    run = Small(STARTS[start])
+    for name in path[len(start) :]:
         CHOICES[name](run)
     if not run.oracle.violations:
         run.rest()

@@ -268,3 +268,9 @@ def what_was_not_read_says_nothing(patch: Patch) -> None:
         "_settle_ended",
         lambda self, attempt, run: close(self, attempt, replace(run, unexplained=False)),
     )
+
+
+@decision("a pod that its Job has yet to count is not settled at once, since another may start")
+def a_pod_is_settled_before_its_job_counts_it(patch: Patch) -> None:
+    """A pod that is over is settled at once, though its Job may start another in its place."""
+    patch.setattr(ended, "_COUNTED_WITHIN", 0)

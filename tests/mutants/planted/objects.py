@@ -126,6 +126,13 @@ def whose_owner_is_gone_is_foreign(patch: Patch) -> None:
 
 
 @mutant
+def what_no_watch_brings_is_not_looked_for(patch: Patch) -> None:
+    """A Job counts a pod that is not in sight, and nobody looks where it is."""
+    seen = namespace._is_partly_seen
+    patch.setattr(namespace, "_is_partly_seen", lambda run, now: seen(replace(run, incomplete=False), now))
+
+
+@mutant
 def what_has_no_label_is_not_ours(patch: Patch) -> None:
     """Objects are not searched for that lost our label, and that watches therefore do not report."""
     patch.setattr(

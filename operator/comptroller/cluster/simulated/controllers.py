@@ -83,9 +83,17 @@ class JobController:
         elif "deletionTimestamp" not in job["metadata"]:
             status = self._resumed(status)
             self._manage(job, status, active, leaving)
-        self._write(job, status)
+        self._write(job, self._with_active(uid, status))
         self._untrack([pod for pod in pods if is_over(pod)])
         self._wait(job, status)
+
+    def _with_active(self, uid: str, status: Body) -> Body:
+        """Count the pods that are not over, as far as nobody deletes them."""
+        over = condition({"status": status}, "Complete") or condition({"status": status}, "Failed")
+        pods = () if over else self._server.owned("pods", uid)
+        active = sum(not is_over(pod) and "deletionTimestamp" not in pod["metadata"] for pod in pods)
+        kept = {name: value for name, value in status.items() if name != "active"}
+        return kept | {"active": active} if active else kept
 
     # -- what a Job is -------------------------------------------------------------------------------------
 

@@ -133,6 +133,31 @@ ALONE = one(search=searching(parallel=1))
         does=[],
     ),
     Row(
+        "a pod that its Job has yet to count is not settled at once, since another may start",
+        scene().trial(0, over(ago=4, counting=True)),
+        does=[],
+    ),
+    Row(
+        "a pod that its Job does not count in time is settled",
+        scene().trial(0, over(ago=5, counting=True)),
+        does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Finished: -; 10 s, -15 to -5"],
+    ),
+    Row(
+        "a pod that is not in sight is not looked for while its Job is new",
+        scene(fresh=False).trial(0, running(5, incomplete=True)),
+        does=[],
+    ),
+    Row(
+        "a pod that its Job counts and no watch brings is looked for",
+        scene(fresh=False).trial(0, running(6, incomplete=True)),
+        does=["refresh"],
+    ),
+    Row(
+        "a pod that a fresh look did not find is looked for in the next pass",
+        scene().trial(0, running(6, incomplete=True)),
+        does=[],
+    ),
+    Row(
         "a Job without an owner is the attempts if its template states so",
         scene().trial(0, over(start=False, trial=None, stated=True)),
         does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Finished: -; 10 s, -10 to now"],
