@@ -13,7 +13,7 @@ from comptroller import actions as todo
 from comptroller.cluster import jobs, ownership, runs
 from comptroller.cluster.pods import TRACKING
 from comptroller.ledger.books import Attempt, Books
-from comptroller.ledger.entries import Entry
+from comptroller.ledger.entries import Entry, Start
 from comptroller.plan import plan
 from comptroller.status import rfc3339
 from comptroller.world import AttemptKey, Run, World
@@ -27,7 +27,9 @@ T0 = 1_767_225_600
 PER_SECOND = 1000
 """The micro-units that the attempt's core costs in a second."""
 LEASE, GRACE, SLACK = 600, 30, 15
-KEY = ("u1", 0, 0)
+COVERED = LEASE + GRACE + SLACK
+"""The seconds that the first lease pays for."""
+KEY, NAME = ("u1", 0, 0), "s-u1-0000-0"
 PRICES = PriceList.model_validate(
     {
         "metadata": {"name": "list"},
@@ -175,3 +177,13 @@ Kind = TypeVar("Kind")
 def of(kind: type[Kind], actions: Iterable[object]) -> list[Kind]:
     """Return the actions of a kind."""
     return [action for action in actions if isinstance(action, kind)]
+
+
+def running(**how: str) -> Stage:
+    """Return a stage whose attempt has run for 10 s."""
+    stage = Stage(**how)
+    stage.job()
+    stage.pod()
+    stage.at(20)
+    assert of(Start, stage.entries)
+    return stage

@@ -1,13 +1,16 @@
-"""The owner of a Job, or of a pod without one, for an attempt whose books know no Job."""
+"""The attempt that a Job, or a pod without one, belongs to, and imitations of it."""
 
 from dataclasses import replace
 
 import pytest
 
+from comptroller import actions as todo
+from comptroller.cluster import jobs
 from comptroller.ledger.books import Books
 from comptroller.ledger.testing import STUDY, ceiling, close, post, price, reserve
 from comptroller.plan.identity import identified
 from comptroller.world import Run, World
+from support.stage import COVERED, NAME, Stage, of, running
 from support.worlds import SmallWorld
 
 
@@ -73,3 +76,70 @@ def test_a_job_of_our_trial_that_was_created_late_is_ours_to_stop():
     late = Run(key, first.name, 60, 60, created=first.ended + 100, uid="j9", trial=trial.metadata.uid)
     world = identified(replace(ended.world, runs={key: late}))
     assert world.runs == {key: late}
+
+
+# -- objects as the API server has them -------------------------------------------------------------------
+
+
+def unowned(job):
+    job["metadata"]["ownerReferences"] = []
+    del job["spec"]["template"]["spec"]["containers"][0]["env"]
+
+
+def requesting(name, amount):
+    def ask(job):
+        job["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {name: amount}}
+
+    return ask
+
+
+def claiming_devices(job):
+    job["spec"]["template"]["spec"]["resourceClaims"] = [{"name": "gpus", "resourceClaimTemplateName": "8"}]
+
+
+def called_as_a_tombstone(job):
+    requesting("nvidia.com/gpu", "8")(job)
+    job["spec"]["template"]["spec"]["containers"][0]["name"] = jobs.NOTHING
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        unowned,
+        requesting("nvidia.com/gpu", "8"),
+        requesting("amd.com/gpu", "1"),
+        requesting("ephemeral-storage", "9Gi"),
+        requesting("hugepages-2Mi", "4Mi"),
+        claiming_devices,
+        called_as_a_tombstone,
+    ],
+)
+def test_a_job_of_somebody_else_under_an_attempts_name_is_not_the_attempt(forge):
+    stage = Stage()
+    forge(stage.job())
+    stage.pod(phase="Succeeded", ended=300, reported=301)
+    actions = stage.at(310)
+    assert stage.spent == 0
+    assert (stage.attempt.end, stage.attempt.started) == ("Suspended", 0)
+    assert stage.attempt.reason.startswith(f"Job {NAME} ")
+    assert of(todo.Release, actions) == []
+
+
+def test_a_job_of_ours_without_its_owner_is_the_attempt_and_billed():
+    stage = Stage()
+    stage.job()["metadata"]["ownerReferences"] = []
+    stage.pod(phase="Succeeded", ended=300, reported=301)
+    stage.at(310)
+    assert (stage.attempt.end, stage.spent) == ("Finished", 290)
+
+
+def test_a_job_that_replaces_one_that_ran_is_not_the_attempt_and_ours_is_never_launched_again():
+    stage = running()
+    stage.bodies.clear()
+    stage.job()["metadata"]["uid"] = "j2"
+    stage.pod(job="j2", uid="p2")
+    assert of(todo.Launch, stage.at(60)) == []
+    assert of(todo.Bury, stage.at(60)) == []
+    assert stage.attempt.open
+    stage.at(10 + COVERED + 61)
+    assert (stage.spent, stage.attempt.end) == (COVERED, "NodeLost")
