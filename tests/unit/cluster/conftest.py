@@ -1,0 +1,8 @@
+import pytest
+
+from support.watched import Filled
+
+
+@pytest.fixture
+def cluster() -> Filled:
+    return Filled()
