@@ -300,7 +300,9 @@ class Kubernetes:
             return False
         body = trimmed_node(body) if resource == "nodes" else trimmed(body)
         meta = body["metadata"]
-        if meta.get("deletionTimestamp") and not meta.get("finalizers"):
+        # A pod that is being deleted may run on for its grace period, whatever finalizers it has.
+        waits = meta.get("finalizers") or meta.get("deletionGracePeriodSeconds")
+        if meta.get("deletionTimestamp") and not waits:
             self._gone(resource, meta["uid"])  # with this write
             return True
         self._written.pop((resource, meta["uid"]), None)  # so that the last written is the last dropped

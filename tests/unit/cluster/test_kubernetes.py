@@ -142,6 +142,14 @@ async def test_a_write_that_takes_the_last_finalizer_leaves_nothing_laid_over(cl
     assert (await cluster.observe("team")).runs == {}
 
 
+async def test_a_pod_without_finalizers_that_is_in_its_grace_period_is_there(cluster):
+    going = pod(finalizers=[], labels={"batch.kubernetes.io/controller-uid": "j1"})
+    going["metadata"] |= {"deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": 30}
+    cluster.has(job(), going, watched=False)
+    snapshot = await cluster.observe("team", fresh=True)
+    assert [run.live for run in snapshot.runs.values()] == [True]
+
+
 # -- statuses that the API server does not take --------------------------------------------------------------
 
 
