@@ -4,6 +4,7 @@ from collections.abc import Sized
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from comptroller_api.meta import (
     API_VERSION,
@@ -34,6 +35,8 @@ Spot capacity is at most 90% cheaper than on-demand, which is 5% of a cap of twi
 """
 RATES = ("gpu", "cpu", "memoryGiB", "storageGiB")
 """The names of the fields with a node class's rates."""
+FEEDS = {"AWS": "aws", "OpenCost": "open_cost"}
+"""The field with the terms of each source that is a service; by the name of the source."""
 
 
 def _is_empty(value: Sized) -> bool:
@@ -319,11 +322,13 @@ class PriceListSpec(Model):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("self.source != 'Static' || has(self.asOf)", "source Static needs asOf", ".asOf"),
         Rule("self.source == 'Static' || !has(self.asOf)", "asOf is for source Static", ".asOf"),
-        Rule("(self.source == 'AWS') == has(self.aws)", "source AWS, and no other, has aws", ".aws"),
-        Rule(
-            "(self.source == 'OpenCost') == has(self.openCost)",
-            "source OpenCost, and no other, has openCost",
-            ".openCost",
+        *(
+            Rule(
+                f"(self.source == '{source}') == has(self.{terms})",
+                f"source {source}, and no other, has {terms}",
+                f".{terms}",
+            )
+            for source, terms in zip(FEEDS, map(to_camel, FEEDS.values()), strict=True)
         ),
         Rule(
             "self.source != 'Static' || self.nodeClasses.all(c, has(c.onDemand) || has(c.spot))",
@@ -356,6 +361,12 @@ class PriceListSpec(Model):
             ".maxAge",
         ),
     )
+
+    @property
+    def terms(self) -> Model | None:
+        """Return the terms of the source, such as `aws`; `None` for source Static."""
+        found: Model | None = getattr(self, FEEDS[self.source]) if self.source in FEEDS else None
+        return found
 
 
 class PriceListStatus(Model):

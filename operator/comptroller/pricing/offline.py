@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from comptroller_api.pricelist import Capacity, GpuProfile, NodeClass, PriceList, Rates
+from comptroller_api.pricelist import FEEDS, Capacity, GpuProfile, NodeClass, PriceList, Rates
 
 _RATES = ("gpu", "cpu", "memory_gib", "storage_gib")
 
@@ -16,7 +16,7 @@ def declared(prices: PriceList, now: int) -> PriceList:
     if spec.source == "Static":
         return prices
     stamp = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    static = {"source": "Static", "as_of": stamp, "max_age": None, "aws": None, "open_cost": None}
+    static = {"source": "Static", "as_of": stamp, "max_age": None, **dict.fromkeys(FEEDS.values())}
     classes = [_static(node_class) for node_class in spec.node_classes]
     return prices.model_copy(update={"spec": spec.model_copy(update=static | {"node_classes": classes})})
 

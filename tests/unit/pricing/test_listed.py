@@ -8,6 +8,7 @@ import pytest
 from comptroller.cluster.api import Api
 from comptroller.cluster.pricelists import PriceKeeper
 from comptroller.feeds import Feeds
+from comptroller.feeds.opencost import OpenCostPrices
 from comptroller.plan.listed import price_list_status
 from comptroller.pricing import Fed, Unfed
 from comptroller.pricing.fed import FeedError, Fresh
@@ -126,7 +127,8 @@ def keeper(server: Server, fetch: Any = None) -> PriceKeeper:
     def away(*_: Any) -> bytes:
         raise FeedError("it is away")
 
-    return PriceKeeper(server, Feeds(lambda: NOW, fetch=fetch or away), lambda: NOW, every=300)
+    feeds = Feeds(lambda: NOW, {"OpenCost": OpenCostPrices(fetch or away)})
+    return PriceKeeper(server, feeds, lambda: NOW, every=300)
 
 
 def reasons(server: Server) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The page that tells how to add a stage is right: its very text is installed, tested and trained."""
+"""The page that tells how to add a stage is right: its very text is installed, tested and trained.
+
+`tests/unit/feeds/test_extend_feeds.py` does the same for the page's last section, which adds a price feed.
+"""
 
 import importlib
 import re
@@ -22,10 +25,9 @@ LONGEST = 36
 
 
 def blocks(language: str) -> list[str]:
-    """The page's code in `language`."""
-    return re.findall(
-        rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
+    """The code in `language` of the page's part about stages."""
+    stages = PAGE.read_text(encoding="utf-8").partition("\n## Add a price feed\n")[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", stages, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import boto3
 import httpx
@@ -14,11 +14,12 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from comptroller import feeds
-from comptroller.feeds import Boto, Feeds
+from comptroller.feeds import SOURCES, Feeds, bounded
+from comptroller.feeds.aws import AwsPrices, Boto
+from comptroller.feeds.opencost import OpenCostPrices
 from comptroller.pricing import Fed, PriceBook, Quote, Unfed
 from comptroller.pricing.fed import FeedError
-from comptroller_api.pricelist import PriceList
+from comptroller_api.pricelist import FEEDS, PriceList, PriceListSpec
 
 HERE = Path(__file__).parent
 OFFER = (HERE / "get-products.json").read_text()
@@ -78,11 +79,17 @@ class Aws:
         yield {"AvailabilityZone": "eu-central-1a", "SpotPrice": "35.5", "Timestamp": start}
 
 
+def reading(aws: Any = None, fetch: Any = None, clock: Callable[[], int] = lambda: NOW) -> Feeds:
+    """Return feeds of AWS and OpenCost with these answers."""
+    opencost = OpenCostPrices(fetch) if fetch else OpenCostPrices()
+    return Feeds(clock, {"AWS": AwsPrices(aws or Aws()), "OpenCost": opencost})
+
+
 DENIED = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetProducts")
 
 
 def test_a_list_of_aws_gets_both_prices_and_the_plan_can_quote_them() -> None:
-    found = Feeds(lambda: NOW, Aws())
+    found = reading(Aws())
     found.refresh([from_aws()])
     book = PriceBook([from_aws()], NOW, found.feed)
     firm, spot = (book.quote("p5", capacity, "USD") for capacity in ("OnDemand", "Spot"))
@@ -93,8 +100,13 @@ def test_a_list_of_aws_gets_both_prices_and_the_plan_can_quote_them() -> None:
     assert spot.spread[-1] == (100, 100)
 
 
+def test_each_source_of_the_schema_has_its_reader_and_no_other_has() -> None:
+    offered = get_args(PriceListSpec.model_fields["source"].annotation)
+    assert {*SOURCES, "Static"} == {*FEEDS, "Static"} == set(offered)
+
+
 def test_static_lists_are_not_requested() -> None:
-    found = Feeds(lambda: NOW, Aws(AssertionError("requested")))
+    found = reading(Aws(AssertionError("requested")))
     spec = {"currency": "USD", "asOf": "2026-11-01T00:00:00Z", "nodeClasses": [{"name": "a", "cap": CAP}]}
     found.refresh([PriceList.model_validate({"metadata": {"name": "static"}, "spec": spec})])
     assert found.feed == {}
@@ -102,7 +114,7 @@ def test_static_lists_are_not_requested() -> None:
 
 def test_a_failure_keeps_the_last_price_which_grows_old() -> None:
     now, source = [NOW], Aws()
-    found = Feeds(lambda: now[0], source)
+    found = reading(source, clock=lambda: now[0])
     found.refresh([from_aws()])
     source.failure, now[0] = DENIED, NOW + 1800
     found.refresh([from_aws()])
@@ -117,7 +129,7 @@ def test_a_failure_keeps_the_last_price_which_grows_old() -> None:
 
 def test_a_price_of_other_terms_is_not_kept() -> None:
     source = Aws()
-    found = Feeds(lambda: NOW, source)
+    found = reading(source)
     found.refresh([from_aws()])
     source.failure = DENIED
     found.refresh([from_aws(instanceType="p4d.24xlarge")])
@@ -125,7 +137,7 @@ def test_a_price_of_other_terms_is_not_kept() -> None:
 
 
 def test_a_list_that_is_gone_leaves_nothing_behind() -> None:
-    found = Feeds(lambda: NOW, Aws())
+    found = reading(Aws())
     found.refresh([from_aws()])
     found.refresh([])
     assert found.feed == {}
@@ -141,7 +153,7 @@ def test_a_list_that_is_gone_leaves_nothing_behind() -> None:
     ],
 )
 def test_the_reason_of_a_missing_price_is_reported(failure: Exception, says: str) -> None:
-    found = Feeds(lambda: NOW, Aws(failure))
+    found = reading(Aws(failure))
     found.refresh([from_aws()])
     answer = found.feed["aws", "p5"]
     assert isinstance(answer, Unfed)
@@ -155,7 +167,7 @@ def test_opencost_is_read_once_for_all_classes_of_a_list() -> None:
         requests.append((url, query))
         return ASSETS
 
-    found = Feeds(lambda: NOW, Aws(), fetch)
+    found = reading(fetch=fetch)
     found.refresh([from_opencost()])
     window = "2026-11-23T12:00:00Z,2026-11-24T12:00:00Z"
     assert requests == [("http://opencost:9003/assets", {"window": window, "filter": 'assetType:"node"'})]
@@ -185,9 +197,9 @@ def test_an_invalid_answer_prices_nothing(
     monkeypatch: pytest.MonkeyPatch, answer: Callable[[httpx.Request], httpx.Response], says: str
 ) -> None:
     client = httpx.Client(transport=httpx.MockTransport(answer))
-    monkeypatch.setattr(feeds, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(bounded, "MOST_BYTES", 1000)
     monkeypatch.setattr(httpx, "stream", client.stream)
-    found = Feeds(lambda: NOW)
+    found = reading()
     found.refresh([from_opencost()])
     for name in ("a10g", "t4"):
         found_feed = found.feed["opencost", name]
@@ -197,7 +209,7 @@ def test_an_invalid_answer_prices_nothing(
 
 def test_what_a_source_writes_is_short_and_steers_no_terminal() -> None:
     answer = {"code": 500, "message": "\x1b[31mred\x1b]0;title\x07\u202e " * 10_000}
-    found = Feeds(lambda: NOW, fetch=lambda _url, _query: json.dumps(answer).encode())
+    found = reading(fetch=lambda _url, _query: json.dumps(answer).encode())
     found.refresh([from_opencost()])
     found_feed = found.feed["opencost", "a10g"]
     assert isinstance(found_feed, Unfed)
@@ -211,7 +223,7 @@ def test_an_invalid_url_is_reported_and_stops_nothing(url: str) -> None:
     broken = from_opencost()
     terms = broken.spec.open_cost.model_copy(update={"url": url})  # type: ignore[union-attr]
     broken = broken.model_copy(update={"spec": broken.spec.model_copy(update={"open_cost": terms})})
-    found = Feeds(lambda: NOW, Aws())
+    found = reading(Aws())
     found.refresh([broken, from_aws()])
     found_feed = found.feed["opencost", "a10g"]
     assert isinstance(found_feed, Unfed)
@@ -225,7 +237,7 @@ def test_an_invalid_url_is_reported_and_stops_nothing(url: str) -> None:
 @pytest.mark.parametrize("value", ['"NaN"', '"Infinity"', "-1", "1e400", '"x"', "null", "[]", "true"])
 def test_an_invalid_number_is_no_price(name: str, value: str) -> None:
     answer = re.sub(rb'("%s"): [^,}]+' % name.encode(), rb"\1: " + value.encode(), ASSETS)
-    found = Feeds(lambda: NOW, Aws(), lambda *_: answer)
+    found = reading(fetch=lambda *_: answer)
     found.refresh([from_opencost()])
     found_feed = found.feed["opencost", "a10g"]
     assert isinstance(found_feed, Unfed)
@@ -239,9 +251,9 @@ def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
 
     client = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=drip())))
     monkeypatch.setattr(httpx, "stream", client.stream)
-    monkeypatch.setattr(feeds, "_MOST_SECONDS", 0)
+    monkeypatch.setattr(bounded, "MOST_SECONDS", 0)
     with pytest.raises(FeedError, match="its answer takes more than 0 s"):
-        feeds.http_get("http://opencost", {})
+        bounded.http_get("http://opencost", {})
 
 
 # -- boto3 -------------------------------------------------------------------------------------------------
@@ -261,11 +273,11 @@ def pricing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
     client = boto3.client("pricing", region_name="us-east-1")
     regions: list[str] = []
 
-    def connected(_: str, region_name: str, **__: Any) -> Any:
+    def connected(_: boto3.Session, __: str, region_name: str, **___: Any) -> Any:
         regions.append(region_name)
         return client
 
-    monkeypatch.setattr(boto3, "client", connected)
+    monkeypatch.setattr(boto3.Session, "client", connected)
     with Stubber(client) as stub:
         yield stub
     assert regions == ["us-east-1"]
@@ -299,7 +311,7 @@ def test_offers_come_from_the_price_list_page_by_page(pricing: Stubber) -> None:
 def test_more_than_can_be_held_is_refused_and_not_cut(
     pricing: Stubber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeds, "_MOST_ITEMS", 1)
+    monkeypatch.setattr(bounded, "MOST_ITEMS", 1)
     pricing.add_response("get_products", {"PriceList": [OFFER, OFFER]}, WANTED)
     with pytest.raises(FeedError, match="more than 1 prices"):
         list(Boto().products("eu-central-1", "p5.48xlarge"))

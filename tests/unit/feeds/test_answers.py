@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.pricing import aws, opencost
+from comptroller.feeds import aws, opencost
 from comptroller.pricing.fed import FeedError, Shape, split, spread
 from comptroller.pricing.rates import HourlyRates
 from comptroller_api.pricelist import NodeClass

@@ -1,4 +1,4 @@
-"""Prices of OpenCost, read from what `GET /assets` answers; this module sends no request.
+"""Prices of OpenCost, from the answers of its `GET /assets`.
 
 A price is the cost of a node over a window, divided by the hours that the node existed. Of the nodes whose
 labels a node class selects, those that can be preempted are spot capacity. OpenCost takes discounts off cores
@@ -8,13 +8,17 @@ and memory.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from comptroller.feeds.base import Quoted
+from comptroller.feeds.bounded import Fetch, decoded, http_get
 from comptroller.pricing.fed import Fed, FeedError, Fresh
 from comptroller.pricing.rates import HourlyRates
+from comptroller_api import quantity
 from comptroller_api.money import MICRO, to_micro
-from comptroller_api.pricelist import NodeClass
+from comptroller_api.pricelist import NodeClass, PriceListSpec
 
 FILTER = 'assetType:"node"'
 """The filter of the request: no disks, no load balancers."""
@@ -26,6 +30,27 @@ _OPTIONAL = frozenset({"discount", "preemptible"})
 _SHOWN = 40
 """Characters of a wrong value that a person needs to see."""
 _UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
+
+
+class OpenCostPrices:
+    """OpenCost's costs of nodes, as a source of prices. Its currency is taken to be the list's."""
+
+    def __init__(self, fetch: Fetch = http_get) -> None:
+        """Read over HTTP, or by another `fetch`."""
+        self._fetch = fetch
+
+    def quoted(self, spec: PriceListSpec, now: int) -> Quoted:
+        """Implement `PriceSource`; one request has the nodes of all classes."""
+        if spec.open_cost is None:
+            raise FeedError("openCost is missing")
+        window = quantity.seconds(spec.open_cost.window)
+        query = {"window": f"{_stamp(now - window)},{_stamp(now)}", "filter": FILTER}
+        found = nodes(decoded(self._fetch(f"{spec.open_cost.url.rstrip('/')}/assets", query)))
+        return lambda node_class: fed(found, node_class, now)
+
+
+def _stamp(unix: int) -> str:
+    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True, slots=True)
