@@ -18,7 +18,17 @@ class Candidate(NamedTuple):
 
 
 class Engine(Protocol):
-    """Proposes for one trial."""
+    """Proposes for one trial; `comptroller.search.testing` has the conformance suite.
+
+    * Every candidate lies in the space: it has the fixed values and exactly the parameters whose conditions
+      hold, each within its range (`Space.build` sees to that).
+    * The candidates are a function of the arguments. Nothing is kept between calls, since operators restart,
+      and nothing but `seed` is random. The arguments are not changed.
+    * The stream has no end, even if every configuration has been tried. If some have not, one of them is
+      among the first candidates.
+    * Any history is possible: trials without results, with metrics that are missing or not finite, outside
+      the space, and with numbers left out.
+    """
 
     def __call__(
         self,
