@@ -33,7 +33,7 @@ class Snapshot:
 
 
 class Cluster(Protocol):
-    """The contract of every implementation.
+    """The contract of every implementation; `comptroller.cluster.testing` has its conformance suite.
 
     * `observe` costs no request if it can: it reads what watches have brought. If a fresh snapshot is
       requested, it sees every write that returned before, by any writer.

@@ -1,4 +1,4 @@
-"""The promises of `Cluster`, checked on this machine with real processes."""
+"""Attempts on this machine, with real processes; `Cluster`'s promises are in the suite of clusters."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.actions import Bury, CreateTrial, Extend, Grant, Release, Stop
+from comptroller.actions import CreateTrial, Extend, Grant, Release, Stop
 from comptroller.cluster.local import Local, Machine, adapter
 from comptroller.cluster.local.runs import TERMINATION_LOG, Control, Ended, RunDirectory, RunRequest
 from comptroller.world import Run
@@ -37,31 +37,6 @@ async def test_an_attempt_runs_to_its_end_and_its_exit_is_seen(bench: Bench) -> 
     started, scheduled, over = times(run)
     assert started <= scheduled < over
     assert (bench.directory / "artifacts/default").exists()
-
-
-async def test_a_name_is_taken_once(bench: Bench) -> None:
-    launch = bench.launch()
-    for _ in range(3):
-        await bench.local.act("default", launch)
-    await bench.until(NAME, ended)
-    await bench.local.act("default", launch)
-    await bench.local.act("default", Bury((launch.study.metadata.uid, 0, 0), NAME, "late", launch.trial))
-    run = await bench.see(NAME)
-    assert run.exit.code == 0
-    assert run.stop is None
-    assert bench.log(NAME).count("cores") == 1
-
-
-async def test_a_name_with_a_tombstone_never_runs(bench: Bench) -> None:
-    launch = bench.launch()
-    await bench.local.act(
-        "default", Bury((launch.study.metadata.uid, 0, 0), NAME, "the study is suspended", launch.trial)
-    )
-    await bench.local.act("default", launch)
-    run = await bench.see(NAME)
-    assert run.ended is not None
-    assert (run.scheduled, run.started) == (None, None)
-    assert (run.stop, run.stop_reason) == ("Suspended", "the study is suspended")
 
 
 async def test_a_released_attempt_is_gone_and_its_name_stays_taken(bench: Bench) -> None:
@@ -125,11 +100,6 @@ async def test_a_grant_only_grows(bench: Bench) -> None:
     await bench.local.act("default", Grant(NAME, 30))
     assert (await bench.see(NAME)).granted == 40
     await bench.until(NAME, ended)
-
-
-async def test_what_is_gone_or_was_never_there_can_be_acted_on(bench: Bench) -> None:
-    for action in (Extend("none", 9), Grant("none", 9), Stop("none", "Suspended", ""), Release("none")):
-        await bench.local.act("default", action)
 
 
 async def test_what_does_not_fit_waits_and_its_lease_runs_out(bench: Bench) -> None:
