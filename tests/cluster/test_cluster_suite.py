@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
@@ -130,7 +131,8 @@ class RealStage(ClusterStage):
 
     def another(self) -> Cluster:
         self._lists.append(Lists(self._real, self.namespace))
-        return Kubernetes(self._api, self._lists[-1], NoPulse(), PodSettings({}))
+        settings = {"AWS_ENDPOINT_URL_S3": os.environ["AWS_ENDPOINT_URL_S3"]}
+        return Kubernetes(self._api, self._lists[-1], NoPulse(), PodSettings(settings))
 
     def work(self, *, long: bool) -> tuple[dict[str, str], int]:
         parameters = {
