@@ -130,6 +130,8 @@ class Run:
     """The Job runs no pod and only keeps its name from being taken."""
     paused: bool = False
     """The Job is suspended, or has no parallelism, and may go on."""
+    first_pod: int | None = None
+    """The creation of the earliest pod that is in sight."""
     counting: bool = False
     """A pod is over that the Job controller has yet to count."""
     uncounted: bool = False

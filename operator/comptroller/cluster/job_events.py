@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import structlog
 
 from comptroller.cluster.api import path
-from comptroller.cluster.pods import unix
+from comptroller.cluster.pods import NEVER, unix
 from comptroller.plan.trouble import FAILED_CREATE
 from comptroller.world import AttemptKey, Removed, Run
 from comptroller_api.text import plain
@@ -23,6 +23,10 @@ log = structlog.get_logger()
 Body = dict[str, Any]
 _AFTER, _EVERY = 5.0, 15.0
 """Seconds without a pod until the events of a Job are read, and between two reads."""
+_PROMPT = 5
+"""Seconds in which a Job gets its first pod, as a rule."""
+_ROUNDED = 1
+"""Seconds by which stamps of whole seconds may seem to be in the wrong order."""
 _READS = 8
 """Requests in one pass at most; the other Jobs wait for the next."""
 _MESSAGE = 400
@@ -43,7 +47,8 @@ class _Job:
     due: float
     """Seconds of the monotonic clock from which its events are read."""
     message: str = ""
-    had_pod: bool = False
+    made: int | None = None
+    """The creation of its first pod, in unix seconds; `None` while no event tells."""
     over: bool = False
     """Its events were read after it had ended: they say nothing new."""
 
@@ -65,7 +70,7 @@ class JobEvents:
         found, uids, reads = dict(runs), set(), 0
         # Those that are over first: they are settled by what is found now.
         for key, run in sorted(runs.items(), key=lambda item: item[1].ended is None):
-            if run.uid is None or not _podless(run):
+            if run.uid is None or not (_podless(run) or _came_late(run)):
                 continue
             uids.add(run.uid)
             known = self._jobs.setdefault(run.uid, _Job(namespace, self._clock() + _AFTER))
@@ -73,9 +78,8 @@ class JobEvents:
                 reads += 1
                 known.due = self._clock() + _EVERY
                 await self._read(namespace, run, known)
-            if known.had_pod:
-                spans = ((run.started or 0, run.ended),)
-                found[key] = replace(run, scheduled=run.started, spans=spans, certain=False, unseen=True)
+            if known.made is not None and known.made < (run.first_pod or NEVER) - _ROUNDED:
+                found[key] = _with_unseen(run, known.made)
             elif known.message and run.stop is None:
                 found[key] = replace(run, exit=replace(run.exit, message=known.message))
             elif run.ended is not None and not known.over:
@@ -88,9 +92,11 @@ class JobEvents:
         """Learn what the events of a run's Job say."""
         over = run.ended is not None
         try:
-            known.message = _refusal(await self._events(namespace, FAILED_CREATE, uid=run.uid))
+            if run.first_pod is None:
+                known.message = _refusal(await self._events(namespace, FAILED_CREATE, uid=run.uid))
             if over and not known.message:
-                known.had_pod = bool(await self._events(namespace, _CREATED, uid=run.uid))
+                made = await self._events(namespace, _CREATED, uid=run.uid)
+                known.made = min((unix(_stamp(event)) or 0 for event in made), default=None)
             known.over = over
         except Exception as error:  # noqa: BLE001 - without the reason the attempt ends at its lease, as before
             log.info("events not read", namespace=namespace, error=f"{type(error).__name__}: {error}"[:300])
@@ -118,6 +124,21 @@ def _refusal(events: list[Body]) -> str:
 def _stamp(event: Body) -> str:
     """Return when an event last happened."""
     return str(event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
+
+
+def _with_unseen(run: Run, made: int) -> Run:
+    """Return a run that is over with a pod that nobody saw, made before all that are in sight."""
+    began = min(made, run.started or made) if run.first_pod is None else made
+    unseen = (began, run.ended if run.first_pod is None else run.first_pod)
+    spans = () if run.scheduled is None else run.spans or ((run.scheduled, run.ended),)
+    return replace(run, scheduled=began, spans=(unseen, *spans), certain=False, unseen=True)
+
+
+def _came_late(run: Run) -> bool:
+    """Return whether another pod may have been there before those of a run that is over."""
+    if run.ended is None or run.started is None or run.first_pod is None:
+        return False
+    return run.first_pod > run.started + _PROMPT
 
 
 def _podless(run: Run) -> bool:

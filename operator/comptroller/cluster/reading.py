@@ -10,7 +10,7 @@ from comptroller.cluster import runs
 from comptroller.cluster.jobs import Body
 from comptroller.cluster.nodes import Nodes, lost_nodes
 from comptroller.cluster.ownership import by_job, is_tombstone, stand_in
-from comptroller.cluster.pods import is_kept
+from comptroller.cluster.pods import is_kept, may_run
 from comptroller.world import Run
 
 Attempt: TypeAlias = tuple[Body | None, tuple[Body, ...]]
@@ -46,7 +46,7 @@ class Reading:
         self._gone = frozenset(alone) if fresh else self._gone & alone.keys()
         left = [body for uid, own in alone.items() if (body := stand_in(own, fresh=uid in self._gone))]
         self.doubtful = any(
-            uid not in self._gone and any(map(is_kept, own)) and stand_in(own, fresh=True)
+            uid not in self._gone and any(map(_matters, own)) and stand_in(own, fresh=True)
             for uid, own in alone.items()
         )
         lost, places = lost_nodes(nodes), Nodes(nodes if pods else ())
@@ -77,6 +77,11 @@ class Reading:
         if known is None or known[0] != state or versions[0][1] is None:
             return state, runs.run(job, *pods, lost_nodes=lost)
         return known
+
+
+def _matters(pod: Body) -> bool:
+    """Return whether a pod costs something, or is kept until it is billed."""
+    return is_kept(pod) or may_run(pod)
 
 
 def _same(one: Sequence[Body], other: Sequence[Body]) -> bool:

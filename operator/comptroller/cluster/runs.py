@@ -88,6 +88,9 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         jobless=job_body.get("kind") == STAND_IN,
         # Ours never has a pod, whatever its container is called.
         tombstone=is_tombstone(job_body) and not pods,
+        first_pod=min(
+            (made for pod in pods if (made := unix(pod["metadata"].get("creationTimestamp")))), default=None
+        ),
         counting=terminal is None and _uncounted(job_body, of_pods.finished, latest.values()),
         uncounted=terminal is None and _uncounted(job_body, _is_lost_to_its_job, latest.values()),
         paused=terminal is None and (bool(spec.get("suspend")) or spec.get("parallelism", 1) == 0),

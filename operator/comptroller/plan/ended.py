@@ -84,7 +84,11 @@ class Closing:
         if run.scheduled is None and attempt.bound:
             self.vanished(attempt)  # a pod was on a node, and somebody has taken it away
             return
-        over = settle.bounded(run, attempt.granted + self.overhead)
+        # A pod that was taken away may run on for as long as its enforcers take, out of sight.
+        latest = settle.outlived(run, self.overhead) if run.unseen else run
+        over = settle.bounded(latest, attempt.granted + self.overhead)
+        if run.unseen and self._now < (over.ended or 0):
+            return
         if attempt.bound and run.scheduled is not None and run.scheduled > attempt.bound + _ROUNDED:
             if not self._fresh():
                 return

@@ -141,6 +141,12 @@ def bounded(run: Run, seconds: int) -> Run:
     return replace(run, spans=spans, ended=max(end for _, end in spans))
 
 
+def outlived(run: Run, seconds: int) -> Run:
+    """Return a run that is over, with all its spans longer by so many `seconds`."""
+    spans = tuple((start, end + seconds) for start, end in run.billed(run.ended or 0))
+    return replace(run, spans=spans, ended=max((end for _, end in spans), default=run.ended))
+
+
 def _as_heard(run: Run) -> Run:
     """Return a run that ends no earlier than its trainer's last heartbeat.
 

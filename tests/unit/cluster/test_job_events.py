@@ -134,6 +134,29 @@ def test_a_job_that_ended_with_a_pod_costs_no_request(pod):
     assert not reader.reads
 
 
+def test_a_pod_that_came_late_had_one_before_it_if_an_event_says_so():
+    over = replace(RUN, scheduled=31, ended=40, first_pod=30)
+    events = JobEvents(Reader(created=2), Clock())
+    found = asyncio.run(events.explain("team", {KEY: replace(over, first_pod=1_767_225_610)}))[KEY]
+    began = 1_767_225_600
+    assert (found.scheduled, found.unseen, found.certain) == (began, True, False)
+    assert found.spans == ((began, 1_767_225_610), (31, 40))
+
+
+@pytest.mark.parametrize("late", [{"first_pod": 15}, {"first_pod": 16, "ended": None}])
+def test_a_pod_that_came_at_once_or_still_runs_costs_no_request(late):
+    reader = Reader(created=2)
+    run = replace(RUN, **({"scheduled": 16, "ended": 40, "requested": (Requested(1000, 2**30),)} | late))
+    assert asyncio.run(JobEvents(reader, Clock()).explain("team", {KEY: run}))[KEY] == run
+    assert not reader.reads
+
+
+def test_a_pod_that_came_late_by_itself_is_billed_as_it_is():
+    made = 1_767_225_600
+    run = replace(RUN, scheduled=made + 1, ended=made + 40, first_pod=made)
+    assert asyncio.run(JobEvents(Reader(created=1), Clock()).explain("team", {KEY: run}))[KEY] == run
+
+
 def test_a_job_with_a_pod_costs_no_request():
     reader, clock = Reader(QUOTA), Clock()
     events = JobEvents(reader, clock)

@@ -149,12 +149,12 @@ async def test_a_fresh_look_settles_whether_a_pods_job_is_gone(cluster, left):
         assert ([run.jobless for run in snapshot.runs.values()], snapshot.doubtful) == ([True], False)
 
 
-async def test_nothing_is_doubtful_of_a_pod_whose_job_is_there_or_that_is_not_kept(cluster):
+async def test_nothing_is_doubtful_of_a_pod_whose_job_is_there_or_that_is_over_and_not_kept(cluster):
     cluster.has(job(), pod())
     assert not (await cluster.observe("team")).doubtful
     cluster.store["jobs"]["team"] = []
     cluster.store["pods"]["team"] = []
-    cluster.has(pod(finalizers=[], resourceVersion="2"))
+    cluster.has(pod(phase="Failed", finalizers=[], resourceVersion="2"))
     assert not (await cluster.observe("team")).doubtful
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from comptroller import actions as todo
 from comptroller.ledger.entries import Adjust
-from support.stage import COVERED, KEY, LEASE, NAME, of, running, stamp
+from support.stage import COVERED, GRACE, KEY, LEASE, NAME, SLACK, of, running, stamp
 
 
 def test_time_alone_ends_nothing_whose_kubelet_still_reports():
@@ -29,7 +29,9 @@ def test_a_preempted_pod_whose_end_nobody_saw_is_billed_to_the_end_of_its_lease(
     assert (stage.attempt.end, stage.spent) == ("NodeLost", COVERED)
 
 
-@pytest.mark.parametrize(("failed_at", "spent"), [(10 + 300, 300), (10 + LEASE + 3700, COVERED)])
+@pytest.mark.parametrize(
+    ("failed_at", "spent"), [(10 + 300, 300 + GRACE + SLACK), (10 + LEASE + 3700, COVERED)]
+)
 def test_a_pod_that_was_taken_away_is_billed_with_its_job_and_to_the_end_of_its_lease_at_most(
     failed_at, spent
 ):
@@ -42,7 +44,9 @@ def test_a_pod_that_was_taken_away_is_billed_with_its_job_and_to_the_end_of_its_
         "failed": 1,
         "conditions": [over | {"lastTransitionTime": stamp(failed_at)}],
     }
-    stage.at(failed_at + 5)
+    stage.at(failed_at + GRACE + SLACK - 1)
+    assert stage.attempt.open is (spent < COVERED)
+    stage.at(failed_at + GRACE + SLACK)
     assert (stage.attempt.end, stage.spent) == ("LeaseExpired", spent)
     assert not any(getattr(entry, "overrun", False) for entry in stage.entries)
 
