@@ -82,7 +82,7 @@ format: install  ## format the code, and apply automatic fixes
 	$(RUN) ruff format .
 
 .PHONY: generate
-generate: install  ## write the CRDs, the chart's copies and the list of the trainer's parameters
+generate: install  ## write the CRDs, the chart's copies, and the lists of metrics and parameters
 	$(RUN) python crds/generate.py
 	$(RUN) comptroller-trainer parameters > docs/reference/parameters.md
 	$(RUN) comptroller-trainer parameters --json > crds/comptroller_api/trainer.json

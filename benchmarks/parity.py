@@ -26,7 +26,8 @@ from pyarrow import parquet
 from torch import Tensor, nn
 
 from comptroller_api.contract import Assignment
-from comptroller_api.trainer import KINDS, Kind, Picked, Task, contradictions, reference, split
+from comptroller_api.data import Task
+from comptroller_api.trainer import KINDS, Kind, Picked, contradictions, reference, split
 from comptroller_trainer import trial
 from comptroller_trainer.export.onnx import INPUT, check_parity
 from comptroller_trainer.measure import artifact

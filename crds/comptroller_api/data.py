@@ -24,6 +24,9 @@ DataUri = Annotated[
 ]
 """The address of samples."""
 
+Task = Literal["Classification", "Regression"]
+"""The kind of what a model predicts: classes or numbers."""
+
 Column = Annotated[str, Field(min_length=1, max_length=128)]
 """The name of a column, of a member of a WebDataset, or of a field of an image folder's metadata."""
 
@@ -71,7 +74,7 @@ class Data(Model):
     sources: Annotated[list[Source], Field(min_length=1, max_length=16), ListMap("name")] | None = Field(
         default=None, description="A mixture of sources in one format, instead of uri."
     )
-    task: Literal["Classification", "Regression"] = Field(
+    task: Task = Field(
         default="Classification",
         description="Classification predicts classes, Regression predicts numbers.",
     )

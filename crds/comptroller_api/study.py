@@ -6,6 +6,7 @@ from pydantic import Field
 
 from comptroller_api.data import S3, Data
 from comptroller_api.meta import API_VERSION, Conditions, ListMap, Metadata, Model, Rule, matches
+from comptroller_api.metrics import MAXIMISED, SLICES, ObjectiveName, Quantile, objectives_of, prefixes
 from comptroller_api.money import Amount, Currency, PositiveAmount, amount_at_least
 from comptroller_api.quantity import (
     Duration,
@@ -19,26 +20,8 @@ from comptroller_api.quantity import (
 )
 from comptroller_api.space import Space, Values
 
-Metric = Literal[
-    "accuracy", "f1_macro", "f1_macro_tuned", "auc", "ece", "brier", "loss",
-    "rmse", "mae", "r2",
-    "robust_accuracy", "robust_rmse",
-    "slice_accuracy_least", "gap_accuracy", "gap_demographic_parity", "gap_equalised_odds",
-    "slice_rmse_largest", "gap_rmse",
-    "latency_p50_ms", "latency_p95_ms", "latency_p99_ms",
-    "artifact_bytes", "peak_memory_bytes", "parameters", "macs", "activation_bytes", "energy_joules",
-]  # fmt: skip
-MAXIMISED = frozenset(
-    {"accuracy", "f1_macro", "f1_macro_tuned", "auc", "r2", "robust_accuracy", "slice_accuracy_least"}
-)
-"""The metrics that are maximised; every other metric is minimised."""
-OF_CLASSES = (
-    "accuracy", "f1_macro", "f1_macro_tuned", "auc", "ece", "brier", "robust_accuracy",
-    "slice_accuracy_least", "gap_accuracy", "gap_demographic_parity", "gap_equalised_odds",
-)  # fmt: skip
-"""Metrics that only classification has."""
-OF_NUMBERS = ("rmse", "mae", "r2", "robust_rmse", "slice_rmse_largest", "gap_rmse")
-"""Metrics that only regression has."""
+_OF_CLASSES, _OF_NUMBERS = objectives_of("Classification"), objectives_of("Regression")
+_OF_SLICES = prefixes(SLICES)
 
 LONGEST_NAME = 36
 """The maximum length of a study's name, in characters.
@@ -91,9 +74,7 @@ class Latency(Model):
     """The hard ceiling on the exported artifact's latency, on the declared device."""
 
     limit: Duration = Field(description="The longest latency of one call at the quantile, such as 20ms.")
-    quantile: Literal["P50", "P95", "P99"] = Field(
-        default="P95", description="The quantile to which the limit applies."
-    )
+    quantile: Quantile = Field(default="P95", description="The quantile to which the limit applies.")
     batch: int = Field(default=1, ge=1, le=4096, description="The number of samples in one call.")
     threads: int = Field(default=1, ge=1, le=256, description="The number of intra-op threads.")
     device: Literal["CPU", "CUDA"] = Field(
@@ -122,7 +103,7 @@ class Ceilings(Model):
 class Objective(Model):
     """A metric to optimise; the metric decides whether it is maximised or minimised."""
 
-    metric: Metric = Field(
+    metric: ObjectiveName = Field(
         description=f"The metric's name; {', '.join(sorted(MAXIMISED))} are maximised, the rest minimised."
     )
     weight: PositiveNumber = Field(
@@ -379,20 +360,21 @@ class StudySpec(Model):
             ".ceilings.latency.device",
         ),
         Rule(
-            f"self.data.task != 'Regression' || !self.objectives.exists(o, o.metric in {list(OF_CLASSES)})",
-            f"objectives of a Regression must not be of classes: {', '.join(OF_CLASSES)}",
+            f"self.data.task != 'Regression' || !self.objectives.exists(o, o.metric in {list(_OF_CLASSES)})",
+            f"objectives of a Regression must not be of classes: {', '.join(_OF_CLASSES)}",
             ".objectives",
         ),
         Rule(
             "self.data.task != 'Classification' ||"
-            f" !self.objectives.exists(o, o.metric in {list(OF_NUMBERS)})",
-            f"objectives of a Classification must not be of numbers: {', '.join(OF_NUMBERS)}",
+            f" !self.objectives.exists(o, o.metric in {list(_OF_NUMBERS)})",
+            f"objectives of a Classification must not be of numbers: {', '.join(_OF_NUMBERS)}",
             ".objectives",
         ),
         Rule(
-            "has(self.data.slice) ||"
-            " !self.objectives.exists(o, o.metric.startsWith('gap_') || o.metric.startsWith('slice_'))",
-            "objectives of slices, gap_ and slice_, need data.slice",
+            "has(self.data.slice) || !self.objectives.exists(o, "
+            + " || ".join(f"o.metric.startsWith('{prefix}')" for prefix in _OF_SLICES)
+            + ")",
+            f"objectives of slices, {' and '.join(_OF_SLICES)}, need data.slice",
             ".objectives",
         ),
     )

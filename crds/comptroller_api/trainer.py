@@ -12,20 +12,15 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from comptroller_api.data import Task
+
 Kind = Literal["tables", "sequences", "images"]
 """A kind of samples."""
 KINDS: tuple[Kind, ...] = ("tables", "sequences", "images")
-Task = Literal["Classification", "Regression"]
 Place = Literal["alone", "parts", "training", "numbers"]
 """The position of a compressor in a sequence, in this order; an `alone` compressor is not combined."""
 Value = bool | int | float | str
 
-ON_REQUEST = {
-    "f1_macro_tuned": ("recipe.thresholds", "f1_macro"),
-    "robust_accuracy": ("recipe.robustness", "corruptions"),
-    "robust_rmse": ("recipe.robustness", "corruptions"),
-}
-"""Metrics that a report has only if a parameter has the given value."""
 JOINT = "+"
 """The separator of the names of compressors that run in sequence."""
 _PLACES: tuple[Place, ...] = ("parts", "training", "numbers")

@@ -105,11 +105,10 @@ def _entry(
     observation: Observation, trial: Trial | None, problem: Problem, known: FrontEntry | None
 ) -> FrontEntry:
     final = observation.rungs[-1]
-    shown = [o.metric for o in problem.objectives] + [c.metric for c in problem.constraints]
     artifact = ""
     if trial is not None and trial.status is not None and trial.status.rungs:
         artifact = trial.status.rungs[-1].artifact
-    metrics = {m: _short(final.metrics[m]) for m in dict.fromkeys(shown) if m in final.metrics}
+    metrics = {m: _short(final.metrics[m]) for m in problem.deciding if m in final.metrics}
     return stated(FrontEntry, known, trial=observation.number, metrics=metrics, artifact=artifact)
 
 

@@ -14,11 +14,11 @@ from comptroller.admission import refusal
 from comptroller.admission.reach import Reach
 from comptroller.admission.refusal import Refusal
 from comptroller_api.data import Data
+from comptroller_api.metrics import ON_REQUEST
 from comptroller_api.space import Parameter
 from comptroller_api.study import Study
 from comptroller_api.trainer import (
     KINDS,
-    ON_REQUEST,
     Broken,
     Compressor,
     Kind,

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from comptroller.cli.tables import figure, parameters, shown_metrics, standing
+from comptroller.cli.tables import figure, parameters, standing
 from comptroller.ledger.books import Attempt
+from comptroller.search import Problem
 from comptroller.world import World
 from comptroller_api.money import to_amount
 from comptroller_api.study import Study
@@ -44,7 +45,7 @@ class Progress:
         if trial.status is None:
             return
         for rung in trial.status.rungs:
-            known = (name for name in shown_metrics(study) if name in rung.metrics)
+            known = (name for name in Problem.from_spec(study.spec).deciding if name in rung.metrics)
             figures = ", ".join(f"{name} {figure(rung.metrics[name])}" for name in known)
             self._once(
                 f"trial {number}: after {rung.epochs} epochs {figures}", uid, number, "rung", rung.rung

@@ -10,12 +10,10 @@ from typing import Literal
 import numpy as np
 
 from comptroller_api.contract import Report
+from comptroller_api.metrics import is_timed
 
 COMPARED = ("model.safetensors", "model.onnx", "selection.npz", "data.json")
 """The artifacts that must be the same if the trial is reproduced."""
-_TIMED = ("latency_", "cold_start_", "peak_memory_", "energy_")
-"""Prefixes of the metrics that depend on the machine and the moment; the assignment decides the others."""
-_PARENT = "parent_"
 _ABSENT = "-"
 _SHOWN = 12
 """Digits of a SHA-256."""
@@ -71,11 +69,6 @@ def compare(then: Left, now: Left) -> list[Line]:
 def differing(lines: list[Line]) -> list[str]:
     """Return the names of the lines that differ and should not."""
     return [line.name for line in lines if line.judged and not line.same]
-
-
-def is_timed(metric: str) -> bool:
-    """Return true if a metric, of the artifact or of its parent, depends on the machine and the moment."""
-    return metric.removeprefix(_PARENT).startswith(_TIMED)
 
 
 def digest(name: str, content: bytes) -> str:

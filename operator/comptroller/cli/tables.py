@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from comptroller.search import Problem
 from comptroller_api.study import Study
 from comptroller_api.text import plain
 from comptroller_api.trial import Trial
@@ -23,7 +24,6 @@ _COLOURS = {
     "Failed": "red",
     "MetricsLost": "red",
 }
-_LATENCY = {"P50": "latency_p50_ms", "P95": "latency_p95_ms", "P99": "latency_p99_ms"}
 
 
 def coloured(word: str) -> Text:
@@ -50,19 +50,6 @@ def _standing(study: Study) -> tuple[str, str]:
     return "Pending", "nobody has looked at it yet"
 
 
-def shown_metrics(study: Study) -> list[str]:
-    """Return the metrics that get a column: the objectives and those with a ceiling."""
-    spec = study.spec
-    names: list[str] = [objective.metric for objective in spec.objectives]
-    if spec.ceilings.latency is not None:
-        names.append(_LATENCY[spec.ceilings.latency.quantile])
-    if spec.ceilings.artifact_size is not None:
-        names.append("artifact_bytes")
-    if spec.ceilings.peak_memory is not None:
-        names.append("peak_memory_bytes")
-    return list(dict.fromkeys(names))
-
-
 def summary(study: Study) -> Table:
     """Return a table with the study on one line, as `kubectl get studies` has it, and the reason."""
     status, spend = study.status, study.spec.ceilings.spend
@@ -83,7 +70,7 @@ def summary(study: Study) -> Table:
 
 def trials_table(study: Study, trials: Sequence[Trial]) -> Table:
     """Return a table with a line for each trial: state, last metrics, cost and parameters."""
-    metrics = shown_metrics(study)
+    metrics = Problem.from_spec(study.spec).deciding
     rungs = len(study.spec.search.rungs.epochs)
     heads = [name.upper() for name in metrics]
     table = _table("TRIAL", "STATE", "RUNG", *heads, "SPENT", "TRIES", "PARAMETERS", right={"SPENT", *heads})

@@ -12,6 +12,7 @@ from comptroller.status import condition, stated
 from comptroller.world import Unusable, World, trial_prefix
 from comptroller_api import contract, quantity
 from comptroller_api.meta import Condition
+from comptroller_api.metrics import LATENCIES
 from comptroller_api.money import to_amount
 from comptroller_api.study import Study
 from comptroller_api.trial import COUNTED_ENDS, AttemptResult, Outcome, RungResult, Trial, TrialStatus
@@ -150,8 +151,7 @@ def doubted(problem: Problem, metrics: Mapping[str, float]) -> list[str]:
     """Return the latencies that would decide and that the trainer says are not to be trusted."""
     if metrics.get("latency_trusted", 1.0):
         return []
-    deciding = {c.metric for c in problem.constraints} | {o.metric for o in problem.objectives}
-    return sorted(name for name in deciding if name.startswith("latency_") and name in metrics)
+    return sorted({*LATENCIES.values()}.intersection(problem.deciding, metrics))
 
 
 def observations(all_progress: Iterable[Progress], problem: Problem) -> tuple[Observation, ...]:

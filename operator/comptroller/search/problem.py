@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from comptroller_api import quantity
+from comptroller_api.metrics import LATENCIES, MAXIMISED
 from comptroller_api.space import Parameter
-from comptroller_api.study import MAXIMISED, StudySpec
+from comptroller_api.study import StudySpec
 from comptroller_api.trial import Outcome
 
 BASELINE = 0
 """The number of the trial that runs the reference recipe."""
 
-_LATENCY = {"P50": "latency_p50_ms", "P95": "latency_p95_ms", "P99": "latency_p99_ms"}
 _NANOSECONDS_PER_MILLISECOND = 10**6
 
 
@@ -63,7 +63,7 @@ class Problem:
         ceilings, constraints = spec.ceilings, []
         if ceilings.latency is not None:
             milliseconds = quantity.nanoseconds(ceilings.latency.limit) / _NANOSECONDS_PER_MILLISECOND
-            constraints.append(Constraint(_LATENCY[ceilings.latency.quantile], milliseconds))
+            constraints.append(Constraint(LATENCIES[ceilings.latency.quantile], milliseconds))
         if ceilings.artifact_size is not None:
             constraints.append(Constraint("artifact_bytes", float(quantity.whole(ceilings.artifact_size))))
         if ceilings.peak_memory is not None:
@@ -78,6 +78,12 @@ class Problem:
             engine=spec.search.engine,
             trials=spec.search.trials,
         )
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The metrics by which trials are compared: the objectives and those with a ceiling, each once."""
+        names = [o.metric for o in self.objectives] + [c.metric for c in self.constraints]
+        return tuple(dict.fromkeys(names))
 
     @property
     def last_rung(self) -> int:

@@ -15,10 +15,11 @@ import pytest
 from typer.testing import Result
 
 from comptroller.cli import again
-from comptroller.cli.reproduced import Left, compare, differing, digest, is_timed
+from comptroller.cli.reproduced import Left, compare, differing, digest
 from comptroller.cluster.local import TRAINER, ObjectFiles
 from comptroller_api.contract import ASSIGNMENT_ENV, Assignment, Report
 from comptroller_api.meta import Metadata
+from comptroller_api.metrics import is_timed
 from comptroller_api.trial import Proposal, RungResult, Trial, TrialSpec, TrialStatus
 from support.awaiting import eventually
 

@@ -5,15 +5,14 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from comptroller_api.contract import IMAGE_ENV, Assignment, Report
-from comptroller_api.study import OF_NUMBERS, Metric
-from comptroller_api.trainer import ON_REQUEST
+from comptroller_api.metrics import FILE, METRICS, ON_REQUEST, PROFILE, QUALITY, SERVING, TABLE
 from comptroller_trainer.errors import (
     AssignmentError,
 )
@@ -34,10 +33,9 @@ def test_every_stage_is_timed_in_its_order(report: Report) -> None:
 
 
 def test_every_metric_of_the_api_is_reported_where_it_has_a_source(report: Report) -> None:
-    slices = {name for name in get_args(Metric) if name.startswith(("gap_", "slice_"))}
-    expected = set(get_args(Metric)) - {"cost", "energy_joules"} - set(OF_NUMBERS) - set(ON_REQUEST) - slices
-    more = {"latency_p95_low_ms", "latency_p95_high_ms", "latency_trusted", "cold_start_ms"}
-    assert expected <= set(report.metrics) <= expected | more | {"energy_joules"}
+    always = {row.name for row in TABLE if row.measurer in (QUALITY, SERVING, FILE, PROFILE)}
+    expected = {name for name in always if METRICS[name].of("Classification")}
+    assert report.metrics.keys() - {"energy_joules"} == expected
     assert report.metrics["accuracy"] > 0.6  # a quarter by chance
     assert (
         0
@@ -51,7 +49,7 @@ def test_every_metric_of_the_api_is_reported_where_it_has_a_source(report: Repor
 @pytest.mark.usefixtures("unserved")
 def test_what_is_reported_on_request_is_reported_then(attempt: Attempt) -> None:
     given = dict(ON_REQUEST.values())
-    assert {name for name in ON_REQUEST if name not in OF_NUMBERS} <= set(attempt(given).metrics)
+    assert {name for name in ON_REQUEST if METRICS[name].of("Classification")} <= set(attempt(given).metrics)
 
 
 def test_artifacts_are_where_the_report_says_and_what_it_says(report: Report) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from comptroller_api import trainer
+from comptroller_api.data import Task
 from comptroller_api.trainer import KINDS, Kind, Picked, contradictions, split
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.learning.training import Training
@@ -80,7 +81,7 @@ def suits(recipe: Recipe, context: "Context") -> None:
             raise AssignmentError(f"recipe.{name}", value, rule)
 
 
-def _task(context: "Context") -> trainer.Task:
+def _task(context: "Context") -> Task:
     return "Classification" if context.classes else "Regression"
 
 

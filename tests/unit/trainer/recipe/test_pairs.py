@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from comptroller.admission import admit, findings
+from comptroller_api.data import Task
 from comptroller_api.study import Study
-from comptroller_api.trainer import KINDS, Kind, Picked, Task, contradictions, reference, split
+from comptroller_api.trainer import KINDS, Kind, Picked, contradictions, reference, split
 from comptroller_trainer.data.samples import Dataset
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.export.onnx import check_parity, export
