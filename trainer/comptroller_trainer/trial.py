@@ -22,6 +22,7 @@ from torch import nn
 
 from comptroller_api.contract import Artifact, Assignment, Report
 from comptroller_trainer import seeds
+from comptroller_trainer.compression.base import own_metrics
 from comptroller_trainer.compression.none import Uncompressed
 from comptroller_trainer.data.load import load
 from comptroller_trainer.data.samples import Dataset, Samples
@@ -42,6 +43,7 @@ from comptroller_trainer.measure.artifact import Infer, measure, opened, servabl
 from comptroller_trainer.measure.calibration import calibrate, divisible
 from comptroller_trainer.measure.drift import drift_profile
 from comptroller_trainer.measure.gain import against_parent, same_graph
+from comptroller_trainer.measure.listed import listed
 from comptroller_trainer.measure.pace import Fastest
 from comptroller_trainer.measure.robustness import robustness
 from comptroller_trainer.measure.slices import slices
@@ -205,7 +207,7 @@ class TrialRunner:
             metrics |= robustness(infer, validation, context)
         size = dataclasses.asdict(profile(model, context.shape))
         metrics |= {name: float(count) for name, count in size.items()}
-        metrics |= compressor.metrics(graph)
+        metrics |= own_metrics(self._recipe.names["compress"], compressor, graph)
         drift = drift_profile(dataset, outputs, self._assignment.data)
         records: dict[str, object] = {"drift.json": drift.model_dump(mode="json")}
         labels = validation.labels.cpu().numpy()
@@ -344,6 +346,7 @@ class TrialRunner:
             joules = None if math.isnan(others_joules) else joules + others_joules
         if joules is not None:
             metrics["energy_joules"] = joules
+        listed(metrics, a.data.task, self._recipe.compressor.measured)
         facts = {
             "exporter": exporter,
             "processes": str(self._peers.size),

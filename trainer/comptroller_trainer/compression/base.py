@@ -1,13 +1,15 @@
 """The interface of compressors, which may change the trained module and the exported graph."""
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field
 from torch import nn
 
+from comptroller_api.metrics import METRICS, ZEROS, Metric
 from comptroller_api.trainer import Place
 from comptroller_trainer.data.samples import Dataset
+from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.measure.gain import Must
 from comptroller_trainer.stages.base import Context, P, Parameters, Stage
 
@@ -52,6 +54,11 @@ class Compressor(Stage[P]):
         return ""
 
     @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The rows of the metrics that only this compressor reports; their names are not in the table yet."""
+        return ()
+
+    @property
     def changes_graph(self) -> bool:
         """True if the shipped graph does not compute what the module does."""
         return type(self).finish is not Compressor.finish
@@ -86,6 +93,24 @@ class Compressor(Stage[P]):
         return graph
 
     def metrics(self, graph: Path) -> dict[str, float]:
-        """Return the metrics of the ONNX file to ship that only this compressor reports."""
+        """Return the metrics of the ONNX file to ship that only this compressor reports, as in `measured`."""
         del graph
         return {}
+
+
+def own_metrics(name: str, compressor: Compressor[Any], graph: Path) -> dict[str, float]:
+    """Return the metrics of the ONNX file `graph` that only this compressor reports.
+
+    Raises:
+        AssignmentError: `compress.method`, which is `name`, reports a metric that is not its own.
+    """
+    found = compressor.metrics(graph)
+    if others := sorted(found.keys() - {row.name for row in compressor.measured if is_own(row)}):
+        rule = f"reports {', '.join(others)}, which the compressor's `measured` does not have as its own"
+        raise AssignmentError("compress.method", name, rule)
+    return found
+
+
+def is_own(row: Metric) -> bool:
+    """Return true if a compressor may measure `row`: another part of the trainer does not."""
+    return row.measurer == ZEROS if row.name in METRICS else True

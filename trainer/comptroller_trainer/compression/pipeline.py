@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from torch import nn
 
+from comptroller_api.metrics import Metric
 from comptroller_api.trainer import disorder
 from comptroller_trainer.compression.base import Compressor
 from comptroller_trainer.data.samples import Dataset
@@ -40,6 +41,10 @@ class Pipeline(Compressor[Parameters]):
     def must(self) -> Must:
         required: list[Must] = [step.must for step in self._steps if step.must != "anything"]
         return required[0] if required else "anything"
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        return tuple(row for step in self._steps for row in step.measured)
 
     @property
     def changes_graph(self) -> bool:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from comptroller_api.metrics import METRICS, Metric
 from comptroller_trainer.compression.base import Compressor, CompressorParameters
 from comptroller_trainer.compression.pipeline import FIELD
 from comptroller_trainer.data.samples import Dataset
@@ -49,6 +50,10 @@ class Sparse(Compressor[SparseParameters]):
 
     Parameters = SparseParameters
     place = "parts"
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        return (METRICS["zero_share"],)
 
     def check(self, model: nn.Module, context: Context) -> None:
         del context

@@ -1,8 +1,8 @@
 """Early stopping and the plateau schedule, which decide after each validation."""
 
+from comptroller_api.metrics import MAXIMISED
 from comptroller_trainer.fit.state import TrainingState
 from comptroller_trainer.learning.training import Training
-from comptroller_trainer.measure.quality import MAXIMISED
 
 
 class EarlyStopping:

@@ -1,9 +1,10 @@
 """`recipe.*`: how a trial trains, whichever stages the other levers pick."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from comptroller_api.metrics import QUALITY, TABLE
 from comptroller_api.trainer import JOINT
 from comptroller_trainer.stages.base import Parameters
 from comptroller_trainer.stages.registry import EXPORTERS
@@ -14,6 +15,12 @@ def _of(classes: set[str], numbers: set[str]) -> dict[str, Any]:
     tasks = dict.fromkeys(sorted(classes), "Classification") | dict.fromkeys(sorted(numbers), "Regression")
     return {"tasks": tasks}
 
+
+_MONITORED = [row for row in TABLE if row.measurer == QUALITY]
+if TYPE_CHECKING:
+    Monitor = str
+else:
+    Monitor = Literal["auto", *(row.name for row in _MONITORED)]
 
 _OF_CLASSES = _of({"*"}, set())
 _OF_NETWORKS: dict[str, Any] = {"network": True}
@@ -81,12 +88,13 @@ class Training(Parameters):
     plateau_patience: int = Field(
         2, ge=1, le=10_000, description="Epochs without a better validation before plateau does."
     )
-    monitor: Literal["auto", "accuracy", "f1_macro", "auc", "brier", "ece", "loss", "rmse", "mae", "r2"] = (
-        Field(
-            "auto",
-            description="Which validation is better. auto: accuracy, then loss; for numbers, rmse.",
-            json_schema_extra=_of({"accuracy", "f1_macro", "auc", "brier", "ece"}, {"rmse", "mae", "r2"}),
-        )
+    monitor: Monitor = Field(
+        "auto",
+        description="Which validation is better. auto: accuracy, then loss; for numbers, rmse.",
+        json_schema_extra=_of(
+            {row.name for row in _MONITORED if not row.of("Regression")},
+            {row.name for row in _MONITORED if not row.of("Classification")},
+        ),
     )
     patience: int = Field(
         0, ge=0, le=10_000, description="Epochs without a better validation before training ends; 0: never."

@@ -4,15 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from comptroller_api.metrics import LATENCIES, PARENT, TABLE
 from comptroller_trainer.errors import NoGainError
 
 Must = Literal["gain", "faster", "smaller", "anything"]
 _NOISE = 0.05
 """Share by which latencies differ by chance."""
-_LATENCY, _SIZE = "latency_p50_ms", "artifact_bytes"
-_REPORTED = (
-    "accuracy", "loss", "rmse", _LATENCY, "latency_p95_ms", "latency_trusted", "peak_memory_bytes", _SIZE,
-)  # fmt: skip
+_LATENCY, _SIZE = LATENCIES["P50"], "artifact_bytes"
+_OF_PARENT = tuple(row.name for row in TABLE if row.parent)
 
 Metrics = Mapping[str, float]
 
@@ -40,7 +39,7 @@ def against_parent(
             ours, theirs = map(_quieter, (ours, theirs), again())
     faster = not alike and _faster(ours, theirs)
     held = {"gain": smaller or faster, "faster": faster, "smaller": smaller, "anything": True}
-    found = {**ours} | {f"parent_{name}": theirs[name] for name in _REPORTED if name in theirs}
+    found = {**ours} | {PARENT + name: theirs[name] for name in _OF_PARENT if name in theirs}
     if not held[must]:
         error = NoGainError(
             "compress.must", must,

@@ -5,9 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAXIMISED = frozenset({"accuracy", "f1_macro", "auc", "r2"})
-"""Metrics where greater is better; all others are minimised."""
-
 
 def quality(outputs: NDArray[np.float32], labels: NDArray[Any]) -> dict[str, float]:
     """Return the metrics of a model's outputs.

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from comptroller_api.metrics import MAXIMISED, Corruption
 from comptroller_trainer.augment.base import stored_like
 from comptroller_trainer.data.samples import Samples, moments
 from comptroller_trainer.measure.artifact import Infer
-from comptroller_trainer.measure.quality import MAXIMISED, quality
+from comptroller_trainer.measure.quality import quality
 from comptroller_trainer.stages.base import Context
 from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
 
@@ -90,7 +91,7 @@ def _along(values: Tensor, axis: int, ndim: int) -> Tensor:
     return values.view(len(values), *(values.shape[1] if at == axis else 1 for at in range(1, ndim)))
 
 
-CORRUPTIONS: dict[int, dict[str, tuple[Corrupt, tuple[float, ...]]]] = {
+CORRUPTIONS: dict[int, dict[Corruption, tuple[Corrupt, tuple[float, ...]]]] = {
     IMAGE: {
         "noise": (_noise, (0.25, 0.5, 1.0)),
         "blur": (_blur, (0.015, 0.03, 0.045)),

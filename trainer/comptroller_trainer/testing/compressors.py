@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from comptroller_api.trainer import Place
-from comptroller_trainer.compression.base import Compressor
+from comptroller_trainer.compression.base import Compressor, is_own
 from comptroller_trainer.data.samples import Dataset, Samples
 from comptroller_trainer.errors import AssignmentError
 from comptroller_trainer.export.onnx import check_parity, computed, export
@@ -241,10 +241,15 @@ class CompressorConformance:
                 inputs = found.compressed.dataset.train.inputs[:size]
                 check_parity(found.compressed.module, found.finished, inputs)
 
-    def test_its_metrics_are_finite_numbers(self, tmp_path: Path) -> None:
+    def test_its_metrics_are_its_own_and_finite_numbers(self, tmp_path: Path) -> None:
         for shape, classes in self.cases():
             found = self.shipped(shape, classes, tmp_path)
-            for name, value in found.compressed.compressor.metrics(found.finished).items():
+            compressor = found.compressed.compressor
+            declared = {row.name for row in compressor.measured if is_own(row)}
+            for name, value in compressor.metrics(found.finished).items():
+                assert name in declared, (
+                    f"{name} is not in measured, or another part of the trainer measures it"
+                )
                 assert isinstance(value, float), f"{name} is {value!r}"
                 assert math.isfinite(value), f"{name} is {value!r}"
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from comptroller_api.contract import Report
+from comptroller_api.metrics import Corruption
 from comptroller_trainer.data.samples import moments
 from comptroller_trainer.measure.robustness import CORRUPTIONS, Usual
 from comptroller_trainer.stages.modality import IMAGE, SEQUENCE, TABLE
@@ -18,7 +19,9 @@ SHAPES = {IMAGE: (2, 20, 30), SEQUENCE: (2, 40), TABLE: (6,)}
 EVERY = [(kind, name) for kind, those in CORRUPTIONS.items() for name in those]
 
 
-def corrupted(kind: int, name: str, step: int = 0, inputs: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def corrupted(
+    kind: int, name: Corruption, step: int = 0, inputs: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     if inputs is None:
         inputs = torch.randn(200, *SHAPES[kind], generator=torch.Generator().manual_seed(0)) * 3 + 5
     usual = Usual(*(one.view(-1, *(1,) * (kind - 1)) for one in moments(inputs)))
@@ -27,7 +30,7 @@ def corrupted(kind: int, name: str, step: int = 0, inputs: Tensor | None = None)
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
-def test_a_higher_severity_changes_more_and_keeps_the_shape(kind: int, name: str) -> None:
+def test_a_higher_severity_changes_more_and_keeps_the_shape(kind: int, name: Corruption) -> None:
     changes = []
     for step in range(len(CORRUPTIONS[kind][name][1])):
         inputs, outputs = corrupted(kind, name, step)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from comptroller_api.metrics import METRICS, Measurer, Metric
 from comptroller_api.trainer import Place
 from comptroller_trainer.compression.base import Compressor
 from comptroller_trainer.compression.int8 import DynamicInt8
@@ -121,7 +122,25 @@ class HidesWhatItChanges(DynamicInt8):
     changes_graph = False
 
 
+class HidesItsMetric(Table):
+    def metrics(self, graph: Path) -> dict[str, float]:
+        return {"ratio": float(graph.exists())}
+
+
+class MeasuresForOthers(HidesItsMetric):
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        return (METRICS["accuracy"],)
+
+    def metrics(self, graph: Path) -> dict[str, float]:
+        return {"accuracy": float(graph.exists())}
+
+
 class ReportsNoNumber(Table):
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        return (Metric("ratio", Measurer("house:Ratio.metrics", "Ratio", "size"), "0 to 1", "a ratio"),)
+
     def metrics(self, graph: Path) -> dict[str, float]:
         return {"ratio": float("nan") if graph.exists() else 1.0}
 
@@ -149,9 +168,10 @@ CHECK, COMPRESSED = (
     "test_the_check_accepts_the_models_and_changes_nothing",
     "test_the_compressed_model_takes_and_gives_the_same_in_eval_mode",
 )
-GRAPH, CHANNELS = (
+GRAPH, CHANNELS, METRIC = (
     "test_the_finished_graph_takes_and_gives_the_same",
     "test_channels_are_removed_where_it_says_so",
+    "test_its_metrics_are_its_own_and_finite_numbers",
 )
 
 
@@ -170,7 +190,9 @@ GRAPH, CHANNELS = (
         (OverwritesTheGraph, GRAPH, "changed the file"),
         (RenamesTheInput, GRAPH, "takes and gives .*new_input"),
         (ShipsElsewhere, GRAPH, "is not in"),
-        (ReportsNoNumber, "test_its_metrics_are_finite_numbers", "ratio is nan"),
+        (HidesItsMetric, METRIC, "ratio is not in measured"),
+        (MeasuresForOthers, METRIC, "accuracy is not in measured, or another part"),
+        (ReportsNoNumber, METRIC, "ratio is nan"),
         (HidesItsChannels, CHANNELS, "channels is false"),
         (OnlySaysChannels, CHANNELS, "channels is true"),
         (StandsAloneWithAParent, "test_its_declarations_agree", "gets no parent"),
