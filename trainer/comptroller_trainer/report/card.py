@@ -1,20 +1,15 @@
 """The model card of a rung: the model, its origin, its quality and its cost."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from comptroller_api.contract import Assignment, Report
+from comptroller_api.metrics import METRICS, PARENT
 from comptroller_trainer.data.manifest import DataManifest
 from comptroller_trainer.recipe.parse import Recipe
 from comptroller_trainer.stages.base import Context
 
-_GROUPS = {
-    "parent": ("parent_",),
-    "serving": ("latency_", "cold_start_ms", "peak_memory_bytes"),
-    "size": ("artifact_bytes", "parameters", "macs", "activation_bytes"),
-    "cost": ("energy_joules",),
-}
-"""Prefixes of the metrics of each table; all others are of quality."""
 _FILES = 8
 """Files of a source that the card names at most."""
 _ESCAPED = str.maketrans({mark: f"&#{ord(mark)};" for mark in "&<>|\\`*[]~"})
@@ -40,16 +35,17 @@ def render(
         context: the trial's.
         manifest: of its data; None where they were made.
     """
-    groups: dict[str, list[tuple[str, float]]] = {"quality": [], **{group: [] for group in _GROUPS}}
+    table = {**METRICS, **{row.name: row for row in recipe.compressor.measured}}
+    groups = defaultdict[str, list[tuple[str, float, str]]](list)
     for name, value in report.metrics.items():
-        group = next((g for g, starts in _GROUPS.items() if name.startswith(starts)), "quality")
-        groups[group].append((name, value))
+        group = "parent" if name.startswith(PARENT) else table[name].measurer.group
+        groups[group].append((name, value, table[name].unit_for(assignment.data.task)))
     latency = assignment.latency
     where = f"{latency.device} (threads: {latency.threads}, batch: {latency.batch}), by {latency.quantile}"
     agreed = "agreed" if report.metrics.get("latency_trusted") else "did not agree: do not trust the latency"
     joules = f"from {report.energy_source}" if report.energy_joules is not None else "not measured"
     stages = [(s.name, s.seconds, _joules(s.energy_joules)) for s in report.stages]
-    facts, metrics = partial(_table, ("what", "value")), partial(_table, ("metric", "value"))
+    facts, metrics = partial(_table, ("what", "value")), partial(_table, ("metric", "value", "unit or range"))
     parts = [
         f"# {text(assignment.study)}, trial {assignment.trial}",
         facts(_identity(report, assignment)),

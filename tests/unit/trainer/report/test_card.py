@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from comptroller_api.contract import Report
+from comptroller_api.metrics import METRICS
 from comptroller_trainer.report import card
 from support.trials import path
 
@@ -43,6 +44,7 @@ def report(attempt: Attempt) -> Report:
 def test_the_card_says_what_the_trial_knows(report: Report) -> None:
     text = path(report, "card.md").read_text(encoding="utf-8")
     facts = dict(row for row in rows(text) if len(row) == 2)
+    measured = {row[0]: row[1:] for row in rows(text) if len(row) == 3}
     assert {
         "namespace": "team",
         "study": "study",
@@ -57,7 +59,10 @@ def test_the_card_says_what_the_trial_knows(report: Report) -> None:
     assert facts["split train"].startswith("384 samples")
     assert facts["torch"] == report.environment["torch"]
     for name, value in report.metrics.items():
-        assert name == "energy_joules" or float(facts[name]) == pytest.approx(value, rel=1e-4)
+        if name != "energy_joules":
+            shown, unit = measured[name]
+            assert float(shown) == pytest.approx(value, rel=1e-4)
+            assert unit == METRICS[name].unit_for("Classification")
     stages = {row[0]: row[1] for row in rows(text) if len(row) == 3}
     assert float(stages["fit"]) == pytest.approx(
         next(s.seconds for s in report.stages if s.name == "fit"), rel=1e-4
@@ -85,6 +90,13 @@ def test_what_a_table_of_numbers_takes_and_gives(attempt: Attempt) -> None:
     assert f"float32 (n, 10), the data's own values{after}; the model standardises" in text
     assert "Outputs: the number." in text
     assert dict(row for row in rows(text) if len(row) == 2)["task"] == "Regression"
+
+
+@pytest.mark.usefixtures("unserved")
+def test_the_share_of_zeros_stands_under_size(attempt: Attempt) -> None:
+    found = attempt({"compress.method": "sparse", "compress.must": "anything"}, epochs=1)
+    _, _, after = path(found, "card.md").read_text(encoding="utf-8").partition("## Size")
+    assert "zero_share" in {row[0] for row in rows(after.partition("##")[0])}
 
 
 def test_text_from_outside_stays_in_its_cell() -> None:
