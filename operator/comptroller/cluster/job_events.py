@@ -135,10 +135,13 @@ def _with_unseen(run: Run, made: int) -> Run:
 
 
 def _came_late(run: Run) -> bool:
-    """Return whether another pod may have been there before those of a run that is over."""
+    """Return whether another pod may have been there before those of a run that is over.
+
+    Where the Job is gone too, nothing else tells when it got its first pod.
+    """
     if run.ended is None or run.started is None or run.first_pod is None:
         return False
-    return run.first_pod > run.started + _PROMPT
+    return run.jobless or run.first_pod > run.started + _PROMPT
 
 
 def _podless(run: Run) -> bool:

@@ -134,11 +134,11 @@ def test_a_job_that_ended_with_a_pod_costs_no_request(pod):
     assert not reader.reads
 
 
-def test_a_pod_that_came_late_had_one_before_it_if_an_event_says_so():
-    over = replace(RUN, scheduled=31, ended=40, first_pod=30)
-    events = JobEvents(Reader(created=2), Clock())
-    found = asyncio.run(events.explain("team", {KEY: replace(over, first_pod=1_767_225_610)}))[KEY]
-    began = 1_767_225_600
+@pytest.mark.parametrize("job", [{}, {"jobless": True, "started": 1_767_225_610}])
+def test_a_pod_that_came_late_had_one_before_it_if_an_event_says_so(job):
+    over = replace(RUN, scheduled=31, ended=40, first_pod=1_767_225_610, **job)
+    events, began = JobEvents(Reader(created=2), Clock()), 1_767_225_600
+    found = asyncio.run(events.explain("team", {KEY: over}))[KEY]
     assert (found.scheduled, found.unseen, found.certain) == (began, True, False)
     assert found.spans == ((began, 1_767_225_610), (31, 40))
 
