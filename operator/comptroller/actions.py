@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from comptroller.ledger.entries import Entry
-from comptroller.world import AttemptKey
+from comptroller.ledger.names import AttemptKey
 from comptroller_api.budget import Budget, BudgetStatus
 from comptroller_api.contract import Assignment
 from comptroller_api.pricelist import Toleration
@@ -46,7 +46,7 @@ class Launch:
     @property
     def key(self) -> AttemptKey:
         """Return the attempt."""
-        return self.study.metadata.uid, self.assignment.trial, self.assignment.attempt
+        return AttemptKey(self.study.metadata.uid, self.assignment.trial, self.assignment.attempt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from comptroller.ledger.anchored import Anchored, Blocking
 from comptroller.ledger.books import Attempt, Books
 from comptroller.ledger.entries import Entry, Reserve
 from comptroller.ledger.journal import Journal, JournalError
+from comptroller.ledger.names import AttemptKey
 from comptroller.ledger.store import StoreError
 from comptroller.plan import plan
 from comptroller.plan.trials import awaited
@@ -36,7 +37,7 @@ from comptroller.pricing import Feed
 from comptroller.reports import Artifacts
 from comptroller.site import ANYTHING, SitePolicy
 from comptroller.status import is_final, stalled
-from comptroller.world import AttemptKey, Memory, Unusable, World, trial_prefix
+from comptroller.world import Memory, Unusable, World, trial_prefix
 from comptroller_api.contract import Report, report_key
 from comptroller_api.study import Study
 from comptroller_api.trial import Trial
@@ -304,11 +305,11 @@ def _studies_of(action: Action, world: World) -> set[str]:
         case RecordTrial(trial):
             return {trial.spec.study_uid}
         case Bury(key):
-            return {key[0]}
+            return {key.study}
         case CreateTrial(study) | Launch(study) | RecordStudy(study) | Protect(study) | Unprotect(study):
             return {study.metadata.uid}
     name = getattr(action, "name", None)
-    return {key[0] for key, run in world.runs.items() if run.name == name}
+    return {key.study for key, run in world.runs.items() if run.name == name}
 
 
 def _awaited(study: Study, trials: Iterable[Trial], books: Books) -> Iterator[Attempt]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from comptroller.ledger.books import Books
-from comptroller.ledger.names import unique_name
+from comptroller.ledger.names import AttemptKey, unique_name
 from comptroller.pricing import Feed, Shelf
 from comptroller.site import ANYTHING, SitePolicy
 from comptroller_api import quantity
@@ -14,9 +13,6 @@ from comptroller_api.contract import Heartbeat, Report
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Resources, Study
 from comptroller_api.trial import End, Trial
-
-AttemptKey: TypeAlias = tuple[str, int, int]
-"""A study's uid, a trial's number, an attempt's number."""
 
 
 @dataclass(frozen=True, slots=True)

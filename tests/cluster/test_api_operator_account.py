@@ -6,6 +6,7 @@ import pytest
 
 from comptroller.actions import Bury
 from comptroller.cluster import jobs
+from comptroller.ledger.names import AttemptKey
 from comptroller_api.contract import GRANT_ANNOTATION
 from support import manifests
 from support.apiserver import ApiServer
@@ -149,7 +150,7 @@ def test_the_operators_token_runs_nothing_else(api_server: ApiServer, what: str)
 
 @pytest.mark.usefixtures("policed")
 def test_what_the_operator_does_is_allowed(api_server: ApiServer) -> None:
-    tombstone = jobs.tombstone(Bury(("u", 4, 0), "digits-0123abcd-0004-0", "gone", None), NAMESPACE)
+    tombstone = jobs.tombstone(Bury(AttemptKey("u", 4, 0), "digits-0123abcd-0004-0", "gone", None), NAMESPACE)
     own = at(OURS, "studies", study()["metadata"]["name"])
     for method, where, body in (
         ("POST", at(BATCH, "jobs"), job("digits-0123abcd-0003-0")),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from comptroller.ledger.names import AttemptKey
 from comptroller.simulation.costs import SetPrices
 from comptroller.simulation.faults import Crash, NodeLost
 from comptroller.simulation.people import CreateStudy, DeleteStudy
@@ -51,5 +52,5 @@ def test_an_operator_that_starts_while_a_node_is_lost_stops_renewing_what_it_nev
         NodeLost(20, 0, 250),
         Crash(22, "a", 1, 0),
     )
-    first = one.oracle.fold.attempts["0000-1", 0, 0]
+    first = one.oracle.fold.attempts[AttemptKey("0000-1", 0, 0)]
     assert first.granted <= 22 + 60 + 2 * 30

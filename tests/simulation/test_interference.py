@@ -30,7 +30,7 @@ def second_trial(simulation):
     for _ in range(20):
         step(simulation, 1)
         for job in simulation.cluster.jobs.values():
-            if job.key[1] == 1:
+            if job.key.trial == 1:
                 return job
     raise AssertionError("trial 1 was never launched")
 
@@ -49,8 +49,8 @@ def test_a_deleted_trial_lets_go_of_its_money_and_its_number_is_not_given_again(
     simulation = simulate()
     simulation.cluster.apply(make_study())
     job = second_trial(simulation)
-    before = simulation.cluster.trials[job.key[:2]].spec.parameters
-    simulation.cluster.delete_trial(job.key[:2])
+    before = simulation.cluster.trials[job.key.of_trial].spec.parameters
+    simulation.cluster.delete_trial(job.key.of_trial)
     del simulation.cluster.jobs[job.name]
     simulation.run()
     books = simulation.check()
@@ -66,7 +66,7 @@ def test_the_pod_of_a_deleted_trial_is_stopped(simulate, make_study):
     simulation = simulate()
     simulation.cluster.apply(make_study())
     job = second_trial(simulation)
-    simulation.cluster.delete_trial(job.key[:2])
+    simulation.cluster.delete_trial(job.key.of_trial)
     step(simulation, 3)
     assert job.ended is not None
     assert simulation.check().attempts("0000-1", 1)[-1].spent < 60 * 1000
@@ -172,7 +172,7 @@ def test_a_job_deleted_before_it_began_is_closed_and_released(simulate, make_stu
     simulation.cluster.controllers_alive = False
     simulation.cluster.apply(make_study())
     step(simulation, 3)
-    (job,) = [job for job in simulation.cluster.jobs.values() if job.key[1] == 0]
+    (job,) = [job for job in simulation.cluster.jobs.values() if job.key.trial == 0]
     observe = simulation.cluster.observe
 
     async def deleted(namespace, *, fresh=False):

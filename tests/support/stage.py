@@ -14,9 +14,10 @@ from comptroller.cluster import jobs, ownership, runs
 from comptroller.cluster.pods import TRACKING
 from comptroller.ledger.books import Attempt, Books
 from comptroller.ledger.entries import Entry, Start
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan import plan
 from comptroller.status import rfc3339
-from comptroller.world import AttemptKey, Run, World
+from comptroller.world import Run, World
 from comptroller_api.meta import FINALIZER, Condition
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study
@@ -29,7 +30,7 @@ PER_SECOND = 1000
 LEASE, GRACE, SLACK = 600, 30, 15
 COVERED = LEASE + GRACE + SLACK
 """The seconds that the first lease pays for."""
-KEY, NAME = ("u1", 0, 0), "s-u1-0000-0"
+KEY, NAME = AttemptKey("u1", 0, 0), "s-u1-0000-0"
 PRICES = PriceList.model_validate(
     {
         "metadata": {"name": "list"},

@@ -8,6 +8,7 @@ from comptroller.cluster.api import Api, Missing
 from comptroller.cluster.jobs import Body, PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
 from comptroller.handlers import Picture
+from comptroller.ledger.names import AttemptKey
 from comptroller.world import Run
 from comptroller_api.contract import GRANT_ANNOTATION, Heartbeat, Utilization
 from comptroller_api.meta import FINALIZER
@@ -20,7 +21,7 @@ LABELS = {
     "comptroller.dev/trial": "1",
     "comptroller.dev/attempt": "0",
 }
-KEY, NAME = ("s1", 1, 0), "s-s1-0001-0"
+KEY, NAME = AttemptKey("s1", 1, 0), "s-s1-0001-0"
 
 
 class NamingPulse:

@@ -5,8 +5,9 @@ from typing import Any
 
 from comptroller.actions import Append, CreateTrial, Launch, Protect, RecordStudy, RecordTrial, Release, Stop
 from comptroller.ledger.books import Attempt, Books
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan import plan
-from comptroller.world import AttemptKey, Exit, Run, World
+from comptroller.world import Exit, Run, World
 from comptroller_api.contract import Report
 from comptroller_api.meta import FINALIZER, Condition
 from comptroller_api.pricelist import PriceList
@@ -136,11 +137,10 @@ class SmallWorld:
     ) -> None:
         """End the open attempt of `trial`, or the first one; with `metrics`, the attempt leaves a report."""
         attempt = next(a for a in self.open if trial in {None, a.trial})
-        key = (attempt.study, attempt.trial, attempt.number)
         start, now = self.world.now, self.world.now + seconds
         self.world = replace(self.world, now=now, server_now=now)
         run = self._run(attempt, started=start, scheduled=start, ended=now)
-        self.see(key, replace(run, exit=Exit(code=code, message=message, **exit_fields)))
+        self.see(attempt.key, replace(run, exit=Exit(code=code, message=message, **exit_fields)))
         if code in {0, 66} or metrics is not None:
             self._report(attempt, metrics, missed)
         self.settle()
@@ -150,8 +150,9 @@ class SmallWorld:
         self.world = replace(self.world, runs={**self.world.runs, key: run})
 
     def _run(self, attempt: Attempt, **fields: Any) -> Run:
-        key = (attempt.study, attempt.trial, attempt.number)
-        return Run(key=key, name=attempt.name, deadline=attempt.granted, granted=attempt.granted, **fields)
+        return Run(
+            key=attempt.key, name=attempt.name, deadline=attempt.granted, granted=attempt.granted, **fields
+        )
 
     def _report(self, attempt: Attempt, metrics: dict[str, float] | None, missed: str | None) -> None:
         report = None
@@ -166,8 +167,7 @@ class SmallWorld:
                 seconds=1.0,
                 missed=missed,
             )
-        key = (attempt.study, attempt.trial, attempt.number)
-        self.world = replace(self.world, reports={**self.world.reports, key: report})
+        self.world = replace(self.world, reports={**self.world.reports, attempt.key: report})
 
     def _do(self, action: Any) -> bool:
         """Execute one action; return `False` if it is left to the test."""
@@ -190,7 +190,7 @@ class SmallWorld:
             case RecordStudy(one, status):
                 self.world = replace(world, studies=(one.model_copy(update={"status": status}),))
             case Launch(_, trial, work):
-                key = ("u1", work.trial, work.attempt)
+                key = AttemptKey("u1", work.trial, work.attempt)
                 attempt = world.books.open[key]
                 self.see(key, self._run(attempt, started=world.now, scheduled=world.now))
             case Release(name):

@@ -34,7 +34,7 @@ class Progress:
         uid, number = study.metadata.uid, trial.spec.number
         self._once(f"trial {number} ({trial.spec.proposal.phase}): {parameters(trial)}", uid, number)
         for attempt in world.books.attempts(uid, number):
-            run = world.runs.get((uid, number, attempt.number))
+            run = world.runs.get(attempt.key)
             if run is not None and run.scheduled is not None:
                 self._once(f"trial {number}: {_start(study, attempt)}", uid, number, attempt.number)
             for lease in range(1, len(attempt.leases)):

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from comptroller.actions import Action
-from comptroller.world import AttemptKey, Refused, Removed, Run
+from comptroller.ledger.names import AttemptKey
+from comptroller.world import Refused, Removed, Run
 from comptroller_api.budget import Budget
 from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Study

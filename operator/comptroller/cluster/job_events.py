@@ -14,8 +14,9 @@ import structlog
 
 from comptroller.cluster.api import path
 from comptroller.cluster.pods import NEVER, unix
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan.trouble import FAILED_CREATE
-from comptroller.world import AttemptKey, Removed, Run
+from comptroller.world import Removed, Run
 from comptroller_api.text import plain
 
 log = structlog.get_logger()

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comptroller.actions import Bury, Launch
-from comptroller.ledger.names import study_name
-from comptroller.world import AttemptKey
+from comptroller.ledger.names import AttemptKey, study_name
 from comptroller_api import quantity
 from comptroller_api.contract import (
     ASSIGNMENT_ENV,
@@ -57,9 +56,9 @@ def _labels(key: AttemptKey, study: str) -> dict[str, str]:
     return MANAGED | {
         "app.kubernetes.io/name": "comptroller-trainer",
         STUDY: study,
-        STUDY_UID: key[0],
-        TRIAL: str(key[1]),
-        ATTEMPT: str(key[2]),
+        STUDY_UID: key.study,
+        TRIAL: str(key.trial),
+        ATTEMPT: str(key.attempt),
     }
 
 

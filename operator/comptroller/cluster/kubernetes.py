@@ -21,8 +21,9 @@ from comptroller.cluster.ownership import attempt_of, is_managed, is_watched, jo
 from comptroller.cluster.pods import finished, granted, is_kept, trimmed
 from comptroller.cluster.reading import Reading
 from comptroller.cluster.trials import trial_body
+from comptroller.ledger.names import AttemptKey
 from comptroller.status import rfc3339
-from comptroller.world import AttemptKey, Refused, Removed, Run
+from comptroller.world import Refused, Removed, Run
 from comptroller_api.budget import Budget
 from comptroller_api.contract import GRANT_ANNOTATION, LEADER_ANNOTATION, Heartbeat
 from comptroller_api.meta import FINALIZER, Model
@@ -232,7 +233,7 @@ class Kubernetes:
         )
         claims: dict[AttemptKey, list[Run]] = {}
         for place, (uid, run) in enumerate(reading.runs):
-            pulsed = self._with_pulse(uid, run, thresholds.get(run.key[0]))
+            pulsed = self._with_pulse(uid, run, thresholds.get(run.key.study))
             reading.runs[place] = (uid, pulsed)
             claims.setdefault(run.key, []).append(pulsed)
         return {

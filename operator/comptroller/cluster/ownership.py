@@ -7,8 +7,7 @@ from typing import cast
 
 from comptroller.cluster.jobs import ATTEMPT, LABELS_ENV, MANAGED, NOTHING, STUDY, STUDY_UID, TRIAL, Body
 from comptroller.cluster.pods import finished, granted
-from comptroller.ledger.names import attempt_name
-from comptroller.world import AttemptKey
+from comptroller.ledger.names import AttemptKey, attempt_name
 from comptroller_api.meta import GROUP
 
 _MADE_BY = "batch.kubernetes.io/controller-uid"
@@ -68,7 +67,7 @@ def key_of(labels: Mapping[str, str]) -> AttemptKey | None:
     trial, attempt = labels.get(TRIAL, ""), labels.get(ATTEMPT, "")
     if STUDY_UID not in labels or not _NUMBER.fullmatch(trial) or not _NUMBER.fullmatch(attempt):
         return None
-    return labels[STUDY_UID], int(trial), int(attempt)
+    return AttemptKey(labels[STUDY_UID], int(trial), int(attempt))
 
 
 def attempt_of(job_body: Body) -> AttemptKey | None:

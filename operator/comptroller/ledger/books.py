@@ -7,7 +7,7 @@ An entry that breaks a rule is rejected: it stays in the journal, has no effect,
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from comptroller.ledger.entries import (
     Adjust,
@@ -26,14 +26,9 @@ from comptroller.ledger.entries import (
     Transfer,
     Void,
 )
-from comptroller.ledger.names import budget_of, is_period
+from comptroller.ledger.names import AttemptKey, TrialKey, budget_of, is_period
 from comptroller_api.study import Resources
 from comptroller_api.trial import End
-
-TrialKey: TypeAlias = tuple[str, int]
-"""A study's uid and a trial's number."""
-AttemptKey: TypeAlias = tuple[str, int, int]
-"""A study's uid, a trial's number, an attempt's number."""
 
 T = TypeVar("T", bound=Hashable)
 
@@ -159,7 +154,7 @@ class Attempt:
     @property
     def key(self) -> AttemptKey:
         """The study's uid, the trial's number and the attempt's number."""
-        return self.study, self.trial, self.number
+        return AttemptKey(self.study, self.trial, self.number)
 
     @property
     def open(self) -> bool:
@@ -194,7 +189,7 @@ class Books:
     """The last of each study, by its uid."""
     approvals: dict[str, Approval] = field(default_factory=dict)
     """The last of each study, by its uid."""
-    open: dict[tuple[str, int, int], Attempt] = field(default_factory=dict)
+    open: dict[AttemptKey, Attempt] = field(default_factory=dict)
     closed: list[Attempt] = field(default_factory=list)
     """Closed attempts in the order in which they were closed; none of them changes any more."""
     covered: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -340,8 +335,8 @@ class Books:
             if attempt.open:
                 # A price that comes before its `Close` asks for its currency.
                 self._borrow(attempt.accounts, books.accounts)
-            if (found := books.adjustments.get((*trial, attempt.number))) is not None:
-                self.adjustments[*trial, attempt.number] = list(found)
+            if (found := books.adjustments.get(attempt.key)) is not None:
+                self.adjustments[attempt.key] = list(found)
             self.admit(replace(attempt, leases=[replace(lease) for lease in attempt.leases]))
 
     def _borrow(self, names: Iterable[str], accounts: dict[str, Account]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from comptroller.ledger.names import AttemptKey
 from comptroller_api.money import Currency
 from comptroller_api.study import Resources
 from comptroller_api.trial import End
@@ -95,9 +96,9 @@ class _OfAttempt(_Entry):
     attempt: int = Field(ge=0)
 
     @property
-    def key(self) -> tuple[str, int, int]:
+    def key(self) -> AttemptKey:
         """The attempt."""
-        return self.study, self.trial, self.attempt
+        return AttemptKey(self.study, self.trial, self.attempt)
 
 
 class Reserve(_OfAttempt):

@@ -23,6 +23,7 @@ from comptroller.ledger.audit import trusted
 from comptroller.ledger.balance import named_study
 from comptroller.ledger.books import Attempt, Books
 from comptroller.ledger.entries import Adjust, Batch, Close, Entry, Place
+from comptroller.ledger.names import AttemptKey
 from comptroller.ledger.store import Store
 from comptroller_api.money import MICRO, to_amount
 
@@ -110,7 +111,7 @@ def rows(store: Store, namespace: str) -> Iterator[Row]:
     """
     closed: list[tuple[Batch, Close | Adjust]] = []
 
-    places: dict[tuple[str, int, int], Place] = {}
+    places: dict[AttemptKey, Place] = {}
 
     def observe(batch: Batch, entry: Entry, _: Books) -> None:
         if isinstance(entry, Place):

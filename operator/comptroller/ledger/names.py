@@ -4,10 +4,29 @@ The names contain the study's uid. A study that is deleted and applied again is 
 the first must not take the names of the second; the study's own name is in them for people.
 """
 
+from typing import NamedTuple, TypeAlias
+
 _PERIOD_SLASHES = 2
 """The slashes before a budget's name and a period's label; credits and caps have one part more."""
 _UID = 8
 """Characters of a uid; as random as the whole, for studies of one name."""
+
+TrialKey: TypeAlias = tuple[str, int]
+"""A study's uid and a trial's number."""
+
+
+class AttemptKey(NamedTuple):
+    """An attempt by its place: it compares and hashes as the tuple of its fields does."""
+
+    study: str
+    """The study's uid."""
+    trial: int
+    attempt: int
+
+    @property
+    def of_trial(self) -> TrialKey:
+        """Return the key of the attempt's trial."""
+        return self.study, self.trial
 
 
 def unique_name(study: str, uid: str) -> str:

@@ -171,7 +171,7 @@ def plausible(books: Books, rng: random.Random, trials: int = 8, *, late: float 
         found.append(ceiling(rng.randint(0, 60_000), books.accounts[account].revision + 1, account))
     if books.closed and rng.random() < late:
         closed = rng.choice(books.closed)
-        number = len(books.adjustments.get((closed.study, closed.trial, closed.number), ()))
+        number = len(books.adjustments.get(closed.key, ()))
         found.append(adjust(rng.randint(1, 9), closed.trial, closed.number, number))
     if rng.random() < _AMEND and books.refusal([*found, *(more := _amendments(books, rng))]) is None:
         found += more

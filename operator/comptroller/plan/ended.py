@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from comptroller.actions import Action, Bury, Refresh, Release, Stop
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Entry, Start
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan import settle
 from comptroller.plan.enforce import ending
 from comptroller.plan.trouble import overdue, recalled
 from comptroller.plan.view import StudyView
-from comptroller.world import AttemptKey, Run, World
+from comptroller.world import Run, World
 from comptroller_api.study import Study
 
 UNCONFIRMED_AFTER = 60
@@ -31,8 +32,8 @@ def close(view: StudyView, overhead: int) -> "Closing":
     """
     closing = Closing(view.world, overhead)
     known = {trial.spec.number: trial for trial in view.trials}
-    for key in sorted(key for key in view.world.runs if key[0] == view.uid):
-        run, trial = view.world.runs[key], known.get(key[1])
+    for key in sorted(key for key in view.world.runs if key.study == view.uid):
+        run, trial = view.world.runs[key], known.get(key.trial)
         closing.settle(run if trial is None else recalled(run, trial))
     for attempt in list(view.world.books.open_attempts(view.uid)):
         if attempt.trial in view.gone:
@@ -145,8 +146,8 @@ class Closing:
 
     def _close_stray(self, run: Run) -> None:
         """Stop what runs without a lease, bill what was never billed, and let go of what is over."""
-        attempts = self.world.books.attempts(run.key[0], run.key[1])
-        closed = attempts[run.key[2]] if run.key[2] < len(attempts) else None
+        attempts = self.world.books.attempts(run.key.study, run.key.trial)
+        closed = attempts[run.key.attempt] if run.key.attempt < len(attempts) else None
         granted = closed.granted if closed is not None else run.deadline
         if run.ended is not None and closed is not None:
             over = settle.bounded(run, granted + self.overhead)

@@ -9,7 +9,8 @@ paid for: another one costs nobody more than ours would.
 from dataclasses import dataclass, replace
 
 from comptroller.ledger.books import Attempt
-from comptroller.world import AttemptKey, Run, World
+from comptroller.ledger.names import AttemptKey, TrialKey
+from comptroller.world import Run, World
 
 _SKEW = 5
 """Seconds by which the clocks of a node and of the API server may differ."""
@@ -34,7 +35,7 @@ def identified(world: World) -> World:
 @dataclass(frozen=True, slots=True)
 class _Judge:
     world: World
-    trials: dict[tuple[str, int], str]
+    trials: dict[TrialKey, str]
 
     def foreign(self, run: Run) -> str:
         """Return why a run is not ours; empty where it is."""
@@ -45,7 +46,7 @@ class _Judge:
             return "" if attempt.job == run.uid else f"Job {run.name} is not the one that was launched"
         if attempt is not None and (why := self._untimely(attempt, run)):
             return why
-        trial = self.trials.get(run.key[:2])
+        trial = self.trials.get(run.key.of_trial)
         # One that a trial owns which is gone may be ours, even if another trial has its number now. It is
         # billed as ours would be, and the garbage collector deletes it.
         owned = run.jobless or run.stated or (trial is not None and run.trial == trial)
@@ -62,7 +63,7 @@ class _Judge:
         if not run.jobless:
             # One that our Trial owns may be a launch of ours that came late: it is stopped and billed.
             late = attempt.started and run.created is not None and run.created > attempt.ended + _SKEW
-            late = late and run.key[:2] not in self.trials
+            late = late and run.key.of_trial not in self.trials
             return f"Job {run.name} was created after its attempt had ended" if late else ""
         if not attempt.open and not attempt.started:
             return f"nothing of {run.name} had reached a node when its books were closed"
@@ -70,13 +71,13 @@ class _Judge:
             return ""
         if not attempt.open and run.scheduled > attempt.ended + _SKEW:
             return f"{run.name} came to a node after its books were closed"
-        study, trial, number = run.key
-        before = self._attempt((study, trial, number - 1)) if number else None
+        key = run.key
+        before = self._attempt(key._replace(attempt=key.attempt - 1)) if key.attempt else None
         # An attempt is leased once the one before it has ended.
         if before is not None and run.scheduled + _SKEW < before.ended:
             return f"{run.name} was on a node before its attempt was leased"
         return ""
 
     def _attempt(self, key: AttemptKey) -> Attempt | None:
-        attempts = self.world.books.attempts(key[0], key[1])
-        return attempts[key[2]] if key[2] < len(attempts) else None
+        attempts = self.world.books.attempts(key.study, key.trial)
+        return attempts[key.attempt] if key.attempt < len(attempts) else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from comptroller.actions import Action, Append, RecordStudy, Refresh
 from comptroller.ledger.entries import Close, Entry, Price, Reserve
-from comptroller.ledger.names import budget_of
+from comptroller.ledger.names import AttemptKey, budget_of
 from comptroller.plan import accounts, rest
 from comptroller.plan.budgets import record_budgets
 from comptroller.plan.ended import ORPHANS_OVERHEAD, Closing
@@ -19,7 +19,7 @@ from comptroller.plan.shedding import shed
 from comptroller.plan.study import StudyPlan, plan_study
 from comptroller.pricing import PriceBook
 from comptroller.status import is_final, stalled
-from comptroller.world import AttemptKey, Run, World
+from comptroller.world import Run, World
 from comptroller_api.study import Study
 
 _BROUGHT_WITHIN = 5
@@ -88,7 +88,7 @@ def _studies(world: World, prices: PriceBook) -> tuple[list[Entry], list[Action]
     actions: list[Action] = []
     runs: dict[str, list[Run]] = {}
     for key in sorted(world.runs):
-        runs.setdefault(key[0], []).append(world.runs[key])
+        runs.setdefault(key.study, []).append(world.runs[key])
     at_rest: dict[str, tuple[object, ...]] = {}
     for study in sorted(world.studies, key=lambda s: (s.metadata.creation_timestamp or "", s.metadata.uid)):
         uid = study.metadata.uid
@@ -139,10 +139,10 @@ def _ownerless(world: World) -> Closing:
     known = {study.metadata.uid for study in world.studies}
     unread = {refused.uid for refused in world.refused if refused.kind == "Study"}
     closing = Closing(world, ORPHANS_OVERHEAD)
-    for key in sorted(key for key in world.runs if key[0] not in known):
-        if key[0] not in unread or world.runs[key].ended is not None:
+    for key in sorted(key for key in world.runs if key.study not in known):
+        if key.study not in unread or world.runs[key].ended is not None:
             closing.settle(world.runs[key])
-    for key in sorted(key for key in world.books.open if key[0] not in known | unread):
+    for key in sorted(key for key in world.books.open if key.study not in known | unread):
         attempt = world.books.open[key]
         closing.abandon(attempt, "its study is gone", None)
         if key not in world.runs:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from comptroller.ledger.books import Account, Attempt, Books
+from comptroller.ledger.names import AttemptKey, TrialKey
 from comptroller.plan.settle import cost_so_far
 from comptroller.search import Problem
 from comptroller.search.ranking import ranking, unmeasured
-from comptroller.world import AttemptKey, Run, World
+from comptroller.world import Run, World
 from comptroller_api.study import Study
 from comptroller_api.trial import Trial
 
@@ -75,28 +76,28 @@ def _give_back(
         over[name] -= max(0, attempt.held - used)
 
 
-def _worth(attempt: Attempt, values: Mapping[tuple[str, int], Value]) -> tuple[Value, str, int]:
+def _worth(attempt: Attempt, values: Mapping[TrialKey, Value]) -> tuple[Value, str, int]:
     return (
-        values.get((attempt.study, attempt.trial), (0.0, 0.0, -attempt.trial)),
+        values.get(attempt.key.of_trial, (0.0, 0.0, -attempt.trial)),
         attempt.study,
         -attempt.trial,
     )
 
 
-def _values(world: World) -> dict[tuple[str, int], Value]:
-    found: dict[tuple[str, int], Value] = {}
+def _values(world: World) -> dict[TrialKey, Value]:
+    found: dict[TrialKey, Value] = {}
     for study in world.studies:
         found |= _values_of(study, world.trials.get(study.metadata.uid, ()))
     return found
 
 
-def _values_of(study: Study, trials: Iterable[Trial]) -> dict[tuple[str, int], Value]:
+def _values_of(study: Study, trials: Iterable[Trial]) -> dict[TrialKey, Value]:
     problem, by_rungs = Problem.from_spec(study.spec), dict[int, dict[int, Mapping[str, float]]]()
     for trial in trials:
         rungs = trial.status.rungs if trial.status else []
         metrics = rungs[-1].metrics if rungs else {}
         by_rungs.setdefault(len(rungs), {})[trial.spec.number] = metrics
-    found: dict[tuple[str, int], Value] = {}
+    found: dict[TrialKey, Value] = {}
     for done, results in by_rungs.items():
         measured = {n: metrics for n, metrics in results.items() if not unmeasured(problem, metrics)}
         place = {number: i for i, number in enumerate(ranking(problem, measured))}

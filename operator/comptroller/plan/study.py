@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from comptroller.actions import Action, Protect
 from comptroller.ledger.entries import Entry
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan import recording
 from comptroller.plan.conclusion import Conclusion, conclude
 from comptroller.plan.ended import close
@@ -16,7 +17,7 @@ from comptroller.plan.steps import Steps, next_steps
 from comptroller.plan.verdict import Verdict
 from comptroller.plan.view import StudyView, view
 from comptroller.pricing import PriceBook
-from comptroller.world import AttemptKey, World
+from comptroller.world import World
 from comptroller_api.meta import FINALIZER
 from comptroller_api.study import Study
 

@@ -100,7 +100,7 @@ def progress(world: World, study: Study, trial: Trial) -> Progress:
     near_miss, missed = trial.status.near_miss if trial.status else None, ""
     lost, unread = "", False
     for attempt in awaited(trial, attempts):
-        key = (study.metadata.uid, number, attempt.number)
+        key = attempt.key
         if key not in world.reports:
             unread = True
         elif (report := world.reports[key]) is None or isinstance(report, Unusable):

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from comptroller.ledger.books import Attempt
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan.trials import NOT_STARTED, Progress, in_vain, pause
 from comptroller.status import rfc3339
-from comptroller.world import AttemptKey, Run
+from comptroller.world import Run
 from comptroller_api.trial import Trial
 
 FAILED_CREATE = "FailedCreate"

@@ -17,7 +17,7 @@ from comptroller.ledger.entries import (
     Transfer,
     Void,
 )
-from comptroller.world import AttemptKey
+from comptroller.ledger.names import AttemptKey, TrialKey
 from comptroller_api import quantity
 from comptroller_api.study import Resources
 
@@ -151,7 +151,7 @@ class Fold:
     prices: dict[str, Price] = field(default_factory=dict)
     tampered: Callable[[AttemptKey], bool] = lambda _key: False
     """Returns whether somebody changed an attempt's objects, so that it may have run beyond its hold."""
-    _count: dict[tuple[str, int], int] = field(default_factory=dict)
+    _count: dict[TrialKey, int] = field(default_factory=dict)
 
     def apply(self, entry: Entry) -> str | None:
         """Fold an entry in; what is wrong with it, if anything."""
@@ -240,11 +240,11 @@ class Fold:
         return None
 
     def _launch(self, entry: Reserve, hold: Hold) -> str | None:
-        trial = (entry.study, entry.trial)
+        trial = entry.key.of_trial
         count = self._count.get(trial, 0)
         if entry.attempt != count:
             return f"it is attempt {entry.attempt}, and there were {count}"
-        if count and self.attempts[*trial, count - 1].closed is None:
+        if count and self.attempts[AttemptKey(*trial, count - 1)].closed is None:
             return "the attempt before it is open"
         self._count[trial] = count + 1
         price = self.prices.get(f"{entry.node_class}/{self.accounts[entry.accounts[0]].currency}")

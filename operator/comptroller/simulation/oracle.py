@@ -18,6 +18,7 @@ from comptroller.cluster.simulated import OPERATOR, Change, Pod, Simulated, Simu
 from comptroller.cluster.simulated.bodies import Body, condition
 from comptroller.ledger.encoding import decode
 from comptroller.ledger.entries import Ceiling, Close, Entry, Post, Price, Reserve, Start
+from comptroller.ledger.names import AttemptKey
 from comptroller.simulation import windows
 from comptroller.simulation.bill import Tariff, bill, seconds, tariffs, worst
 from comptroller.simulation.declared import (
@@ -32,7 +33,6 @@ from comptroller.simulation.declared import (
 )
 from comptroller.simulation.fold import Fold, Held
 from comptroller.simulation.process import Looked
-from comptroller.world import AttemptKey
 from comptroller_api import quantity
 from comptroller_api.contract import GRANT_ANNOTATION
 from comptroller_api.meta import FINALIZER
@@ -364,7 +364,7 @@ class Oracle:
         elif others := [
             o.name
             for o in self._running()
-            if o.key and o.key[:2] == job.key[:2] and o is not job and not _out_of_reach(o)
+            if o.key and o.key.of_trial == job.key.of_trial and o is not job and not _out_of_reach(o)
         ]:
             self.violated("P4", f"{job.name} is launched while {others[0]} runs")
         self.launched[job.key] = job
@@ -439,7 +439,7 @@ class Oracle:
             self._talked(job, attempt)
             return
         spans = [(pod.scheduled, pod.until(now)) for pod in job.pods if pod.scheduled is not None]
-        allowed = attempt.granted + self.overhead(attempt.key[0])
+        allowed = attempt.granted + self.overhead(attempt.key.study)
         for begin, end in spans:
             if end - begin > allowed:
                 self.violated("P2", f"{job.name} runs for {end - begin}s, {allowed}s are covered")
@@ -449,7 +449,7 @@ class Oracle:
     def _talked(self, job: SimulatedJob, attempt: Held) -> None:
         """Check that a limit raised by a tenant is lowered soon, as far as anybody can reach it."""
         ran = seconds(job.pods, self.cluster.now)
-        allowed = attempt.granted + self.overhead(attempt.key[0]) + self.slack
+        allowed = attempt.granted + self.overhead(attempt.key.study) + self.slack
         if ran > allowed and not any(pod.cut for pod in job.pods):
             self.violated("P2", f"{job.name} was tampered with and has run for {ran}s, {allowed}s at most")
 
@@ -467,11 +467,11 @@ class Oracle:
             if attempt is None or _out_of_reach(job):
                 continue
             least, most = self.bill(job)
-            totals[key[0]] = totals.get(key[0], 0) + least
+            totals[key.study] = totals.get(key.study, 0) + least
             self._paid(job, attempt, least, most)
         for uid, cost in totals.items():
             study = self.studies[uid]
-            tampered = sum(job.tampered for key, job in self.launched.items() if key[0] == uid)
+            tampered = sum(job.tampered for key, job in self.launched.items() if key.study == uid)
             beyond = tampered * self._worst(study.spec.runtime.resources, self.slack)
             limit = max(a for one in self.declared for a in amounts(one, f"study/{uid}"))
             if cost > limit + beyond:

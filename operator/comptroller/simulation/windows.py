@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from comptroller.ledger.names import AttemptKey
 from comptroller.simulation.fold import Held
 
 
@@ -36,8 +37,8 @@ def is_of(label: str, kind: str) -> bool:
 
 def paid(
     attempts: Iterable[Held],
-    ran: Mapping[tuple[str, int, int], Ran],
-    leased: Mapping[tuple[str, int, int], tuple[int, int]],
+    ran: Mapping[AttemptKey, Ran],
+    leased: Mapping[AttemptKey, tuple[int, int]],
     budget: str,
     days: tuple[int, int] | None,
 ) -> int:

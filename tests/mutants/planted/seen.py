@@ -70,11 +70,10 @@ def what_vanished_cost_nothing(patch: Patch) -> None:
     """An attempt whose Job and pods somebody removed is settled as if it had never run."""
 
     def nothing(self: ended.Closing, attempt: Any) -> None:
-        key = (attempt.study, attempt.trial, attempt.number)
         if self._fresh():
-            gone = Run(key, attempt.name, 0, 0, started=None, ended=self._now)
+            gone = Run(attempt.key, attempt.name, 0, 0, started=None, ended=self._now)
             self.entries += settle.settle(self.world.books, attempt, gone, self._now, "Suspended", "gone")
-            self.given_up.add(key)
+            self.given_up.add(attempt.key)
 
     patch.setattr(ended.Closing, "vanished", nothing)
 

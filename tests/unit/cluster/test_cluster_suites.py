@@ -120,7 +120,7 @@ class ReplacesTombstones(Changed):
 
     async def act(self, namespace, action):
         if isinstance(action, todo.Bury):
-            action = replace(action, key=(*action.key[:2], 1), name=f"{action.name[:-1]}1")
+            action = replace(action, key=action.key._replace(attempt=1), name=f"{action.name[:-1]}1")
         await super().act(namespace, action)
 
 

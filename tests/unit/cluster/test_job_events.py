@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from comptroller.cluster.job_events import JobEvents
+from comptroller.ledger.names import AttemptKey
 from comptroller.world import Removed, Requested, Run
 
-KEY = ("u1", 1, 0)
+KEY = AttemptKey("u1", 1, 0)
 RUN = Run(key=KEY, name="s-u1-0001-0", deadline=60, granted=60, started=10, uid="j1")
 QUOTA = 'Error creating: pods "s-u1-0001-0-x" is forbidden: exceeded quota: team'
 
@@ -110,7 +111,10 @@ def test_events_of_an_ended_job_are_read_again_where_they_could_not_be():
 
 
 def test_jobs_that_ended_are_not_explained_by_events_that_were_not_read_yet():
-    runs = {("u1", n, 0): replace(RUN, key=("u1", n, 0), uid=f"j{n}", ended=40) for n in range(10)}
+    runs = {
+        AttemptKey("u1", n, 0): replace(RUN, key=AttemptKey("u1", n, 0), uid=f"j{n}", ended=40)
+        for n in range(10)
+    }
     events = JobEvents(Reader(), Clock())
     for unread in (2, 0):
         found = asyncio.run(events.explain("team", runs)).values()

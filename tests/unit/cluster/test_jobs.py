@@ -6,6 +6,7 @@ import pytest
 
 from comptroller.actions import Bury, Launch
 from comptroller.cluster import jobs
+from comptroller.ledger.names import AttemptKey
 from comptroller_api.contract import IMAGE_ENV, TRACKING_ENV
 from comptroller_api.pricelist import Toleration
 from comptroller_api.study import Resources
@@ -110,7 +111,7 @@ def test_the_trainer_gets_its_image_for_the_report():
 
 
 def test_a_name_with_a_tombstone_never_runs_and_is_over_at_once():
-    body = jobs.tombstone(Bury(("u1", 1, 0), "s-u1-0001-0", "suspended", TRIAL), "team")
+    body = jobs.tombstone(Bury(AttemptKey("u1", 1, 0), "s-u1-0001-0", "suspended", TRIAL), "team")
     assert body["spec"]["suspend"] is True
     assert body["spec"]["parallelism"] == 0
     body["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
@@ -122,6 +123,6 @@ def test_a_name_with_a_tombstone_never_runs_and_is_over_at_once():
 
 def test_a_tombstone_goes_with_what_is_left_of_its_owner():
     for owner, kinds in ((TRIAL, ["Trial"]), (STUDY, ["Study"]), (None, [])):
-        body = jobs.tombstone(Bury(("u1", 1, 0), "s-u1-0001-0", "gone", owner), "team")
+        body = jobs.tombstone(Bury(AttemptKey("u1", 1, 0), "s-u1-0001-0", "gone", owner), "team")
         assert [one["kind"] for one in body["metadata"]["ownerReferences"]] == kinds
         assert run_of(body | {"metadata": {**body["metadata"], "creationTimestamp": "2026-01-01T00:00:00Z"}})

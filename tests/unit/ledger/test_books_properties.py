@@ -149,7 +149,7 @@ def test_a_reservation_is_settled_once_and_a_closed_attempt_holds_nothing(histor
             settled.add(entry.id)
     for attempts in books.trials.values():
         for attempt in attempts:
-            assert attempt.open == ((attempt.study, attempt.trial, attempt.number) in books.open)
+            assert attempt.open == (attempt.key in books.open)
             assert attempt.open or attempt.held == 0
             assert attempt.open == (attempt in list(books.open_attempts(attempt.study)))
             assert attempt.open == (not any(attempt is closed for closed in books.closed))

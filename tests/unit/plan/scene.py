@@ -11,6 +11,7 @@ from typing import Any
 
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Ceiling, Close, Entry, Manifest, Post, Price, Reserve, Start, Void
+from comptroller.ledger.names import AttemptKey
 from comptroller.world import Exit, Run, World
 from comptroller_api.budget import Budget
 from comptroller_api.contract import Report
@@ -255,7 +256,7 @@ class Scene:
 
     def stray(self, number: int, attempt: int, **fields: Any) -> "Scene":
         """Put in a run that the books do not know."""
-        key = ("u1", number, attempt)
+        key = AttemptKey("u1", number, attempt)
         known: dict[str, Any] = {"deadline": LEASE, "granted": LEASE, "live": True, "bound": 1}
         known |= {"started": NOW - 20, "scheduled": NOW - 20}
         self.runs[key] = Run(key, f"s-u1-{number:04d}-{attempt}", **(known | fields))
@@ -324,7 +325,7 @@ class Scene:
                     seconds=seconds,
                 )
             )
-        key, job = (uid, number, place), f"job-{number}-{place}"
+        key, job = AttemptKey(uid, number, place), f"job-{number}-{place}"
         if isinstance(attempt, Past):
             self._close(where, attempt)
             seen = attempt.left

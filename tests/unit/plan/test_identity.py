@@ -7,6 +7,7 @@ import pytest
 from comptroller import actions as todo
 from comptroller.cluster import jobs
 from comptroller.ledger.books import Books
+from comptroller.ledger.names import AttemptKey
 from comptroller.ledger.testing import STUDY, ceiling, close, post, price, reserve
 from comptroller.plan.identity import identified
 from comptroller.world import Run, World
@@ -22,7 +23,7 @@ def test_a_pod_that_was_there_before_its_attempt_was_leased_is_not_ours(schedule
     ended = close(seconds=60, started=1_440)  # at 1,500
     for entry in (ceiling(1_000), price(), reserve(60), post(20), ended, reserve(60, attempt=1)):
         assert books.apply(entry) is None, entry
-    key = (STUDY, 0, 1)
+    key = AttemptKey(STUDY, 0, 1)
     run = Run(key, "imitation", 60, 60, started=scheduled, scheduled=scheduled, uid="j9", jobless=True)
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
@@ -34,7 +35,7 @@ def test_a_pod_that_came_after_the_books_were_closed_is_not_ours(scheduled: int,
     books = Books()
     for entry in (ceiling(1_000), price(), reserve(60), post(20), close(seconds=60, started=1_440)):
         assert books.apply(entry) is None, entry
-    key = (STUDY, 0, 0)
+    key = AttemptKey(STUDY, 0, 0)
     run = Run(key, "imitation", 60, 60, started=scheduled, scheduled=scheduled, uid="j9", jobless=True)
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
@@ -45,7 +46,7 @@ def test_a_job_that_was_created_after_its_attempt_had_ended_is_not_ours(created:
     books = Books()
     for entry in (ceiling(1_000), price(), reserve(60), post(20), close(seconds=60, started=1_440)):
         assert books.apply(entry) is None, entry
-    key = (STUDY, 0, 0)
+    key = AttemptKey(STUDY, 0, 0)
     run = Run(key, "imitation", 60, 60, created, started=created, scheduled=created, uid="j9", stated=True)
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
@@ -59,7 +60,7 @@ def test_a_job_whose_trial_is_gone_is_ours_by_its_owner_or_its_template(trial, s
     books = Books()
     for entry in (ceiling(1_000), price(), reserve(60)):
         assert books.apply(entry) is None, entry
-    key = (STUDY, 0, 0)
+    key = AttemptKey(STUDY, 0, 0)
     run = Run(key, "imitation", 60, 60, started=1_440, uid="j9", trial=trial, stated=stated)
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
@@ -71,7 +72,7 @@ def test_a_job_of_our_trial_that_was_created_late_is_ours_to_stop():
         ended.end(metrics={"accuracy": 0.9})
     ended.settle()
     first = ended.world.books.closed[0]
-    key = (first.study, first.trial, first.number)
+    key = first.key
     trial = next(one for one in ended.trials if one.spec.number == first.trial)
     late = Run(key, first.name, 60, 60, created=first.ended + 100, uid="j9", trial=trial.metadata.uid)
     world = identified(replace(ended.world, runs={key: late}))

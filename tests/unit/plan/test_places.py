@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from comptroller.actions import Append
 from comptroller.ledger.books import Account, Attempt, Books, Lease
 from comptroller.ledger.entries import Place, Post
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan import places, plan, settle
 from comptroller.plan.prices import missing_price
 from comptroller.pricing import PriceBook, Quote, Unpriced
@@ -18,7 +19,7 @@ from comptroller_api.pricelist import PriceList
 from comptroller_api.study import Resources
 
 NOW = 1_796_000_000
-KEY = ("u1", 0, 0)
+KEY = AttemptKey("u1", 0, 0)
 HOUR = 3_600_000_000
 """A micro-unit a second."""
 SPOT, FIRM = {"capacity": "spot"}, {"capacity": "on-demand"}

@@ -60,7 +60,7 @@ def _edit_study(world):
 
 def _start_a_stray(world):
     attempt = world.world.books.closed[0]
-    key = (attempt.study, attempt.trial, attempt.number)
+    key = attempt.key
     world.see(key, world._run(attempt, started=world.world.now, ended=world.world.now))
 
 

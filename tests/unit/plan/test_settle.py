@@ -2,13 +2,22 @@
 
 import pytest
 
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan.settle import classify
 from comptroller.world import Exit, Run
 
 
 def run(stop=None, **how):
     return Run(
-        ("u", 0, 0), "s-u-0000-0", 60, 60, started=1, scheduled=1, ended=9, exit=Exit(**how), stop=stop
+        AttemptKey("u", 0, 0),
+        "s-u-0000-0",
+        60,
+        60,
+        started=1,
+        scheduled=1,
+        ended=9,
+        exit=Exit(**how),
+        stop=stop,
     )
 
 

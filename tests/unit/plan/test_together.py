@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from comptroller.cluster import jobs, ownership
 from comptroller.ledger.books import Attempt, Books, Lease
 from comptroller.ledger.entries import Close, Post, Price
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan.settle import classify, settle
 from comptroller.pricing.rates import HourlyRates
 from comptroller.world import Exit, Run
@@ -139,7 +140,7 @@ def test_however_late_pods_come_what_is_billed_is_within_what_was_held(lateness,
     spans = tuple((100 + late, 100 + late + spent) for late, spent in zip(lateness, used, strict=False))
     begin, end = min(start for start, _ in spans), max(end for _, end in spans)
     known = {"started": 100, "scheduled": begin, "ended": end, "spans": spans, "exit": Exit(0)}
-    run = Run(("u1", 1, 0), "s-u1-0001-0", 60, 60, **known)
+    run = Run(AttemptKey("u1", 1, 0), "s-u1-0001-0", 60, 60, **known)
     *posts, closed = settle(Books(), attempt(pods, held), run, end, "Finished", "")
     billed = sum(entry.amount for entry in posts if isinstance(entry, Post))
     assert billed == PER_SECOND * sum(used[:pods]) <= held

@@ -20,7 +20,7 @@ PLACE = "Unschedulable: 0/3 nodes are available: 3 Insufficient cpu"
 def show(world, message, *, scheduled):
     """Let the open attempt's run be stuck with `message`."""
     (attempt,) = world.open
-    key = (attempt.study, attempt.trial, attempt.number)
+    key = attempt.key
     run = world.world.runs[key]
     begun = run.started if scheduled else None
     world.see(key, replace(run, scheduled=begun, exit=Exit(message=message)))
@@ -40,7 +40,7 @@ def stop(world):
     """Let the requested stop take effect."""
     (action,) = stops(world)
     (attempt,) = world.open
-    key = (attempt.study, attempt.trial, attempt.number)
+    key = attempt.key
     run = world.world.runs[key]
     world.see(key, replace(run, ended=world.world.now, stop=action.end, stop_reason=action.reason))
     world.settle()
@@ -122,7 +122,7 @@ def test_a_quotas_reason_outlives_the_job_that_it_refused(fresh):
     world = SmallWorld(leased("40s"))
     show(world, QUOTA, scheduled=False)
     (attempt,) = world.open
-    key = (attempt.study, attempt.trial, attempt.number)
+    key = attempt.key
     over = replace(world.world.runs[key], ended=world.world.now, exit=Exit(deadline=True))
     world.world = replace(world.world, fresh=fresh)
     world.see(key, over)  # the Job has failed, and its events are not read any more

@@ -108,7 +108,7 @@ class Local:
         return Snapshot(
             studies=studies,
             trials={s.metadata.uid: self.objects.trials(namespace, s.metadata.uid) for s in studies},
-            runs={run.key: self._run(run, thresholds.get(run.key[0])) for run in runs},
+            runs={run.key: self._run(run, thresholds.get(run.key.study)) for run in runs},
             budgets=self.objects.budgets(namespace),
             prices=self.objects.prices(),
         )
@@ -218,9 +218,9 @@ class Local:
 
     def _bury(self, namespace: str, bury: todo.Bury) -> None:
         request = RunRequest(
-            study=bury.key[0],
-            trial=bury.key[1],
-            attempt=bury.key[2],
+            study=bury.key.study,
+            trial=bury.key.trial,
+            attempt=bury.key.attempt,
             created=self._clock(),
             assignment=None,
         )

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from comptroller.cluster.local import supervisor
 from comptroller.cluster.local.machine import Share
-from comptroller.world import AttemptKey
+from comptroller.ledger.names import AttemptKey
 from comptroller_api.contract import Assignment
 from comptroller_api.study import Resources
 from comptroller_api.trial import End
@@ -120,7 +120,7 @@ class RunDirectory:
     @property
     def key(self) -> AttemptKey:
         """The attempt."""
-        return self.request.study, self.request.trial, self.request.attempt
+        return AttemptKey(self.request.study, self.request.trial, self.request.attempt)
 
     @property
     def share(self) -> Share | None:

@@ -16,6 +16,7 @@ from comptroller.cluster.simulated.machines import Faults, Machines
 from comptroller.cluster.simulated.pods import Node, Pod, SimulatedJob
 from comptroller.cluster.simulated.server import Change
 from comptroller.cluster.simulated.trainer import Work, seconds_of_work
+from comptroller.ledger.names import TrialKey
 from comptroller_api.budget import Budget
 from comptroller_api.contract import ASSIGNMENT_ENV, Assignment
 from comptroller_api.meta import Model
@@ -128,7 +129,7 @@ class Simulated(Machines):
         return {study.metadata.uid: study for study in self._typed(Study, "studies")}
 
     @property
-    def trials(self) -> dict[tuple[str, int], Trial]:
+    def trials(self) -> dict[TrialKey, Trial]:
         """The trials there are, by their study's uid and their number."""
         return {(trial.spec.study_uid, trial.spec.number): trial for trial in self._typed(Trial, "trials")}
 
@@ -190,7 +191,7 @@ class Simulated(Machines):
             body = self.server.replace("studies", with_meta(body, finalizers=None), PERSON) or body
         self.server.delete("studies", body["metadata"]["name"], PERSON, "Orphan" if orphans else "Background")
 
-    def delete_trial(self, key: tuple[str, int]) -> None:
+    def delete_trial(self, key: TrialKey) -> None:
         """Delete a trial by hand; the garbage collector deletes its Jobs."""
         self.server.delete("trials", self.trials[key].metadata.name, PERSON)
 

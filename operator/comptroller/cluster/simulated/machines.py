@@ -15,6 +15,7 @@ from comptroller.cluster.simulated.pods import Cause, Ending, Node, Pod, Simulat
 from comptroller.cluster.simulated.server import Server
 from comptroller.cluster.simulated.timeline import Timeline
 from comptroller.cluster.simulated.trainer import Work, report, seconds_of_work
+from comptroller.ledger.names import TrialKey
 from comptroller_api import contract, quantity
 from comptroller_api.contract import GRANT_ANNOTATION, LEASE_OVER, Assignment, report_key
 from comptroller_api.study import WHOLE_GPU
@@ -100,7 +101,7 @@ class Machines:
         self._milli_cores = milli_cores
         self._work = work
         self._controllers_alive = self._api_up = True
-        self._done: dict[tuple[str, int], int] = {}
+        self._done: dict[TrialKey, int] = {}
 
     def join(self, node: Node) -> None:
         """Add a node, which the scheduler looks at before all others."""
@@ -330,7 +331,7 @@ class Machines:
             case "Container":
                 pod.container, pod.container_stamp = self.now, self._by_node(pod)
                 if pod.key is not None:
-                    pod.work_before = self._done.get(pod.key[:2], 0)
+                    pod.work_before = self._done.get(pod.key.of_trial, 0)
                 self._report(pod)
             case "Signal":
                 pod.signalled = self.now
@@ -425,7 +426,7 @@ class Machines:
             pod.over, pod.over_stamp = pod.ended, pod.ended_stamp
         if pod.container is not None and not self.is_idle(pod) and pod.reachable and pod.key is not None:
             ran = (self.now if pod.over is None else pod.over) - pod.container
-            self._done[pod.key[:2]] = max(self._done.get(pod.key[:2], 0), pod.work_before + ran)
+            self._done[pod.key.of_trial] = max(self._done.get(pod.key.of_trial, 0), pod.work_before + ran)
         self.witness.ended(pod)
         if pod.scheduled is None:
             self.live.pop(pod.uid, None)
@@ -456,7 +457,7 @@ class Machines:
 
     def is_idle(self, pod: Pod) -> bool:
         """Return whether an attempt does nothing at all."""
-        return pod.key is not None and pod.key[2] < self.idle_attempts.get(pod.key[1], 0)
+        return pod.key is not None and pod.key.attempt < self.idle_attempts.get(pod.key.trial, 0)
 
 
 def _status(pod: Pod, old: Body) -> Body:

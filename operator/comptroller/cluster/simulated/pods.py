@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias, cast
 
 from comptroller.cluster.jobs import STOP
 from comptroller.cluster.simulated.bodies import Body, stamp
-from comptroller.world import AttemptKey
+from comptroller.ledger.names import AttemptKey
 from comptroller_api.contract import Assignment
 from comptroller_api.meta import FINALIZER
 

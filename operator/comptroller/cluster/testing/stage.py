@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 from comptroller import actions as todo
 from comptroller.actions import Action
 from comptroller.cluster.base import Cluster, Snapshot
-from comptroller.ledger.names import attempt_name, trial_name
-from comptroller.world import AttemptKey, Run, trial_prefix
+from comptroller.ledger.names import AttemptKey, attempt_name, trial_name
+from comptroller.world import Run, trial_prefix
 from comptroller_api.contract import Assignment
 from comptroller_api.meta import Metadata
 from comptroller_api.study import Study

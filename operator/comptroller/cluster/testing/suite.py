@@ -86,7 +86,7 @@ class ClusterConformance:
         await stage.until(launch.key, ended)
         await stage.act(todo.Release(name), todo.Release(name))
         seen = await stage.snapshot(fresh=True)
-        assert len(seen.trials[launch.key[0]]) == 1
+        assert len(seen.trials[launch.key.study]) == 1
         assert len(seen.runs) <= 1
         assert stage.trainers() <= 1
 

@@ -1,5 +1,6 @@
 """Attempts that nobody saw end or that belong to nobody are billed to the lease's end, stopped or awaited."""
 
+from comptroller.ledger.names import AttemptKey
 from comptroller.world import Refused, Removed
 from support.worlds import NOW
 from unit.plan.scene import (
@@ -21,7 +22,7 @@ COVERED = LEASE + OVERHEAD
 LATE = COVERED + 61
 """Seconds after which a lease, what its enforcers take and a minute are over."""
 FINISHED = ["settle/u1/0/0/0: 10_000", "close/u1/0/0 Finished: -; 10 s, -10 to now"]
-REMOVED = {("u1", 0, 0): Removed("job-0-0", NOW - 20)}
+REMOVED = {AttemptKey("u1", 0, 0): Removed("job-0-0", NOW - 20)}
 ALONE = one(search=searching(parallel=1))
 
 
@@ -188,7 +189,7 @@ def test_what_nobody_saw_end(row):
     ),
     Row(
         "the name of an attempt whose Job was removed is not taken",
-        proven(ALONE, removed={("u1", 1, 0): Removed("job-1-0", NOW - 20)})
+        proven(ALONE, removed={AttemptKey("u1", 1, 0): Removed("job-1-0", NOW - 20)})
         .trial(2, running())
         .gone(1, Open()),
         does=["start/u1/1/0: job-1-0 at -20"],

@@ -1,5 +1,6 @@
 """A slot that is free is used: a trial is created, leased, launched, each once the last is durable."""
 
+from comptroller.ledger.names import AttemptKey
 from comptroller.world import Refused
 from comptroller_api.pricelist import Toleration
 from comptroller_api.study import Resources
@@ -232,13 +233,13 @@ def test_a_lease_fits(row):
     ),
     Row(
         "a launch in the pass after its lease is the first",
-        scene(leased=frozenset({("u1", 0, 0)})).trial(0, leased()),
+        scene(leased=frozenset({AttemptKey("u1", 0, 0)})).trial(0, leased()),
         does=[LAUNCH],
         launch={"first": True},
     ),
     Row(
         "a launch of an older lease may not be the first",
-        scene(leased=frozenset({("u1", 1, 0)})).trial(0, leased()),
+        scene(leased=frozenset({AttemptKey("u1", 1, 0)})).trial(0, leased()),
         does=[LAUNCH],
         launch={"first": False},
     ),

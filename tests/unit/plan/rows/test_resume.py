@@ -1,5 +1,6 @@
 """A trial whose attempt has ended is resumed at its rung, later, or not: by how the attempt ended."""
 
+from comptroller.ledger.names import AttemptKey
 from comptroller.world import Unusable
 from unit.plan.scene import (
     FIRST,
@@ -162,7 +163,9 @@ def test_a_trial_waits(row):
     ),
     Row(
         "a report that is refused loses the trials metrics",
-        proven(ALONE, reports={("u1", 1, 0): Unusable("it is of another attempt")}).trial(1, Past()),
+        proven(ALONE, reports={AttemptKey("u1", 1, 0): Unusable("it is of another attempt")}).trial(
+            1, Past()
+        ),
         trials={1: "Ended MetricsLost: the report of attempt 0 is refused: it is of another attempt"},
     ),
     Row(
