@@ -48,7 +48,7 @@ def _money(namespace: str, world: World) -> _Series:
     return {
         (namespace, name, account.currency, part): micro / MICRO
         for name, account in world.books.accounts.items()
-        if account.held or not name.startswith("study/") or name.removeprefix("study/") in there
+        if account.held or name.study is None or name.study in there
         for part, micro in (("ceiling", account.ceiling), ("spent", account.spent), ("held", account.held))
     }
 

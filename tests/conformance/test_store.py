@@ -10,7 +10,7 @@ import pytest
 from comptroller.ledger.audit import verify
 from comptroller.ledger.journal import Journal
 from comptroller.ledger.store import Conflict, Exists, Store, Unavailable
-from comptroller.ledger.testing import STUDY, ceiling, plausible, post, reserve
+from comptroller.ledger.testing import ACCOUNT, ceiling, plausible, post, reserve
 
 
 def test_what_is_created_is_read_back_byte_for_byte(store: Store) -> None:
@@ -144,7 +144,7 @@ def test_two_writers_cannot_spend_the_same_money(store: Store) -> None:
     two.catch_up()
     assert one.append([reserve(40, trial=1)])
     assert not two.append([reserve(40, trial=2)])
-    assert two.books.accounts[f"study/{STUDY}"].held == 100
+    assert two.books.accounts[ACCOUNT].held == 100
     assert two.append([post(10)])
     assert two.append([reserve(50, trial=2)])
     one.catch_up()

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from comptroller import actions as todo
 from comptroller.cluster import jobs, ownership, runs
 from comptroller.cluster.pods import TRACKING
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Attempt, Books
 from comptroller.ledger.entries import Entry, Start
 from comptroller.ledger.names import AttemptKey
@@ -159,7 +160,7 @@ class Stage:
     @property
     def spent(self) -> int:
         """Return the expense of the study's account, in seconds at the price."""
-        return self.books.accounts["study/u1"].spent // PER_SECOND
+        return self.books.accounts[AccountName.of_study("u1")].spent // PER_SECOND
 
     def conditions(self, second: int) -> Mapping[str, Condition]:
         """Return the study's true conditions after a pass, by type."""

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from comptroller.cli.console import REFUSED, Form, Output, console, print_json, printable, refuse
 from comptroller.ledger import focus
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.anchor import published_heads
 from comptroller.ledger.audit import Untrusted, Verdict, namespaces
 from comptroller.ledger.audit import verify as audit
@@ -129,7 +130,8 @@ def balance(
 ) -> None:
     """Print what each account may spend, has spent and holds, by study and trial."""
     with opened(uri, namespace) as (store, names):
-        balances = [draw(store, name, study=study, account=account, explain=explain) for name in names]
+        only = AccountName(account) if account else None
+        balances = [draw(store, name, study=study, account=only, explain=explain) for name in names]
     if account and not any(found.accounts for found in balances):
         refuse(f"no account {account!r} is in the books")
     if study and not any(found.trials for found in balances):

@@ -15,7 +15,6 @@ from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, ref
 from comptroller.cli.planned import Planned, as_json, print_tables, to_markdown
 from comptroller.cli.trainers import Described, assess, described
 from comptroller.ledger.books import Books
-from comptroller.ledger.names import budget_of
 from comptroller.plan import accounts
 from comptroller.plan.leases import hedged
 from comptroller.plan.membership import covering
@@ -202,9 +201,9 @@ def _limits(world: World, study: Study) -> Iterator[Limit]:
     """Yield every ceiling over the study. A budget's is for one period, before anything is spent."""
     for options in accounts.purses(world, study):
         account = options[-1].account
-        budget = budget_of(account)
+        budget = account.budget
         name = "the study's ceiling" if budget is None else f"Budget {budget}"
-        name += " (capPerStudy)" if budget is not None and account.split("/")[2] == "cap" else ""
+        name += " (capPerStudy)" if account.kind == "Cap" else ""
         yield Limit(name, sum(purse.amount for purse in options))
 
 

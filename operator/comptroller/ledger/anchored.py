@@ -276,7 +276,7 @@ def spent_in_all(books: Books) -> dict[str, int]:
     """Return the micro-units that were ever posted, by currency."""
     found: Counter[str] = Counter()
     for name, account in books.accounts.items():
-        if name.startswith("study/"):  # each attempt has one such account, whatever budgets it draws on
+        if name.study is not None:  # each attempt has one such account, whatever budgets it draws on
             found[account.currency] += account.spent
     return {currency: micro for currency, micro in found.items() if micro}
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Books
 from comptroller.ledger.chain import JournalError
 from comptroller.ledger.encoding import (
@@ -305,7 +306,7 @@ class _Audit:
             if self._observe is not None:
                 self._observe(batch, entry, books)
 
-    def _ceiling(self, sequence: int, entry: Entry, name: str) -> None:
+    def _ceiling(self, sequence: int, entry: Entry, name: AccountName) -> None:
         account = self._verdict.books.accounts[name]
         if not account.over:
             self._over.discard(name)

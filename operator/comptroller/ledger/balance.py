@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.audit import trusted
 from comptroller.ledger.books import Account, Attempt, Books
 from comptroller.ledger.entries import Approval, Batch, Entry, Manifest
@@ -13,7 +14,7 @@ from comptroller.ledger.store import Store
 class AccountLine:
     """One account; money in micro-units."""
 
-    account: str
+    account: AccountName
     currency: str
     requested: int
     """The ceiling last requested, with what transfers brought and took."""
@@ -52,7 +53,7 @@ class Movement:
     time: int
     """The writer's clock, in unix seconds."""
     entry: str
-    account: str
+    account: AccountName
     ceiling: int
     spent: int
     held: int
@@ -104,7 +105,12 @@ class Balance:
 
 
 def balance(
-    store: Store, namespace: str, *, study: str = "", account: str = "", explain: bool = False
+    store: Store,
+    namespace: str,
+    *,
+    study: str = "",
+    account: AccountName | None = None,
+    explain: bool = False,
 ) -> Balance:
     """Draw the balance of a namespace.
 
@@ -145,10 +151,10 @@ def balance(
     return found
 
 
-def draw(books: Books, namespace: str, *, study: str = "", account: str = "") -> Balance:
+def draw(books: Books, namespace: str, *, study: str = "", account: AccountName | None = None) -> Balance:
     """Draw the balance of books that are trusted: as `balance`, without what only the journal tells."""
     found = Balance(namespace, overruns=books.overruns)
-    drawn: set[str] = set()
+    drawn: set[AccountName] = set()
     for attempts in books.trials.values():
         names = {name for attempt in attempts for name in attempt.accounts}
         of_study = study in {"", attempts[0].study, named_study(attempts[0])}
@@ -169,7 +175,7 @@ def named_study(attempt: Attempt) -> str:
     return study_name(attempt.name, attempt.study, attempt.trial, attempt.number)
 
 
-def _account(name: str, account: Account) -> AccountLine:
+def _account(name: AccountName, account: Account) -> AccountLine:
     return AccountLine(name, account.currency, account.limit, account.ceiling, account.spent, account.held)
 
 

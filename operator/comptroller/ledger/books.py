@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from comptroller.ledger.accounts import AccountKind, AccountName, Family
 from comptroller.ledger.entries import (
     Adjust,
     Approval,
@@ -26,7 +27,7 @@ from comptroller.ledger.entries import (
     Transfer,
     Void,
 )
-from comptroller.ledger.names import AttemptKey, TrialKey, budget_of, is_period
+from comptroller.ledger.names import AttemptKey, TrialKey
 from comptroller_api.study import Resources
 from comptroller_api.trial import End
 
@@ -131,7 +132,7 @@ class Attempt:
     node_class: str
     capacity: str
     resources: Resources
-    accounts: tuple[str, ...]
+    accounts: tuple[AccountName, ...]
     leases: list[Lease] = field(default_factory=list)
     price: Price | None = None
     """The price in force when it was launched: its cap sized the hold."""
@@ -181,7 +182,7 @@ class Attempt:
 class Books:
     """The state after a prefix of the journal."""
 
-    accounts: dict[str, Account] = field(default_factory=dict)
+    accounts: dict[AccountName, Account] = field(default_factory=dict)
     trials: dict[TrialKey, list[Attempt]] = field(default_factory=dict)
     """Every attempt there was. The order of the trials says nothing."""
     prices: dict[str, Price] = field(default_factory=dict)
@@ -201,8 +202,10 @@ class Books:
     """The last one."""
     version: object = field(default_factory=object, init=False, repr=False, compare=False)
     """Another one after each entry: while it is the same, nothing in the books has changed."""
-    _families: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """The accounts below each path, such as those of a budget's periods below `budget/<name>`."""
+    _families: dict[Family, list[AccountName]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """The accounts that belong together, in the order in which they were opened."""
     _open_of: dict[str, dict[int, Attempt]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -217,12 +220,12 @@ class Books:
         for name in self.accounts:
             self._index(name)
 
-    def family(self, path: str) -> Iterable[str]:
-        """Return the accounts right below `path`, in the order in which they were opened."""
-        return self._families.get(path, ())
+    def family(self, kind: AccountKind, budget: str) -> Iterable[AccountName]:
+        """Return a budget's accounts of one kind, in the order in which they were opened."""
+        return self._families.get(Family(kind, budget), ())
 
-    def _index(self, account: str) -> None:
-        self._families.setdefault(account.rpartition("/")[0], []).append(account)
+    def _index(self, account: AccountName) -> None:
+        self._families.setdefault(account.family, []).append(account)
 
     def attempts(self, study: str, trial: int) -> list[Attempt]:
         """The attempts of a trial, by number."""
@@ -279,7 +282,7 @@ class Books:
         shared: T = self._shared.setdefault(value, value)
         return shared
 
-    def touched(self, entry: Entry) -> tuple[str, ...]:
+    def touched(self, entry: Entry) -> tuple[AccountName, ...]:
         """The accounts whose sums `entry` can change, given what is folded in so far."""
         match entry:
             case Ceiling():
@@ -339,7 +342,7 @@ class Books:
                 self.adjustments[attempt.key] = list(found)
             self.admit(replace(attempt, leases=[replace(lease) for lease in attempt.leases]))
 
-    def _borrow(self, names: Iterable[str], accounts: dict[str, Account]) -> None:
+    def _borrow(self, names: Iterable[AccountName], accounts: dict[AccountName, Account]) -> None:
         """Copies of those of `accounts` that are named, where they are not here yet."""
         for name in names:
             if name in accounts and name not in self.accounts:
@@ -396,10 +399,10 @@ class Books:
         self._outdate(entry.account, entry.starts, entry.ends)
         account.declare(entry)
 
-    def _outdate(self, account: str, starts: int | None, ends: int | None) -> None:
+    def _outdate(self, account: AccountName, starts: int | None, ends: int | None) -> None:
         """Mark the other periods of the budget with days in common: their `carried` is not all any more."""
-        if is_period(account):
-            for name in self.family(account.rpartition("/")[0]):
+        if account.kind == "Period":
+            for name in self._families.get(account.family, ()):
                 if name != account and self.accounts[name].overlaps(starts, ends):
                     self.accounts[name].current = False
 
@@ -485,7 +488,7 @@ class Books:
                 price=self.prices.get(f"{entry.node_class}/{currency}"),
             )
             self.admit(attempt)
-            budgets = {budget for account in entry.accounts if (budget := budget_of(account))}
+            budgets = {budget for account in entry.accounts if (budget := account.budget)}
             self.covered[entry.study] = self.covered.get(entry.study, frozenset()) | budgets
         self.open[entry.key].leases.append(Lease(entry.amount, entry.seconds))
         return None

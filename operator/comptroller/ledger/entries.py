@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.names import AttemptKey
 from comptroller_api.money import Currency
 from comptroller_api.study import Resources
@@ -37,7 +38,7 @@ class Ceiling(_Entry):
     """The amount that an account may hold and spend, from here on."""
 
     kind: Literal["Ceiling"] = "Ceiling"
-    account: str
+    account: AccountName
     revision: int = Field(ge=0, description="Counts the changes of this account's ceiling from 0.")
     amount: Micro
     currency: Currency
@@ -63,8 +64,8 @@ class Transfer(_Entry):
     """Room of one account becomes another's, such as what a budget's period left and the next takes over."""
 
     kind: Literal["Transfer"] = "Transfer"
-    source: str
-    target: str
+    source: AccountName
+    target: AccountName
     number: int = Field(ge=0, description="Counts the transfers out of the source from 0.")
     amount: Micro
 
@@ -111,7 +112,7 @@ class Reserve(_OfAttempt):
     node_class: str
     capacity: Literal["OnDemand", "Spot"]
     resources: Resources = Field(description="What each pod will have, and what is billed.")
-    accounts: tuple[str, ...] = Field(min_length=1)
+    accounts: tuple[AccountName, ...] = Field(min_length=1)
     amount: Micro
     seconds: int = Field(ge=1)
 

@@ -1,4 +1,4 @@
-"""The names of trials, attempts and accounts: functions of their place (P4).
+"""The names of trials and attempts: functions of their place (P4).
 
 The names contain the study's uid. A study that is deleted and applied again is another one, and remains of
 the first must not take the names of the second; the study's own name is in them for people.
@@ -6,8 +6,6 @@ the first must not take the names of the second; the study's own name is in them
 
 from typing import NamedTuple, TypeAlias
 
-_PERIOD_SLASHES = 2
-"""The slashes before a budget's name and a period's label; credits and caps have one part more."""
 _UID = 8
 """Characters of a uid; as random as the whole, for studies of one name."""
 
@@ -42,27 +40,6 @@ def trial_name(study: str, uid: str, trial: int) -> str:
 def attempt_name(study: str, uid: str, trial: int, attempt: int) -> str:
     """The name of an attempt and of its Job."""
     return f"{trial_name(study, uid, trial)}-{attempt}"
-
-
-def budget_of(account: str) -> str | None:
-    """Return the name of the budget that `account` belongs to; `None` for a study's own account."""
-    kind, name = account.split("/")[:2]
-    return name if kind == "budget" else None
-
-
-def period_account(budget: str, label: str) -> str:
-    """Return the account of one period of a budget."""
-    return f"budget/{budget}/{label}"
-
-
-def credit_account(budget: str, day: str) -> str:
-    """Return the account of the credit of a budget that ends with `day`."""
-    return f"budget/{budget}/credit/{day}"
-
-
-def is_period(account: str) -> bool:
-    """Return whether `account` is a period of a budget, and not a credit, a cap or a study's own."""
-    return account.startswith("budget/") and account.count("/") == _PERIOD_SLASHES
 
 
 def study_name(attempt: str, uid: str, trial: int, number: int) -> str:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Account, Attempt, Books, Lease
 from comptroller.ledger.encoding import Head, canonical
 from comptroller.ledger.entries import Adjust, Approval, Manifest, Place, Price, State, Takeover
@@ -32,7 +33,7 @@ _FAST = 1
 _CHUNK = 2**18
 """Bytes that are parsed at once."""
 
-Kind: TypeAlias = tuple[str, str, str, Resources, tuple[str, ...], tuple[str, int] | None]
+Kind: TypeAlias = tuple[str, str, str, Resources, tuple[AccountName, ...], tuple[str, int] | None]
 """Study, node class, capacity, resources, accounts, and the price's name and revision."""
 
 
@@ -177,7 +178,7 @@ def _restored(content: bytes) -> Restored:
     closed = content.rfind(b"\n", 0, -1) + 1
     rest = json.loads(content[closed:])
     books = Books(
-        accounts={line.pop("account"): Account(**line) for line in rest["accounts"]},
+        accounts={AccountName(line.pop("account")): Account(**line) for line in rest["accounts"]},
         prices={line["node_class"]: Price.model_validate(line) for line in rest["prices"]},
         manifests={line["study"]: Manifest.model_validate(line) for line in rest["manifests"]},
         approvals={line["study"]: Approval.model_validate(line) for line in rest["approvals"]},
@@ -282,7 +283,7 @@ class _Common:
             price = prices.setdefault((price.node_class, price.revision), price)
         self._price: Price | None = price
         self._resources = books.share(Resources.model_validate(line["resources"]))
-        self._accounts: tuple[str, ...] = books.share(tuple(line["accounts"]))
+        self._accounts = books.share(tuple(map(AccountName, line["accounts"])))
         self._study, self._node_class, self._capacity = line["study"], line["node_class"], line["capacity"]
 
     @property

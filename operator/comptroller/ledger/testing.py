@@ -3,6 +3,7 @@
 import hashlib
 import random
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Account, Attempt, Books
 from comptroller.ledger.entries import (
     Adjust,
@@ -23,9 +24,9 @@ from comptroller.ledger.entries import (
 from comptroller.ledger.names import attempt_name
 from comptroller_api.study import Resources
 
-_BUDGET, _NEXT_BUDGET = "budget/team/2026-11", "budget/team/2026-12"
+_BUDGET, _NEXT_BUDGET = (AccountName.of_period("team", label) for label in ("2026-11", "2026-12"))
 STUDY = "11111111-2222-4333-8444-555555555555"
-ACCOUNT = f"study/{STUDY}"
+ACCOUNT = AccountName.of_study(STUDY)
 _RESOURCES = Resources()
 _MOVE, _RENEW, _VOID, _AMEND, _STRAY = 0.2, 0.4, 0.2, 0.1, 0.1
 """The probability that a ceiling moves, an attempt is renewed, a lease is voided, something else changes, or
@@ -197,7 +198,7 @@ def _reopened(account: Account) -> Ceiling:
     return again.model_copy(update={"starts": revision, "ends": 99, "carried": revision, "pending": 1})
 
 
-def _on(attempt: Attempt, rng: random.Random, accounts: tuple[str, ...]) -> list[Entry]:
+def _on(attempt: Attempt, rng: random.Random, accounts: tuple[AccountName, ...]) -> list[Entry]:
     key = (attempt.trial, attempt.number)
     if not attempt.bound:
         return [start(*key)]

@@ -8,9 +8,9 @@ then from the amount of its period. A lease is paid from one of them whole.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Ceiling, Entry, Transfer
-from comptroller.ledger.names import credit_account, period_account
 from comptroller.plan.carried import missing_period, overlapping
 from comptroller.plan.credits import accounts_of_credits, amounts, missing_entries
 from comptroller.plan.membership import covering
@@ -25,21 +25,21 @@ from comptroller_api.study import Study
 class Purse:
     """An account that can pay, and the moment (unix seconds) that no lease paid from it may cross."""
 
-    account: str
+    account: AccountName
     amount: int
     """Micro-units that are declared for it."""
     ends: int | None = None
 
 
-def study_account(study: Study) -> str:
+def study_account(study: Study) -> AccountName:
     """The account of the study's own ceiling."""
-    return f"study/{study.metadata.uid}"
+    return AccountName.of_study(study.metadata.uid)
 
 
 def period_purse(budget: Budget, now: int) -> Purse:
     """The amount of the period that holds `now`."""
     current = period(budget, now)
-    account = period_account(budget.metadata.name, current.label)
+    account = AccountName.of_period(budget.metadata.name, current.label)
     return Purse(account, to_micro(budget.spec.amount), current.ends)
 
 
@@ -49,7 +49,7 @@ def credit_purses(budget: Budget, now: int) -> list[Purse]:
     One without a proper day pays nothing; its budget is refused.
     """
     purses = [
-        Purse(credit_account(budget.metadata.name, day), amount, end_of_day(budget, day))
+        Purse(AccountName.of_credit(budget.metadata.name, day), amount, end_of_day(budget, day))
         for day, amount in sorted(amounts(budget).items())
     ]
     return [purse for purse in purses if purse.ends is not None and now < purse.ends]
@@ -60,7 +60,7 @@ def cap_purse(budget: Budget, study: Study) -> Purse | None:
     cap = budget.spec.cap_per_study
     if cap is None:
         return None
-    return Purse(f"budget/{budget.metadata.name}/cap/{study.metadata.uid}", to_micro(cap))
+    return Purse(AccountName.of_cap(budget.metadata.name, study.metadata.uid), to_micro(cap))
 
 
 def purses(world: World, study: Study) -> tuple[tuple[Purse, ...], ...]:
@@ -111,7 +111,7 @@ def rollovers(world: World) -> Iterator[Transfer]:
                 yield Transfer(source=before, target=now, number=source.transfers, amount=source.room)
 
 
-def in_other_currency(world: World, budget: Budget) -> str | None:
+def in_other_currency(world: World, budget: Budget) -> AccountName | None:
     """Return an account of the budget that counts now and is in another currency in the books, if any."""
     names = overlapping(world.books, budget, period(budget, world.now))
     wrong = [

@@ -5,9 +5,9 @@ pay. What the budget spent and holds for leases within the days of the new perio
 has room for. An attempt that ran partly within the period counts in full.
 """
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Account, Attempt, Books
 from comptroller.ledger.entries import Ceiling
-from comptroller.ledger.names import period_account
 from comptroller.plan.credits import accounts_of_credits
 from comptroller.plan.periods import Period
 from comptroller_api.budget import Budget
@@ -20,7 +20,7 @@ def missing_period(books: Books, budget: Budget, period: Period) -> Ceiling | No
     It is declared again after each edit of the amount, the period or the time zone, and when attempts have
     been settled that were open on other accounts of the budget.
     """
-    name, amount = period_account(budget.metadata.name, period.label), to_micro(budget.spec.amount)
+    name, amount = AccountName.of_period(budget.metadata.name, period.label), to_micro(budget.spec.amount)
     known = books.accounts.get(name)
     if (
         known is not None
@@ -45,9 +45,9 @@ def missing_period(books: Books, budget: Budget, period: Period) -> Ceiling | No
     )
 
 
-def overlapping(books: Books, budget: Budget, period: Period) -> set[str]:
+def overlapping(books: Books, budget: Budget, period: Period) -> set[AccountName]:
     """Return the accounts of the budget's periods that have days in common with `period`."""
-    names = books.family(f"budget/{budget.metadata.name}")
+    names = books.family("Period", budget.metadata.name)
     return {name for name in names if books.accounts[name].overlaps(period.starts, period.ends)}
 
 
@@ -60,16 +60,16 @@ def _settled(books: Books, budget: Budget, period: Period, known: Account) -> bo
     """Return whether attempts that were pending have changed what they have spent or hold."""
     if not known.pending:
         return False
-    own = period_account(budget.metadata.name, period.label)
+    own = AccountName.of_period(budget.metadata.name, period.label)
     return _pending(books, overlapping(books, budget, period) - {own}) != known.pending
 
 
-def _pending(books: Books, accounts: set[str]) -> int:
+def _pending(books: Books, accounts: set[AccountName]) -> int:
     open_ = books.open.values() if accounts else ()
     return sum(a.spent + a.held for a in open_ if not accounts.isdisjoint(a.accounts))
 
 
-def _spent(books: Books, accounts: set[str], period: Period) -> int:
+def _spent(books: Books, accounts: set[AccountName], period: Period) -> int:
     closed = books.closed if accounts else ()
     found = (a for a in closed if not accounts.isdisjoint(a.accounts) and _within(books, a, period))
     return sum(map(books.spent, found))

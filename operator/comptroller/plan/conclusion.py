@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comptroller.ledger.names import budget_of
+from comptroller.ledger.accounts import AccountName
 from comptroller.plan.leases import PERIOD, Leases
 from comptroller.plan.steps import Steps
 from comptroller.plan.trials import Progress, Step
@@ -29,7 +29,7 @@ class Conclusion:
 
     verdict: Verdict
     steps: Steps
-    blocked: str | None = None
+    blocked: AccountName | None = None
     """The account without room for a lease that was wanted."""
 
 
@@ -72,15 +72,15 @@ def _is_exhausted(view: StudyView) -> bool:
     return not propose(view.problem, view.observations, 1, view.study.spec.search.seed, view.gone)
 
 
-def _without_money(view: StudyView, account: str, steps: Steps, why: str) -> Conclusion:
+def _without_money(view: StudyView, account: AccountName, steps: Steps, why: str) -> Conclusion:
     """End the study at its ceiling; a budget may get more money, and says whether to wait for it."""
-    name, ceiling = budget_of(account), view.study.spec.ceilings.spend
+    name, ceiling = account.budget, view.study.spec.ceilings.spend
     if name is None:
         reason = CEILING_REACHED
         message = f"the ceiling of {ceiling.amount} {ceiling.currency} leaves {why}"
     else:
         reason = BUDGET_EXHAUSTED
-        message = f"{account.replace('/', ' ', 1)} has {why}"
+        message = f"{account.in_words} has {why}"
         budget = next(one for one in view.world.budgets if one.metadata.name == name)
         if budget.spec.when_exhausted == "Suspend":
             return Conclusion(Verdict("Held", reason, message), steps, account)

@@ -10,9 +10,9 @@ that was declared for them at once.
 from collections.abc import Iterator
 from dataclasses import replace
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Ceiling, Entry, Transfer
-from comptroller.ledger.names import credit_account
 from comptroller_api.budget import Budget
 from comptroller_api.money import to_micro
 
@@ -25,12 +25,12 @@ def amounts(budget: Budget) -> dict[str, int]:
     return found
 
 
-def accounts_of_credits(books: Books, budget: Budget) -> list[str]:
+def accounts_of_credits(books: Books, budget: Budget) -> list[AccountName]:
     """Return the accounts of all credits that the budget ever used, by their days."""
-    return sorted(books.family(f"budget/{budget.metadata.name}/credit"))
+    return sorted(books.family("Credit", budget.metadata.name))
 
 
-def missing_entries(books: Books, budget: Budget, usable: dict[str, int]) -> Iterator[Entry]:
+def missing_entries(books: Books, budget: Budget, usable: dict[AccountName, int]) -> Iterator[Entry]:
     """Yield what brings the accounts of the credits to the declared amounts.
 
     Args:
@@ -43,11 +43,11 @@ def missing_entries(books: Books, budget: Budget, usable: dict[str, int]) -> Ite
         return
     if any(books.accounts[name].currency != currency for name in known):
         return  # the budget is held for it
-    declared = {credit_account(budget.metadata.name, day) for day in amounts(budget)}
+    declared = {AccountName.of_credit(budget.metadata.name, day) for day in amounts(budget)}
     # A credit whose day has passed stays as it was; one that is no longer listed offers nothing.
     wanted = {name: 0 for name in known if name not in declared} | usable
     pool = Books(accounts={name: replace(books.accounts[name]) for name in known})
-    raised: dict[str, int] = {}
+    raised: dict[AccountName, int] = {}
     for name, amount in sorted(wanted.items()):
         account = pool.accounts.get(name)
         before, revision = (account.requested, account.revision + 1) if account else (0, 0)
@@ -69,7 +69,7 @@ def _returns(pool: Books) -> Iterator[Entry]:
             yield from _move(pool, source, target, min(giver.moved, -taker.moved))
 
 
-def _charges(pool: Books, raised: dict[str, int]) -> Iterator[Entry]:
+def _charges(pool: Books, raised: dict[AccountName, int]) -> Iterator[Entry]:
     """Charge what other credits spent and hold beyond what they offer, first to the credit that ends last."""
     for source, most in sorted(raised.items(), reverse=True):
         left = most
@@ -80,7 +80,7 @@ def _charges(pool: Books, raised: dict[str, int]) -> Iterator[Entry]:
             yield from moved
 
 
-def _move(pool: Books, source: str, target: str, amount: int) -> list[Transfer]:
+def _move(pool: Books, source: AccountName, target: AccountName, amount: int) -> list[Transfer]:
     """Transfer what there is room for of `amount`, if any."""
     giver = pool.accounts[source]
     amount = min(amount, giver.room)

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final, Literal
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Price, Reserve
 from comptroller.ledger.names import attempt_name
@@ -17,7 +19,7 @@ from comptroller_api.study import Study
 
 _SILENCE = 60
 """Seconds without a heartbeat from which an attempt gets no more leases."""
-PERIOD = "period"
+PERIOD: Final = "period"
 """The reason that blocks a lease that would cross the end of a budget's period."""
 
 
@@ -27,14 +29,16 @@ class Fit:
 
     seconds: int
     amount: int
-    accounts: tuple[str, ...] = ()
-    blocked: str | None = None
+    accounts: tuple[AccountName, ...] = ()
+    blocked: AccountName | Literal["period"] | None = None
 
 
 class Leases:
     """The leases of one study, and the room that they leave: other studies draw on the same budgets."""
 
-    def __init__(self, world: World, study: Study, prices: PriceBook, room: Mapping[str, int]) -> None:
+    def __init__(
+        self, world: World, study: Study, prices: PriceBook, room: Mapping[AccountName, int]
+    ) -> None:
         """Read the study's terms; `room` has the micro-units that each account has left before this study."""
         runtime = study.spec.runtime
         terms = runtime.lease
@@ -51,7 +55,7 @@ class Leases:
         self._least = min(self._duration, max(self.overhead, self._duration // 4))
 
     @property
-    def left(self) -> Mapping[str, int]:
+    def left(self) -> Mapping[AccountName, int]:
         """Micro-units that each account has left after the leases that were granted so far."""
         return self._room
 
@@ -77,11 +81,11 @@ class Leases:
         return known.missing_price(self._world.books, self.priced, self._world.now)
 
     @property
-    def tightest(self) -> str:
+    def tightest(self) -> AccountName:
         """Return the account with the least room of those that would pay for a lease now."""
         return self._tightest(self._paying())
 
-    def _tightest(self, paid_from: tuple[Purse, ...]) -> str:
+    def _tightest(self, paid_from: tuple[Purse, ...]) -> AccountName:
         return min(paid_from, key=lambda purse: self._room.get(purse.account, 0)).account
 
     @property

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from comptroller.actions import Action, Append, RecordStudy, Refresh
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.entries import Close, Entry, Price, Reserve
-from comptroller.ledger.names import AttemptKey, budget_of
+from comptroller.ledger.names import AttemptKey
 from comptroller.plan import accounts, rest
 from comptroller.plan.budgets import record_budgets
 from comptroller.plan.ended import ORPHANS_OVERHEAD, Closing
@@ -72,7 +73,7 @@ def _declared(world: World) -> tuple[Entry, ...]:
     )
 
 
-def _room(world: World) -> dict[str, int]:
+def _room(world: World) -> dict[AccountName, int]:
     """Return the micro-units that each account has left, less what is owed and not posted yet."""
     room = {name: account.room for name, account in world.books.accounts.items()}
     for account, amount in unposted(world):
@@ -82,7 +83,7 @@ def _room(world: World) -> dict[str, int]:
 
 def _studies(world: World, prices: PriceBook) -> tuple[list[Entry], list[Action], set[str]]:
     """Return what the studies ask for, the oldest first, and the budgets without room for one of them."""
-    room: Mapping[str, int] = _room(world)
+    room: Mapping[AccountName, int] = _room(world)
     lowered, without_room = shed(world), set()
     entries: list[Entry] = []
     actions: list[Action] = []
@@ -106,7 +107,7 @@ def _studies(world: World, prices: PriceBook) -> tuple[list[Entry], list[Action]
         clash = any(known.get(entry.id, entry) != entry for entry in own.entries)
         entries += [e for e in own.entries if e.id not in known and not (clash and isinstance(e, Reserve))]
         actions += own.actions
-        if own.blocked is not None and (budget := budget_of(own.blocked)):
+        if own.blocked is not None and (budget := own.blocked.budget):
             without_room.add(budget)
     world.memory.at_rest = at_rest
     return entries, actions, without_room
@@ -116,8 +117,8 @@ def _guarded(
     world: World,
     study: Study,
     prices: PriceBook,
-    room: Mapping[str, int],
-    lowered: Mapping[AttemptKey, str],
+    room: Mapping[AccountName, int],
+    lowered: Mapping[AttemptKey, AccountName],
 ) -> StudyPlan:
     """Return one study's part; a mistake of ours in it stops no other study, and is in its conditions."""
     try:

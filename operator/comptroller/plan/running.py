@@ -1,6 +1,7 @@
 """The next step of an attempt that holds a lease: launch, renewal, stop, or the loss of its name."""
 
 from comptroller.actions import Action, Bury, Introduce, Launch, Stop
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Entry
 from comptroller.plan import places, trials, trouble
@@ -17,7 +18,12 @@ from comptroller_api.trial import End, Trial
 
 
 def steer(
-    view: StudyView, leases: Leases, verdict: Verdict, p: Progress, attempt: Attempt, lowered: str | None
+    view: StudyView,
+    leases: Leases,
+    verdict: Verdict,
+    p: Progress,
+    attempt: Attempt,
+    lowered: AccountName | None,
 ) -> tuple[list[Entry], list[Action]]:
     """Return the entries and actions for a trial's open attempt.
 
@@ -52,7 +58,12 @@ def _keep(leases: Leases, verdict: Verdict, attempt: Attempt, run: Run) -> tuple
 
 
 def _absent(
-    view: StudyView, leases: Leases, verdict: Verdict, trial: Trial, attempt: Attempt, lowered: str | None
+    view: StudyView,
+    leases: Leases,
+    verdict: Verdict,
+    trial: Trial,
+    attempt: Attempt,
+    lowered: AccountName | None,
 ) -> list[Action]:
     """Return the launch of an attempt that has no Job, or what keeps others from launching it."""
     key = attempt.key
@@ -64,7 +75,7 @@ def _absent(
 
 
 def _why_stop(
-    view: StudyView, leases: Leases, verdict: Verdict, attempt: Attempt, run: Run, lowered: str | None
+    view: StudyView, leases: Leases, verdict: Verdict, attempt: Attempt, run: Run, lowered: AccountName | None
 ) -> tuple[End, str] | None:
     """Return the end and the reason of a run that may not go on; `None` where it may."""
     if (found := intrusion(attempt, run)) is not None:

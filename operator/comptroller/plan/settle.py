@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import accumulate
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Attempt, Books
 from comptroller.ledger.entries import Adjust, Close, Entry, Place, Post, Price, Void
 from comptroller.plan.prices import price_key
@@ -111,7 +112,7 @@ def _on(place: Place, rates: HourlyRates, attempt: Attempt, cap: HourlyRates) ->
     return rates.at_most(cap) if place.node_class in {attempt.node_class, ""} else rates
 
 
-def unposted(world: World) -> Iterator[tuple[str, int]]:
+def unposted(world: World) -> Iterator[tuple[AccountName, int]]:
     """Yield what running attempts have cost beyond what is held for them, by account.
 
     It is posted once they have ended; until then nobody else may spend it.

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Account, Attempt, Books
 from comptroller.ledger.names import AttemptKey, TrialKey
 from comptroller.plan.settle import cost_so_far
@@ -16,7 +17,7 @@ Value: TypeAlias = tuple[float, float, int]
 """Share of the rungs done, standing among the trials that did as many, and the older first."""
 
 
-def shed(world: World) -> dict[AttemptKey, str]:
+def shed(world: World) -> dict[AttemptKey, AccountName]:
     """The attempts to stop, each with the account that is over its ceiling.
 
     What an attempt that stops has used is spent; what it holds beyond that comes back. Attempts that end
@@ -31,7 +32,7 @@ def shed(world: World) -> dict[AttemptKey, str]:
     affected = [world.books.open[key] for key in counted]
     stopping = [a for a in affected if _ends(world.runs.get(a.key))]
     values = _values(world)
-    victims: dict[AttemptKey, str] = {}
+    victims: dict[AttemptKey, AccountName] = {}
     for attempt in stopping:
         _give_back(attempt, counted, over, world)
     for attempt in sorted((a for a in affected if a not in stopping), key=lambda a: _worth(a, values)):
@@ -48,17 +49,17 @@ def _excess(account: Account) -> int:
     return account.spent + account.held - account.limit - pending
 
 
-def _counted(world: World, attempt: Attempt, over: Iterable[str]) -> list[str]:
+def _counted(world: World, attempt: Attempt, over: Iterable[AccountName]) -> list[AccountName]:
     """Return those of `over` in which the attempt counts: it holds on them, or is carried to them."""
     return [name for name in over if name in attempt.accounts or _is_carried(world.books, attempt, name)]
 
 
-def _is_carried(books: Books, attempt: Attempt, name: str) -> bool:
-    account, path = books.accounts[name], name.rpartition("/")[0]
+def _is_carried(books: Books, attempt: Attempt, name: AccountName) -> bool:
+    account = books.accounts[name]
     if not account.current or not account.pending:
         return False
     return any(
-        other.rpartition("/")[0] == path and books.accounts[other].overlaps(account.starts, account.ends)
+        other.family == name.family and books.accounts[other].overlaps(account.starts, account.ends)
         for other in attempt.accounts
     )
 
@@ -68,7 +69,10 @@ def _ends(run: Run | None) -> bool:
 
 
 def _give_back(
-    attempt: Attempt, counted: Mapping[AttemptKey, list[str]], over: dict[str, int], world: World
+    attempt: Attempt,
+    counted: Mapping[AttemptKey, list[AccountName]],
+    over: dict[AccountName, int],
+    world: World,
 ) -> None:
     run = world.runs.get(attempt.key)
     used = cost_so_far(world.books, attempt, run, world.now) if run else 0

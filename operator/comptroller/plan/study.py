@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comptroller.actions import Action, Protect
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.entries import Entry
 from comptroller.ledger.names import AttemptKey
 from comptroller.plan import recording
@@ -28,9 +29,9 @@ class StudyPlan:
 
     entries: tuple[Entry, ...]
     actions: tuple[Action, ...]
-    room: Mapping[str, int]
+    room: Mapping[AccountName, int]
     """Micro-units that each account has left for the studies after it."""
-    blocked: str | None = None
+    blocked: AccountName | None = None
     """The account without room for a lease that was wanted."""
 
 
@@ -38,8 +39,8 @@ def plan_study(
     world: World,
     study: Study,
     prices: PriceBook,
-    room: Mapping[str, int],
-    lowered: Mapping[AttemptKey, str],
+    room: Mapping[AccountName, int],
+    lowered: Mapping[AttemptKey, AccountName],
 ) -> StudyPlan:
     """Return what one study asks for.
 

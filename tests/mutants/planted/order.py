@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from comptroller import controller, plan
 from comptroller.actions import Action, Bury, Extend, Grant, Launch
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Entry, Reserve
 from comptroller.ledger.journal import Journal
@@ -98,15 +99,15 @@ def launch_on_what_was_not_stored(patch: Patch) -> None:
 @mutant
 def launch_on_a_stale_balance(patch: Patch) -> None:
     """The room of an account is the room at its first use, and nobody checks it again."""
-    first: dict[tuple[int, str], int] = {}
+    first: dict[tuple[int, AccountName], int] = {}
 
-    class Stale(dict[str, int]):
-        def __init__(self, room: dict[str, int], place: int) -> None:
+    class Stale(dict[AccountName, int]):
+        def __init__(self, room: dict[AccountName, int], place: int) -> None:
             super().__init__({name: first.setdefault((place, name), amount) for name, amount in room.items()})
 
     init = leases.Leases.__init__
 
-    def stale(self: leases.Leases, world: Any, study: Any, prices: Any, room: dict[str, int]) -> None:
+    def stale(self: leases.Leases, world: Any, study: Any, prices: Any, room: dict[AccountName, int]) -> None:
         if world.now < min((key[0] for key in first), default=world.now):
             first.clear()  # another run
         init(self, world, study, prices, Stale(room, min((key[0] for key in first), default=world.now)))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Books
 from comptroller.ledger.entries import Entry, Reserve, Transfer
 from comptroller.ledger.testing import (
@@ -111,7 +112,7 @@ def test_a_renewal_is_for_what_was_launched() -> None:
         {"node_class": "gpu"},
         {"name": "other"},
         {"rung": 1},
-        {"accounts": ("budget/a/total",)},
+        {"accounts": (AccountName.of_period("a", "total"),)},
     ):
         assert books.apply(reserve(10, lease=1).model_copy(update=change)) is not None
     assert books.apply(reserve(10, lease=1)) is None
@@ -163,15 +164,16 @@ def test_a_price_before_a_close_is_refused_or_not_as_it_would_be_folded():
 
 def test_a_transfer_moves_room_and_no_more_than_there_is():
     books = Books()
-    for account, amount in (("budget/b/1", 100), ("budget/b/2", 50)):
+    one, other = AccountName.of_period("b", "1"), AccountName.of_period("b", "2")
+    for account, amount in ((one, 100), (other, 50)):
         assert books.apply(ceiling(amount, account=account)) is None
-    move = {"source": "budget/b/1", "target": "budget/b/2"}
+    move = {"source": one, "target": other}
     assert "more than the 100" in (books.apply(Transfer(**move, number=0, amount=101)) or "")
     assert books.apply(Transfer(**move, number=0, amount=60)) is None
     assert "does not follow" in (books.apply(Transfer(**move, number=0, amount=1)) or "")
-    first, second = books.accounts["budget/b/1"], books.accounts["budget/b/2"]
+    first, second = books.accounts[one], books.accounts[other]
     assert (first.room, first.ceiling, second.room, second.ceiling) == (40, 40, 110, 110)
-    assert books.apply(ceiling(10, revision=1, account="budget/b/2")) is None
+    assert books.apply(ceiling(10, revision=1, account=other)) is None
     assert second.room == 70
 
 
@@ -184,7 +186,7 @@ def test_a_transfer_is_between_two_accounts_of_one_currency(change):
     assert books.apply(ceiling(100, account="e", currency="EUR")) is None
     move = {"source": "budget/b/1", "target": "budget/b/2", "number": 0, "amount": 1} | change
     assert books.apply(Transfer.model_validate(move)) is not None
-    assert books.accounts["budget/b/1"].room == 100
+    assert books.accounts[AccountName.of_period("b", "1")].room == 100
 
 
 def test_an_attempt_starts_once_and_while_it_is_open() -> None:

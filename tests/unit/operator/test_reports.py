@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller import reports
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.store import TooLarge
 from comptroller.ledger.stores import Objects
@@ -27,8 +28,8 @@ PLAIN = {
 
 def attempt(report: str | None = None, number: int = 0, reason: str = "") -> Attempt:
     return Attempt(
-        "u", 4, number, f"s-u-0004-{number}", number, "cpu", "OnDemand", Resources(), ("study/u",),
-        end="Finished", reason=reason, report=report,
+        "u", 4, number, f"s-u-0004-{number}", number, "cpu", "OnDemand", Resources(),
+        (AccountName.of_study("u"),), end="Finished", reason=reason, report=report,
     )  # fmt: skip
 
 

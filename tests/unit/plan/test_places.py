@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.actions import Append
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Account, Attempt, Books, Lease
 from comptroller.ledger.entries import Place, Post
 from comptroller.ledger.names import AttemptKey
@@ -20,6 +21,7 @@ from comptroller_api.study import Resources
 
 NOW = 1_796_000_000
 KEY = AttemptKey("u1", 0, 0)
+ACCOUNT = AccountName.of_study("u1")
 HOUR = 3_600_000_000
 """A micro-unit a second."""
 SPOT, FIRM = {"capacity": "spot"}, {"capacity": "on-demand"}
@@ -56,9 +58,9 @@ def world(
     quote = PriceBook([prices(SMALL)], NOW).quote("small", capacity, "USD", resources)
     assert isinstance(quote, Quote)
     price = missing_price(Books(), quote, NOW)
-    attempt = Attempt("u1", 0, 0, "s-u1-0000-0", 0, "small", capacity, resources, ("study/u1",), price=price)
+    attempt = Attempt("u1", 0, 0, "s-u1-0000-0", 0, "small", capacity, resources, (ACCOUNT,), price=price)
     attempt.leases.append(Lease(200_000_000, 60))
-    books = Books(accounts={"study/u1": Account("USD", 10**9, 10**9, held=200_000_000)})
+    books = Books(accounts={ACCOUNT: Account("USD", 10**9, 10**9, held=200_000_000)})
     books.admit(attempt)
     run = Run(KEY, attempt.name, 60, 60, started=NOW - 10, scheduled=NOW - 10, ended=ended, nodes=nodes)
     return World(NOW, "team", books, runs={KEY: run}, prices=(lists,), **more)

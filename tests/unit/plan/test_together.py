@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comptroller.cluster import jobs, ownership
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Attempt, Books, Lease
 from comptroller.ledger.entries import Close, Post, Price
 from comptroller.ledger.names import AttemptKey
@@ -44,7 +45,9 @@ def member(index, phase="Running", *, code=None, at="2026-01-01T00:01:00Z", **ho
 
 
 def attempt(pods, held):
-    found = Attempt("u1", 1, 0, "s-u1-0001-0", 0, "test", "OnDemand", Resources(cpu="1", pods=pods), ("a",))
+    found = Attempt(
+        "u1", 1, 0, "s-u1-0001-0", 0, "test", "OnDemand", Resources(cpu="1", pods=pods), (AccountName("a"),)
+    )
     found.price = PRICE
     found.leases.append(Lease(held, 60))
     return found

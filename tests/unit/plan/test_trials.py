@@ -2,6 +2,7 @@
 
 import pytest
 
+from comptroller.ledger.accounts import AccountName
 from comptroller.ledger.books import Attempt
 from comptroller.plan.trials import Progress, next_step
 from comptroller.search.problem import Problem
@@ -15,7 +16,15 @@ def after(*ends):
     attempts = []
     for number, end in enumerate(ends):
         one = Attempt(
-            "u1", 1, number, f"s-u1-0001-{number}", 0, "small", "OnDemand", Resources(), ("study/u1",)
+            "u1",
+            1,
+            number,
+            f"s-u1-0001-{number}",
+            0,
+            "small",
+            "OnDemand",
+            Resources(),
+            (AccountName.of_study("u1"),),
         )
         one.end, one.reason, one.started, one.ended, one.seconds = end, f"why {number}", 10, 20, 10
         attempts.append(one)
