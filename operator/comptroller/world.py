@@ -158,6 +158,11 @@ class Run:
     """Other Jobs, or pods whose Job is gone, that say they are this attempt."""
 
     @property
+    def nowhere(self) -> bool:
+        """It had a pod that was not seen, and none is in sight."""
+        return self.unseen and self.first_pod is None
+
+    @property
     def deleted_unstarted(self) -> bool:
         """Somebody deleted the Job before it began, so that it never runs."""
         return self.deleted and self.started is None and self.scheduled is None

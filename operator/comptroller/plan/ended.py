@@ -86,9 +86,9 @@ class Closing:
             self.vanished(attempt)  # a pod was on a node, and somebody has taken it away
             return
         # A pod that was taken away may run on for as long as its enforcers take, out of sight.
-        latest = settle.outlived(run, self.overhead) if run.unseen else run
+        latest = settle.outlived(run, self.overhead) if run.nowhere else run
         over = settle.bounded(latest, attempt.granted + self.overhead)
-        if run.unseen and self._now < (over.ended or 0):
+        if run.nowhere and self._now < (over.ended or 0):
             return
         if attempt.bound and run.scheduled is not None and run.scheduled > attempt.bound + _ROUNDED:
             if not self._fresh():

@@ -212,6 +212,8 @@ def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reaso
     """Yield one `Post` or `Void` for each lease, oldest first, then `Close`."""
     seconds = billed_seconds(attempt, run, ended)
     cost = cost_so_far(books, attempt, run, ended)
+    if run.nowhere:
+        cost = min(cost, attempt.held + attempt.spent)  # its end is a guess, and no more was held for it
     yield from _spread(attempt, cost)
     report = run.exit.report if end in {"Finished", "NoGain"} else None
     close = _close(attempt, end, reason, seconds=seconds, started=run.scheduled or 0, ended=ended)

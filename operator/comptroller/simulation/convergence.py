@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from comptroller.simulation.run import Run
 
 
+_TRIED_AGAIN = "ArtifactsUnavailable"
+"""The reason to wait that is over by itself: the store answers again, and a later pass tries it."""
+
+
 def unsettled(run: "Run") -> str:
     """Return what has neither ended nor a stated reason to wait; empty if nothing is left."""
     open_ones = [held.first.name for held in run.oracle.fold.attempts.values() if held.closed is None]
@@ -37,6 +41,8 @@ def unsettled(run: "Run") -> str:
             kind in stated and stated[kind].status == "True" for kind in ("Complete", "Failed", "Stalled")
         ):
             return f"{study.metadata.name} has not ended and does not say why"
+        if (stalled := stated.get("Stalled")) and stalled.reason == _TRIED_AGAIN:
+            return f"{study.metadata.name} has not tried its store again"
     return ""
 
 

@@ -144,6 +144,24 @@ ALONE = one(search=searching(parallel=1))
         does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Finished: -; 10 s, -15 to -5"],
     ),
     Row(
+        "a pod that nobody saw and that is gone is waited for as long as its enforcers take",
+        scene().trial(0, over(None, start=False, bound=0, ago=OVERHEAD - 1, unseen=True, certain=False)),
+        does=[],
+    ),
+    Row(
+        "a pod that nobody saw and that is gone is billed with its enforcers time, and no more than is held",
+        scene().trial(
+            0, over(None, start=False, bound=0, seconds=LEASE, ago=OVERHEAD, unseen=True, certain=False)
+        ),
+        does=[
+            f"settle/u1/0/0/0: {FIRST:_}",
+            (
+                f"close/u1/0/0 NodeLost: the pod is gone and nothing says how it ended; {COVERED} s,"
+                f" -{COVERED} to now"
+            ),
+        ],
+    ),
+    Row(
         "a pod that is not in sight is not looked for while its Job is new",
         scene(fresh=False).trial(0, running(5, incomplete=True)),
         does=[],
