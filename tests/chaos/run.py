@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -229,7 +230,9 @@ def _helm(*words: str) -> None:
 
 def _journal(prefix: str, namespace: str) -> list[bytes]:
     """Return the batches of a namespace's journal, in order."""
-    store, own = boto3.client("s3"), f"{prefix}/ledger/{namespace}/journal/"
+    # The object store may lose its endpoint for some seconds, after an outage of the API server.
+    patient = Config(retries={"mode": "standard", "max_attempts": 10})
+    store, own = boto3.client("s3", config=patient), f"{prefix}/ledger/{namespace}/journal/"
     pages = store.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=own)
     keys = sorted(found["Key"] for page in pages for found in page.get("Contents", []))
     return [store.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys]

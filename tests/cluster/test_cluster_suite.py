@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
 
 from comptroller.actions import Release, Stop
-from comptroller.cluster.api import Api, connect, path
+from comptroller.cluster.api import Api, path
 from comptroller.cluster.base import Cluster
 from comptroller.cluster.jobs import PodSettings
 from comptroller.cluster.kubernetes import Kubernetes
@@ -210,6 +211,11 @@ class TestKubernetes(ClusterConformance):
     @pytest.fixture
     async def stage(self, cluster: RealCluster, request: pytest.FixtureRequest) -> AsyncIterator[RealStage]:
         namespace = cluster.namespace(f"promise-{zlib.crc32(request.node.name.encode()):08x}")
-        stage = RealStage(cluster, FaultyApi((await connect())._client), namespace)
+        configuration = Configuration()
+        # Its default is the environment's at import, which is before the cluster is known.
+        await config.load_kube_config(
+            config_file=os.environ["KUBECONFIG"], client_configuration=configuration
+        )
+        stage = RealStage(cluster, FaultyApi(ApiClient(configuration)), namespace)
         yield stage
         await stage.close()

@@ -80,8 +80,10 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         released=not any(map(of_pods.is_kept, [job_body, *pods])),
         deleted="deletionTimestamp" in meta,
         unseen=unseen,
+        # A pod that is over stays among the active ones until the Job controller has counted it.
         incomplete=terminal is None
-        and status.get("active", 0) > sum(not of_pods.finished(pod) for pod in pods),
+        and status.get("active", 0)
+        > sum(not of_pods.finished(pod) or of_pods.is_tracked(pod) for pod in pods),
         uid=meta.get("uid"),
         trial=trial_uid(job_body),
         stated=is_stated(job_body),

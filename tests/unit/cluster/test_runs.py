@@ -3,6 +3,7 @@
 import pytest
 
 from comptroller.cluster import jobs, runs
+from comptroller.cluster.pods import TRACKING
 from comptroller.plan.settle import classify
 from comptroller_api.contract import GRANT_ANNOTATION
 from support.attempts import made, pod, run_of, seconds
@@ -128,6 +129,18 @@ def test_a_pod_that_never_reached_a_node_costs_nothing():
     run = run_of(made(), waiting)
     assert run.ended is not None
     assert seconds(run) == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "tracked", "incomplete"),
+    [("Running", True, False), ("Running", False, False), ("Failed", True, False), ("Failed", False, True)],
+)
+def test_a_run_is_incomplete_if_its_job_counts_a_pod_that_is_not_in_sight(phase, tracked, incomplete):
+    body, one = made(), pod(phase, terminated={"exitCode": 75} if phase == "Failed" else None)
+    body["status"] = {"active": 1}
+    one["metadata"]["finalizers"] = [TRACKING] if tracked else []
+    assert run_of(body, one).incomplete is incomplete
+    assert run_of(body).incomplete
 
 
 def test_a_pod_whose_end_nobody_saw_is_billed_from_the_jobs_start():
