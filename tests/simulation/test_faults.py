@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from comptroller.cli import app
+from comptroller.simulation.choices import STARTS, WIDE_STARTS
 from comptroller.simulation.draw import schedule
 from comptroller.simulation.pool import quiet, run_seed
 from comptroller.simulation.run import Run
@@ -139,6 +140,14 @@ def test_nothing_of_a_few_steps_breaks_a_promise(cli):
     assert output["states"] > 80
 
 
+def test_nothing_of_one_step_breaks_a_promise_from_any_start(cli):
+    result = cli.invoke(app, ["simulate", "--walk", "1", "--wide", "--jobs", "2", "-o", "json"])
+    assert result.exit_code == 0, result.output
+    output = json.loads(result.output)
+    assert output["failed"] == []
+    assert output["states"] > len(STARTS | WIDE_STARTS) * 50
+
+
 def test_the_walk_finds_a_planted_mistake_and_prints_the_way_there(cli, monkeypatch):
     MUTANTS["talked_out_of_its_lease"](monkeypatch)
     result = cli.invoke(app, ["simulate", "--walk", "1", "--jobs", "1"])
@@ -151,6 +160,7 @@ def test_the_walk_finds_a_planted_mistake_and_prints_the_way_there(cli, monkeypa
 def test_a_walk_takes_no_seeds(cli):
     for options in (["--seeds", "9"], ["--seed", "0"], ["--start", "3"]):
         assert cli.invoke(app, ["simulate", "--walk", "1", *options]).exit_code == 2
+    assert cli.invoke(app, ["simulate", "--seeds", "1", "--wide"]).exit_code == 2
 
 
 def test_one_seed_prints_its_trace_and_takes_no_place_it_does_not_have(cli):

@@ -176,6 +176,11 @@ def test_a_pods_deletion_does_not_prove_that_its_unlabelled_job_is_gone(last):
     assert replay(("talked out of its lease", "Job unlabelled", last)).oracle.violations == []
 
 
+def test_an_unlabelled_pod_that_terminates_on_a_dead_node_is_found():
+    quiet()
+    assert replay(("unseen", "pod unlabelled", "node dead")).oracle.violations == []
+
+
 def test_an_evicted_pod_is_signalled_at_once():
     quiet()
     study = CreateStudy(0, 1, trials=1, parallel=1, epochs=(3,), lease=60, retries=0)

@@ -82,7 +82,7 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         unseen=unseen,
         # A pod that is over stays among the active ones until the Job controller has counted it.
         incomplete=terminal is None
-        and status.get("active", 0)
+        and status.get("active", 0) + (status.get("terminating") or 0)
         > sum(not of_pods.finished(pod) or of_pods.is_tracked(pod) for pod in pods),
         uid=meta.get("uid"),
         trial=trial_uid(job_body),

@@ -200,6 +200,11 @@ class Process(Store):
 
     # -- points --------------------------------------------------------------------------------------------
 
+    @property
+    def armed(self) -> tuple[object, ...]:
+        """The faults that are prepared for it."""
+        return (*self._stops, *self.lost_actions, *self.store_faults)
+
     def stop_at(self, stop: Stop) -> None:
         """Stand still, or die, when so many points have passed."""
         self._stops.append(stop)

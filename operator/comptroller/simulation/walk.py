@@ -3,205 +3,26 @@
 A run draws one history of thousands of events; the walk takes every history of a few. From a state in which
 an attempt runs, and from one in which no operator has seen its pod yet, each choice is tried: an operator
 makes a pass, or dies at one of its writes; a second one does; watches stand still or catch up; time passes to
-the next event; somebody patches or deletes a Job or a pod. The plan, the adapter and the code that reads
-bodies are the real ones. A state that was seen before is not walked again, and from every last state the
-world has to come to rest with everything paid for.
+the next event; somebody patches or deletes a Job or a pod. A wide walk has more starts, and every other edit
+and fault. The plan, the adapter and the code that reads bodies are the real ones. A state that was seen
+before is not walked again, and from every last state the world has to come to rest with everything paid for.
 
 Each choice is tried in a fork of the process, which is a copy of the state that costs nothing to make.
 """
 
 import gc
-import hashlib
-import json
 import os
 import pickle
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from comptroller.simulation import tenants
-from comptroller.simulation.costs import SetPrices
+from comptroller.simulation.choices import CHOICES, STARTS, WIDE_CHOICES, WIDE_STARTS
 from comptroller.simulation.oracle import Violation
-from comptroller.simulation.people import CreateStudy
-from comptroller.simulation.process import Process, Stop
-from comptroller.simulation.run import Run
-from comptroller.simulation.schedule import Schedule
+from comptroller.simulation.small import Small
 
-_START = 1_800_014_400
-_IDLE = 30
-"""Seconds that pass where nothing is due."""
-_UNSEEN = frozenset({"resourceVersion", "uid", "creationTimestamp", "managedFields"})
-"""Parts of metadata that tell states apart which are the same."""
-
-
-class Stepped(Process):
-    """An operator that makes a pass when it is let."""
-
-    def _pass_in(self, seconds: int) -> None:
-        if not isinstance(self._run, Small) or self._run.by_itself:
-            super()._pass_in(seconds)
-
-    def step(self) -> None:
-        """Make one pass, whole."""
-        self._due = self._run.cluster.now
-        self._begin(self._due)
-
-
-class Small(Run):
-    """One study with one trial, and an attempt that runs."""
-
-    process = Stepped
-
-    def __init__(self, passes: int = 3) -> None:
-        """Bring it to where its pod runs, and let an operator see it if there are three passes."""
-        super().__init__(Schedule(seed=0, start=_START, events=(), horizon=1), keep_trace=True)
-        self.by_itself = False
-        """Operators pass when they would, and not when they are let."""
-        study = CreateStudy(0, 1, ceiling="1.00", trials=1, parallel=1, epochs=(1,), lease=60, retries=0)
-        self._happen(SetPrices(0))
-        self._happen(study)
-        self.start_operator("a")
-        for _ in range(passes):
-            self.let("a")
-            self.cluster.advance(2)
-
-    @property
-    def crowded(self) -> bool:
-        """Passes are whole, so that nobody waits for anybody."""
-        return False
-
-    def let(self, slot: str) -> bool:
-        """Let an operator make a pass; `False` where it is dead."""
-        process = self.processes.get(slot)
-        if isinstance(process, Stepped):
-            process.step()
-        return process is not None
-
-    def passes_on(self) -> bool:
-        """Let time go on to the next event."""
-        timeline = self.cluster.timeline
-        due = timeline.next
-        timeline.run(self.cluster.now + _IDLE if due is None else max(due, self.cluster.now + 1))
-        return True
-
-    def die(self, process: Process, down: int) -> None:
-        """Die, and let a successor be there at once."""
-        super().die(process, down)
-        self.start_operator(process.slot)
-
-    def dies(self, writes: int) -> bool:
-        """Let the first operator die at one of its next points, in a pass."""
-        process = self.processes.get("a")
-        if process is None:
-            return False
-        process.stop_at(Stop(writes))
-        self.let("a")
-        still = self.processes.get("a") is process
-        process.calm()
-        return not still
-
-    def second(self) -> bool:
-        """Let a second operator make a pass, which is there from its first one on."""
-        self.start_operator("b")
-        return self.let("b")
-
-    def stale(self, slot: str, kind: str) -> bool:
-        """Let a watch stand still, or catch up."""
-        process = self.processes.get(slot)
-        if process is None:
-            return False
-        if kind in process.watches.still:
-            process.watches.thaw((kind,))
-        else:
-            process.watches.freeze((kind,))
-        return True
-
-    def rest(self) -> None:
-        """Let everybody go on by themselves, until all is at rest."""
-        self.by_itself = True
-        self.stop_operator("b")
-        self.stop_operator("a")
-        self._calm_down()
-        self._converge()
-
-    def state(self) -> bytes:
-        """Return a digest of all that decides what comes next."""
-        cluster = self.cluster
-        pods = [
-            (p.name, p.scheduled, p.heard, p.longest, p.container, p.deleting, p.signalled, p.over, p.ended)
-            for p in cluster.pods.values()
-        ]
-        books = [
-            (key, vars(held)["closed"] is None, held.granted)
-            for key, held in self.oracle.fold.attempts.items()
-        ]
-        accounts = {name: (one.spent, one.held) for name, one in self.oracle.fold.accounts.items()}
-        watches = {slot: one.watches.seen() for slot, one in sorted(self.processes.items())}
-        bodies = {kind: list(own.values()) for kind, own in cluster.server.objects.items()}
-        seen = {
-            slot: {kind: list(map(_plain, own)) for kind, own in each.items()}
-            for slot, each in watches.items()
-        }
-        everything = [
-            cluster.now,
-            pods,
-            books,
-            accounts,
-            seen,
-            {k: list(map(_plain, v)) for k, v in bodies.items()},
-        ]
-        return hashlib.sha256(json.dumps(everything, default=str, sort_keys=True).encode()).digest()[:12]
-
-
-def _plain(body: dict[str, Any]) -> dict[str, Any]:
-    meta = {name: value for name, value in body["metadata"].items() if name not in _UNSEEN}
-    return {**body, "metadata": meta}
-
-
-def _does(event: Any) -> Callable[[Small], bool]:
-    def happen(run: Small) -> bool:
-        event.happen(run)
-        return True
-
-    return happen
-
-
-def _dies(points: int) -> Callable[[Small], bool]:
-    return lambda run: run.dies(points)
-
-
-def _stale(slot: str, kind: str) -> Callable[[Small], bool]:
-    return lambda run: run.stale(slot, kind)
-
-
-CHOICES: dict[str, Callable[[Small], bool]] = {
-    "a passes": lambda run: run.let("a"),
-    "b passes": Small.second,
-    "time passes": Small.passes_on,
-    **{f"a dies at point {points}": _dies(points) for points in (2, 4, 6, 9)},
-    **{f"the watch of {kind} of {slot}": _stale(slot, kind) for slot in "ab" for kind in ("jobs", "pods")},
-    "talked out of its lease": _does(tenants.Talk(0, 0)),
-    "suspended": _does(tenants.EditJob(0, 0, "suspend")),
-    "resumed": _does(tenants.EditJob(0, 0, "resume")),
-    "parallelism 0": _does(tenants.EditJob(0, 0, "parallelism 0")),
-    "stop note": _does(tenants.EditJob(0, 0, "stop note")),
-    "Job unlabelled": _does(tenants.EditJob(0, 0, "managed-by")),
-    "Job disowned": _does(tenants.EditJob(0, 0, "owner")),
-    "pod unlabelled": _does(tenants.EditPod(0, 0, "managed-by")),
-    "pod's finalizers taken off": _does(tenants.EditPod(0, 0, "finalizers")),
-    "pod's place changed": _does(tenants.EditPod(0, 0, "labels")),
-    "Job deleted": _does(tenants.DeleteManaged(0, 0, "jobs", "Background")),
-    "Job orphaned": _does(tenants.DeleteManaged(0, 0, "jobs", "Orphan")),
-    "all stripped": _does(tenants.DeleteManaged(0, 0, "jobs", "stripped")),
-    "pod deleted": _does(tenants.DeleteManaged(0, 0, "pods", "Background")),
-    "clock steps": _does(tenants.ClockStep(0, 0, 3600)),
-}
-
-
-STARTS: dict[tuple[str, ...], int] = {(): 3, ("unseen",): 2}
-"""The passes before the first choice, by what a path begins with: after two, nobody has seen the pod."""
+Choices = Mapping[str, Callable[[Small], bool]]
 
 
 @dataclass
@@ -233,20 +54,22 @@ class _Part:
         self.violations += other.violations
 
 
-def walk(depth: int, jobs: int = 1, most: int = 10) -> Walked:
+def walk(depth: int, jobs: int = 1, most: int = 10, *, wide: bool = False) -> Walked:
     """Try everything to a depth, in order; stop after so many violations.
 
     Args:
         depth: how many choices a history has.
         jobs: how many first choices are followed at a time.
         most: violations.
+        wide: also the starts and the choices of a wide walk.
     """
     walked, began = Walked(depth), time.monotonic()
-    for start, passes in STARTS.items():
-        run = Small(passes)
+    choices = CHOICES | (WIDE_CHOICES if wide else {})
+    for start, begin in (STARTS | (WIDE_STARTS if wide else {})).items():
+        run = begin()
         part = _Part({run.state(): depth}, 0, [])
         gc.freeze()  # what is there stays, and forks share it as long as nobody looks through it
-        _spread(run, depth, part, most - len(walked.violations), jobs, start)
+        _spread(run, choices, depth, part, most - len(walked.violations), jobs, start)
         walked.states += len(part.seen)
         walked.ends += part.ends
         walked.violations = [*walked.violations, *part.violations][:most]
@@ -254,14 +77,16 @@ def walk(depth: int, jobs: int = 1, most: int = 10) -> Walked:
     return walked
 
 
-def _spread(run: Small, depth: int, part: _Part, most: int, jobs: int, start: tuple[str, ...]) -> None:
+def _spread(
+    run: Small, choices: Choices, depth: int, part: _Part, most: int, jobs: int, start: tuple[str, ...]
+) -> None:
     """Follow the first choices side by side; each begins with the states that those before it found."""
-    left, copies = list(CHOICES.items()), list[_Copy]()
+    left, copies = list(choices.items()), list[_Copy]()
     while copies or (left and len(part.violations) < most):
         while left and len(copies) < jobs and len(part.violations) < most:
             name, choice = left.pop(0)
             copies.append(
-                _Copy(lambda c=choice, p=(*start, name): _try(run, c, depth - 1, p, part, most))  # type: ignore[misc]
+                _Copy(lambda c=choice, p=(*start, name): _try(run, choices, c, depth - 1, p, part, most))  # type: ignore[misc]
             )
         done, _, _ = select.select(copies, [], [])
         for copy in done:
@@ -269,17 +94,23 @@ def _spread(run: Small, depth: int, part: _Part, most: int, jobs: int, start: tu
             part.add(copy.found())
 
 
-def _visit(run: Small, depth: int, path: tuple[str, ...], part: _Part, most: int) -> None:
-    for name, choice in CHOICES.items():
+def _visit(run: Small, choices: Choices, depth: int, path: tuple[str, ...], part: _Part, most: int) -> None:
+    for name, choice in choices.items():
         if len(part.violations) >= most:
             return
         part.add(
-            _Copy(lambda c=choice, n=name: _try(run, c, depth - 1, (*path, n), part, most)).found()  # type: ignore[misc]
+            _Copy(lambda c=choice, n=name: _try(run, choices, c, depth - 1, (*path, n), part, most)).found()  # type: ignore[misc]
         )
 
 
 def _try(
-    run: Small, choice: Callable[[Small], bool], depth: int, path: tuple[str, ...], before: _Part, most: int
+    run: Small,
+    choices: Choices,
+    choice: Callable[[Small], bool],
+    depth: int,
+    path: tuple[str, ...],
+    before: _Part,
+    most: int,
 ) -> _Part:
     """Make a choice, in a copy of the state, and all that may follow."""
     part = _Part({}, 0, [])
@@ -291,7 +122,7 @@ def _try(
             return part
         part.seen = {**before.seen, state: depth}
         if depth:
-            _visit(run, depth, path, part, most - len(before.violations))
+            _visit(run, choices, depth, path, part, most - len(before.violations))
         else:
             run.rest()
             part.ends += 1
@@ -337,10 +168,11 @@ class _Copy:
 
 def replay(path: tuple[str, ...]) -> Small:
     """Return the run that these choices lead to, at rest."""
-    start = path[:1] if path[:1] in STARTS else ()
-    run = Small(STARTS[start])
+    starts, choices = STARTS | WIDE_STARTS, CHOICES | WIDE_CHOICES
+    start = path[:1] if path[:1] in starts else ()
+    run = starts[start]()
     for name in path[len(start) :]:
-        CHOICES[name](run)
+        choices[name](run)
     if not run.oracle.violations:
         run.rest()
     return run

@@ -135,9 +135,12 @@ def test_a_pod_that_never_reached_a_node_costs_nothing():
     ("phase", "tracked", "incomplete"),
     [("Running", True, False), ("Running", False, False), ("Failed", True, False), ("Failed", False, True)],
 )
-def test_a_run_is_incomplete_if_its_job_counts_a_pod_that_is_not_in_sight(phase, tracked, incomplete):
+@pytest.mark.parametrize("counted", ["active", "terminating"])
+def test_a_run_is_incomplete_if_its_job_counts_a_pod_that_is_not_in_sight(
+    phase, tracked, incomplete, counted
+):
     body, one = made(), pod(phase, terminated={"exitCode": 75} if phase == "Failed" else None)
-    body["status"] = {"active": 1}
+    body["status"] = {counted: 1}
     one["metadata"]["finalizers"] = [TRACKING] if tracked else []
     assert run_of(body, one).incomplete is incomplete
     assert run_of(body).incomplete

@@ -83,17 +83,18 @@ class JobController:
         elif "deletionTimestamp" not in job["metadata"]:
             status = self._resumed(status)
             self._manage(job, status, active, leaving)
-        self._write(job, self._with_active(uid, status))
+        self._write(job, self._with_counts(uid, status))
         self._untrack([pod for pod in pods if is_over(pod)])
         self._wait(job, status)
 
-    def _with_active(self, uid: str, status: Body) -> Body:
-        """Count the pods that are not over, as far as nobody deletes them."""
+    def _with_counts(self, uid: str, status: Body) -> Body:
+        """Count the pods that are not over: terminating those that somebody deletes, active the others."""
         over = condition({"status": status}, "Complete") or condition({"status": status}, "Failed")
-        pods = () if over else self._server.owned("pods", uid)
-        active = sum(not is_over(pod) and "deletionTimestamp" not in pod["metadata"] for pod in pods)
-        kept = {name: value for name, value in status.items() if name != "active"}
-        return kept | {"active": active} if active else kept
+        pods = () if over else [pod for pod in self._server.owned("pods", uid) if not is_over(pod)]
+        terminating = sum("deletionTimestamp" in pod["metadata"] for pod in pods)
+        counts = {"active": len(pods) - terminating, "terminating": terminating}
+        kept = {name: value for name, value in status.items() if name not in counts}
+        return kept | {name: count for name, count in counts.items() if count}
 
     # -- what a Job is -------------------------------------------------------------------------------------
 

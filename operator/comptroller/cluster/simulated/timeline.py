@@ -27,6 +27,11 @@ class Timeline:
         """Return when the next call is due; `None` if no call is."""
         return self._queue[0][0] if self._queue else None
 
+    @property
+    def due(self) -> list[int]:
+        """The times of all calls to come, in order."""
+        return sorted(when for when, _, _ in self._queue)
+
     def run(self, until: int) -> None:
         """Let time pass up to and with `until`.
 
