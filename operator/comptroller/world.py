@@ -128,8 +128,14 @@ class Run:
     """The Job is suspended, or has no parallelism, and may go on."""
     first_pod: int | None = None
     """The creation of the earliest pod that is in sight."""
-    counting: bool = False
-    """A pod is over that the Job controller has yet to count."""
+    pod_names: frozenset[str] = frozenset()
+    """The names of the pods that are in sight."""
+    pods: int = 1
+    """The number of pods that the Job runs until it is complete."""
+    indexed: bool = False
+    """The Job gives its pods numbers, as ours does if several train together."""
+    unfinished: bool = False
+    """The Job may start another pod: nothing has ended it, and nobody deletes it."""
     uncounted: bool = False
     """A pod is over that the Job controller will never count, so that it starts another in its place."""
     bound: int = 0

@@ -94,6 +94,7 @@ def pod(
     statuses = [{"name": "trainer", "state": {"terminated": terminated} if terminated else {"running": {}}}]
     return {
         "metadata": {
+            "name": "s-u1-0000-0-x7x7x",
             "annotations": {"comptroller.dev/lease-seconds": "90"},
             "finalizers": [FINALIZER, TRACKING],
         },

@@ -130,8 +130,15 @@ class Stage:
         job: str = "j1",
         clock: int = 0,
         reported: int | None = None,
+        counted: bool = True,
     ) -> jobs.Body:
-        """Add a pod; `clock`: seconds by which its node's clock is ahead at its end; `reported`: seconds."""
+        """Add a pod.
+
+        Args:
+            clock: seconds by which its node's clock is ahead at its end.
+            reported: when its kubelet wrote its status.
+            counted: once it is over, the Job controller has counted it.
+        """
         done = None if ended is None else {"exitCode": code, "finishedAt": stamp(ended + clock)}
         body = pod(phase, bound=None if bound is None else stamp(bound), terminated=done)
         template = jobs.job(self.launched, jobs.PodSettings({}))["spec"]["template"]
@@ -147,6 +154,10 @@ class Stage:
             "finalizers": [FINALIZER, TRACKING],
             "ownerReferences": [{"kind": "Job", "name": "x", "uid": job, "controller": True}],
         }
+        if counted and phase in {"Succeeded", "Failed"}:
+            body["metadata"]["finalizers"].remove(TRACKING)
+            for its in (one for one in self.bodies if one["metadata"]["uid"] == job):
+                its["status"][phase.lower()] = its["status"].get(phase.lower(), 0) + 1
         if bound is not None:
             body["status"]["startTime"] = stamp(bound)
         if reported is not None:

@@ -7,13 +7,13 @@ away too, the event is all that is left of it.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import structlog
 
 from comptroller.cluster.api import path
-from comptroller.cluster.pods import NEVER, unix
+from comptroller.cluster.pods import unix
 from comptroller.ledger.names import AttemptKey
 from comptroller.plan.trouble import FAILED_CREATE
 from comptroller.world import Removed, Run
@@ -24,13 +24,10 @@ log = structlog.get_logger()
 Body = dict[str, Any]
 _AFTER, _EVERY = 5.0, 15.0
 """Seconds without a pod until the events of a Job are read, and between two reads."""
-_PROMPT = 5
-"""Seconds in which a Job gets its first pod, as a rule."""
-_ROUNDED = 1
-"""Seconds by which stamps of whole seconds may seem to be in the wrong order."""
 _READS = 8
 """Requests in one pass at most; the other Jobs wait for the next."""
 _MESSAGE = 400
+_LONGEST_UID = 64
 _CREATED = "SuccessfulCreate"
 
 
@@ -48,8 +45,8 @@ class _Job:
     due: float
     """Seconds of the monotonic clock from which its events are read."""
     message: str = ""
-    made: int | None = None
-    """The creation of its first pod, in unix seconds; `None` while no event tells."""
+    made: Mapping[str, int] = field(default_factory=dict)
+    """The creation of each pod that an event names, in unix seconds."""
     over: bool = False
     """Its events were read after it had ended: they say nothing new."""
 
@@ -79,8 +76,8 @@ class JobEvents:
                 reads += 1
                 known.due = self._clock() + _EVERY
                 await self._read(namespace, run, known)
-            if known.made is not None and known.made < (run.first_pod or NEVER) - _ROUNDED:
-                found[key] = _with_unseen(run, known.made)
+            if unseen := [at for pod, at in known.made.items() if pod not in run.pod_names]:
+                found[key] = _with_unseen(run, min(unseen))
             elif known.message and run.stop is None:
                 found[key] = replace(run, exit=replace(run.exit, message=known.message))
             elif run.ended is not None and not known.over:
@@ -97,16 +94,19 @@ class JobEvents:
                 known.message = _refusal(await self._events(namespace, FAILED_CREATE, uid=run.uid))
             if over and not known.message:
                 made = await self._events(namespace, _CREATED, uid=run.uid)
-                known.made = min((unix(_stamp(event)) or 0 for event in made), default=None)
+                known.made = {_pod(event): _written(event) for event in made}
             known.over = over
         except Exception as error:  # noqa: BLE001 - without the reason the attempt ends at its lease, as before
             log.info("events not read", namespace=namespace, error=f"{type(error).__name__}: {error}"[:300])
 
     async def removed(self, namespace: str, name: str) -> Removed | None:
         """Return the last Job that had a name and a pod, by its event; `None` if there was none."""
-        events = await self._events(namespace, _CREATED, kind="Job", name=name)
-        last = max(events, key=_stamp, default=None)
-        return None if last is None else Removed(last["involvedObject"]["uid"], unix(_stamp(last)) or 0)
+        found = [
+            Removed(uid, _written(event))
+            for event in await self._events(namespace, _CREATED, kind="Job", name=name)
+            if (uid := _uid(event))
+        ]
+        return max(found, key=lambda removed: removed.at, default=None)
 
     async def _events(self, namespace: str, reason: str, **involved: str | None) -> list[Body]:
         fields = [f"involvedObject.{name}={value}" for name, value in involved.items()]
@@ -122,9 +122,25 @@ def _refusal(events: list[Body]) -> str:
     return f"{FAILED_CREATE}: {plain(str(max(events, key=_stamp).get('message', '')), _MESSAGE)}"
 
 
+def _written(event: Body) -> int:
+    """Return when an event was written, by the API server's clock: its other times are the writer's."""
+    return unix(event["metadata"].get("creationTimestamp")) or 0
+
+
+def _uid(event: Body) -> str:
+    """Return the uid of an event's Job; empty for what no API server gives: the writer chose it."""
+    uid = event.get("involvedObject", {}).get("uid")
+    return uid if isinstance(uid, str) and len(uid) <= _LONGEST_UID else ""
+
+
+def _pod(event: Body) -> str:
+    """Return the name of the pod that the Job controller created: `Created pod: NAME`."""
+    return str(event.get("message", "")).rpartition(" ")[2]
+
+
 def _stamp(event: Body) -> str:
-    """Return when an event last happened."""
-    return str(event.get("lastTimestamp") or event["metadata"]["creationTimestamp"])
+    """Return when an event last happened, as it says."""
+    return str(event.get("lastTimestamp") or event["metadata"].get("creationTimestamp") or "")
 
 
 def _with_unseen(run: Run, made: int) -> Run:
@@ -142,7 +158,7 @@ def _came_late(run: Run) -> bool:
     """
     if run.ended is None or run.started is None or run.first_pod is None:
         return False
-    return run.jobless or run.first_pod > run.started + _PROMPT
+    return run.jobless or run.first_pod > run.started
 
 
 def _podless(run: Run) -> bool:

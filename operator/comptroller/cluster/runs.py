@@ -1,6 +1,6 @@
 """The fates of attempts: their Jobs and pods read back as `Run`s. Pure."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -93,7 +93,10 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         first_pod=min(
             (made for pod in pods if (made := unix(pod["metadata"].get("creationTimestamp")))), default=None
         ),
-        counting=terminal is None and _uncounted(job_body, of_pods.finished, latest.values()),
+        pod_names=frozenset(pod["metadata"]["name"] for pod in pods),
+        pods=spec.get("completions") or spec.get("parallelism") or 1,
+        indexed=spec.get("completionMode") == "Indexed",
+        unfinished=_is_unfinished(job_body),
         uncounted=terminal is None and _uncounted(job_body, _is_lost_to_its_job, latest.values()),
         paused=terminal is None and (bool(spec.get("suspend")) or spec.get("parallelism", 1) == 0),
         bound=sum(of_pods.bound(pod) is not None for pod in pods),
@@ -157,9 +160,23 @@ def _uncounted(job_body: Body, which: Callable[[Body], bool], pods: Iterable[Bod
     if job_body.get("kind") == STAND_IN or "deletionTimestamp" in job_body["metadata"]:
         return False
     status = job_body.get("status", {})
-    later = status.get("uncountedTerminatedPods", {})
-    counted: int = status.get("succeeded", 0) + status.get("failed", 0) + sum(map(len, later.values()))
-    return sum(map(which, pods)) > counted
+    return sum(map(which, pods)) > _counted(status, "succeeded") + _counted(status, "failed")
+
+
+def _counted(status: Body, which: str) -> int:
+    """Return how many pods the Job controller has counted as ended: now, or before."""
+    noted: Body = status.get("uncountedTerminatedPods") or {}
+    return int(status.get(which) or 0) + len(noted.get(which) or ())
+
+
+def _is_unfinished(job_body: Body) -> bool:
+    """Return whether a Job that is there may start another pod."""
+    spec, status = job_body["spec"], job_body.get("status", {})
+    if job_body.get("kind") == STAND_IN or "deletionTimestamp" in job_body["metadata"]:
+        return False
+    succeeded, failed = _counted(status, "succeeded"), _counted(status, "failed")
+    over = succeeded >= (spec.get("completions") or 1) or failed > spec.get("backoffLimit", 0)
+    return not (over or any(_ends(status)))
 
 
 def _is_lost(pod: Body, lost_nodes: Collection[str]) -> bool:
@@ -185,14 +202,15 @@ def _terminal(status: Body) -> Body | None:
     return None
 
 
+def _ends(status: Body) -> Iterator[Body]:
+    """Yield the conditions that end a Job: the first kinds while it has a pod, the others then."""
+    kinds = {"FailureTarget", "SuccessCriteriaMet", "Failed", "Complete"}
+    return (one for one in status.get("conditions", []) if one["type"] in kinds and one["status"] == "True")
+
+
 def _overran(status: Body) -> bool:
-    """Return whether the Job's deadline ends it: `FailureTarget` while it has a pod, `Failed` then."""
-    return any(
-        condition["type"] in {"FailureTarget", "Failed"}
-        and condition["status"] == "True"
-        and condition.get("reason") == of_pods.BY_DEADLINE
-        for condition in status.get("conditions", [])
-    )
+    """Return whether its deadline ends the Job."""
+    return any(condition.get("reason") == of_pods.BY_DEADLINE for condition in _ends(status))
 
 
 def _digest(pods: Iterable[Body]) -> str | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from comptroller.actions import Action, Bury, Refresh, Release, Stop
+from comptroller.actions import Action, Bury, Extend, Refresh, Release, Stop
 from comptroller.ledger.books import Attempt
 from comptroller.ledger.entries import Entry, Start
 from comptroller.ledger.names import AttemptKey
@@ -75,9 +75,7 @@ class Closing:
             self.actions += ending(run, overdue=True)
 
     def _settle_ended(self, attempt: Attempt, run: Run) -> None:
-        if (run.paused or run.uncounted) and not run.tombstone and run.deadline != 1:
-            return  # somebody may resume it, or its Job starts another pod: it is stopped first
-        if run.unexplained or (run.counting and 0 <= self._now - (run.ended or 0) < _COUNTED_WITHIN):
+        if run.unexplained or self._may_go_on(run):
             return
         guessed = run.unseen or (run.started is not None and run.scheduled is None)
         if guessed and not self._fresh():
@@ -86,9 +84,9 @@ class Closing:
             self.vanished(attempt)  # a pod was on a node, and somebody has taken it away
             return
         # A pod that was taken away may run on for as long as its enforcers take, out of sight.
-        latest = settle.outlived(run, self.overhead) if run.nowhere else run
+        latest = settle.outlived(run, self.overhead) if run.unseen else run
         over = settle.bounded(latest, attempt.granted + self.overhead)
-        if run.nowhere and self._now < (over.ended or 0):
+        if run.unseen and self._now < (over.ended or 0):
             return
         if attempt.bound and run.scheduled is not None and run.scheduled > attempt.bound + _ROUNDED:
             if not self._fresh():
@@ -99,6 +97,17 @@ class Closing:
         ended = self._now if over.ended is None else over.ended
         self.entries += settle.settle(self.world.books, attempt, over, ended, end, reason)
         self.given_up.add(run.key)
+
+    def _may_go_on(self, run: Run) -> bool:
+        """Return whether a Job may start another pod; it is stopped before the books are closed."""
+        if run.tombstone or not (run.unfinished or run.paused or run.uncounted):
+            return False
+        counted = not 0 <= self._now - (run.ended or 0) < _COUNTED_WITHIN
+        if run.deadline == 1:
+            return run.unfinished and not counted
+        if counted and not (run.paused or run.uncounted):  # these are stopped with a reason, as intrusions
+            self.actions.append(Extend(run.name, 1, run.uid))
+        return True
 
     def missing(self, attempt: Attempt) -> None:
         """Decide on an attempt whose Job is not seen; one that has not started may still be launched."""

@@ -52,11 +52,8 @@ class _Judge:
         owned = run.jobless or run.stated or (trial is not None and run.trial == trial)
         if not owned and (run.trial is None or run.trial in self.trials.values()):
             return f"Job {run.name} is not owned by its trial"
-        if attempt is not None:
-            demands = [run.template] if run.template is not None else run.requested if run.jobless else ()
-            beyond = next((found for one in demands if (found := one.beyond(attempt.resources))), "")
-            return f"Job {run.name} requests more than its attempt: {beyond}" if beyond else ""
-        return ""
+        beyond = _beyond(attempt, run) if attempt is not None else ""
+        return f"Job {run.name} {beyond}" if beyond else ""
 
     def _untimely(self, attempt: Attempt, run: Run) -> str:
         """Return why a run cannot be of the time of its attempt, whose books know no Job."""
@@ -81,3 +78,17 @@ class _Judge:
     def _attempt(self, key: AttemptKey) -> Attempt | None:
         attempts = self.world.books.attempts(key.study, key.trial)
         return attempts[key.attempt] if key.attempt < len(attempts) else None
+
+
+def _beyond(attempt: Attempt, run: Run) -> str:
+    """Return how a Job's pods, in what nobody can edit, are not those of an attempt; empty where they are.
+
+    The number of pods that train together can be raised: such a Job may be ours, and is stopped.
+    """
+    if not run.jobless and run.indexed != (attempt.resources.pods > 1):
+        return "numbers its pods" if run.indexed else "does not number its pods"
+    if not run.jobless and not run.indexed and run.pods > 1:
+        return f"runs {run.pods} pods"
+    demands = [run.template] if run.template is not None else run.requested if run.jobless else ()
+    beyond = next((found for one in demands if (found := one.beyond(attempt.resources))), "")
+    return f"requests more than its attempt: {beyond}" if beyond else ""

@@ -22,6 +22,7 @@ _JOBS: dict[str, Callable[[], Body]] = {
     "no deadline": lambda: {"spec": {"activeDeadlineSeconds": None}},
     "parallelism 0": lambda: {"spec": {"parallelism": 0}},
     "parallelism 3": lambda: {"spec": {"parallelism": 3}},
+    "retries": lambda: {"spec": {"backoffLimit": 6, "podReplacementPolicy": "TerminatingOrFailed"}},
     "suspend": lambda: {"spec": {"suspend": True}},
     "resume": lambda: {"spec": {"suspend": False}},
     "stop note": lambda: {"metadata": {"annotations": {STOP: "Suspended"}}},

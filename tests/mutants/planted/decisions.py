@@ -15,6 +15,7 @@ from comptroller.plan import (
     namespace,
     recording,
     running,
+    settle,
     shedding,
     standing,
     steps,
@@ -224,6 +225,24 @@ def books_close_before_a_job_starts_another_pod(patch: Patch) -> None:
     )
 
 
+@decision("a Job that may still start another pod is ended")
+def books_close_while_a_job_starts_another_pod(patch: Patch) -> None:
+    """An attempt is over with its pod, though its Job starts another after one that failed."""
+    close = ended.Closing._settle_ended
+    patch.setattr(
+        ended.Closing,
+        "_settle_ended",
+        lambda self, attempt, run: close(self, attempt, replace(run, unfinished=False)),
+    )
+
+
+@decision("a pod that nobody saw and that was replaced is billed with its enforcers time, next to the other")
+def a_replaced_pod_is_billed_to_the_next_one(patch: Patch) -> None:
+    """A pod that was taken away ended when the next one was made."""
+    outlived = settle.outlived
+    patch.setattr(settle, "outlived", lambda run, seconds: outlived(run, seconds) if run.nowhere else run)
+
+
 @decision("a deadline is raised to what the books grant before the guard is")
 def the_guard_is_granted_first(patch: Patch) -> None:
     """A grant is raised in the pass that raises the Job's deadline."""
@@ -270,7 +289,7 @@ def what_was_not_read_says_nothing(patch: Patch) -> None:
     )
 
 
-@decision("a pod that its Job has yet to count is not settled at once, since another may start")
-def a_pod_is_settled_before_its_job_counts_it(patch: Patch) -> None:
-    """A pod that is over is settled at once, though its Job may start another in its place."""
+@decision("a Job that may start another pod is given time to count the one that is over")
+def a_job_is_ended_before_it_counts_its_pod(patch: Patch) -> None:
+    """A Job whose pod is over is ended at once, so that its own end is not known."""
     patch.setattr(ended, "_COUNTED_WITHIN", 0)

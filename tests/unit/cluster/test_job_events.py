@@ -14,14 +14,14 @@ RUN = Run(key=KEY, name="s-u1-0001-0", deadline=60, granted=60, started=10, uid=
 QUOTA = 'Error creating: pods "s-u1-0001-0-x" is forbidden: exceeded quota: team'
 
 
-def created(job, at):
-    involved = {"kind": "Job", "uid": job}
-    return {"metadata": {"creationTimestamp": at}, "involvedObject": involved, "message": "Created pod: s-x"}
+def created(job, at, pod):
+    meta, involved = {"creationTimestamp": at}, {"kind": "Job", "uid": job}
+    return {"metadata": meta, "involvedObject": involved, "message": f"Created pod: {pod}"}
 
 
 class Reader:
     def __init__(self, *messages, created=0):
-        self.reads, self.fail, self.created = [], False, created
+        self.reads, self.fail, self.created, self.more = [], False, created, []
         self.items = [
             {
                 "metadata": {"creationTimestamp": "x"},
@@ -35,7 +35,8 @@ class Reader:
         self.reads.append((where, query))
         if self.fail:
             raise OSError("down")
-        made = [created(f"j{n}", f"2026-01-01T00:00:0{n}Z") for n in range(self.created)]
+        made = [created(f"j{n}", f"2026-01-01T00:00:0{n}Z", f"p{n}") for n in range(self.created)]
+        made += self.more
         return {"items": made if "reason=SuccessfulCreate" in query["fieldSelector"] else self.items}
 
 
@@ -131,6 +132,23 @@ def test_the_last_job_that_had_a_name_and_a_pod_is_found_by_its_event():
     assert asyncio.run(JobEvents(Reader()).removed("team", "s-u1-0001-0")) is None
 
 
+@pytest.mark.parametrize("uid", [None, "", 7, "x" * 200_000])
+def test_an_event_that_names_no_job_as_the_api_server_would_proves_nothing(uid):
+    reader = Reader(created=1)
+    forged = created(uid, "2026-01-01T00:00:09Z", "p9")
+    if uid is None:
+        del forged["involvedObject"]["uid"]
+    reader.more = [forged]
+    assert asyncio.run(JobEvents(reader).removed("team", "s-u1-0001-0")) == Removed("j0", 1_767_225_600)
+
+
+@pytest.mark.parametrize("stated", ["2290-01-01T00:00:00Z", "1990-01-01T00:00:00Z"])
+def test_a_pod_was_made_when_the_api_server_took_its_event(stated):
+    reader = Reader()
+    reader.more = [created("j0", "2026-01-01T00:00:09Z", "p9") | {"lastTimestamp": stated}]
+    assert asyncio.run(JobEvents(reader).removed("team", "s-u1-0001-0")) == Removed("j0", 1_767_225_609)
+
+
 @pytest.mark.parametrize("pod", [{"scheduled": 12}, {"unseen": True}])
 def test_a_job_that_ended_with_a_pod_costs_no_request(pod):
     reader = Reader(QUOTA)
@@ -138,16 +156,17 @@ def test_a_job_that_ended_with_a_pod_costs_no_request(pod):
     assert not reader.reads
 
 
-@pytest.mark.parametrize("job", [{}, {"jobless": True, "started": 1_767_225_610}])
+@pytest.mark.parametrize("job", [{}, {"jobless": True, "started": 1_767_225_601}])
 def test_a_pod_that_came_late_had_one_before_it_if_an_event_says_so(job):
-    over = replace(RUN, scheduled=31, ended=40, first_pod=1_767_225_610, **job)
-    events, began = JobEvents(Reader(created=2), Clock()), 1_767_225_600
-    found = asyncio.run(events.explain("team", {KEY: over}))[KEY]
+    began = 1_767_225_600
+    over = replace(RUN, scheduled=began + 2, ended=began + 40, first_pod=began + 1, **job)
+    over = replace(over, pod_names=frozenset({"p1"}))
+    found = asyncio.run(JobEvents(Reader(created=2), Clock()).explain("team", {KEY: over}))[KEY]
     assert (found.scheduled, found.unseen, found.certain) == (began, True, False)
-    assert found.spans == ((began, 1_767_225_610), (31, 40))
+    assert found.spans == ((began, began + 1), (began + 2, began + 40))
 
 
-@pytest.mark.parametrize("late", [{"first_pod": 15}, {"first_pod": 16, "ended": None}])
+@pytest.mark.parametrize("late", [{"first_pod": 10}, {"first_pod": 16, "ended": None}])
 def test_a_pod_that_came_at_once_or_still_runs_costs_no_request(late):
     reader = Reader(created=2)
     run = replace(RUN, **({"scheduled": 16, "ended": 40, "requested": (Requested(1000, 2**30),)} | late))
@@ -157,7 +176,8 @@ def test_a_pod_that_came_at_once_or_still_runs_costs_no_request(late):
 
 def test_a_pod_that_came_late_by_itself_is_billed_as_it_is():
     made = 1_767_225_600
-    run = replace(RUN, scheduled=made + 1, ended=made + 40, first_pod=made)
+    names = frozenset({"p0"})
+    run = replace(RUN, scheduled=made + 1, ended=made + 40, first_pod=made, pod_names=names)
     assert asyncio.run(JobEvents(Reader(created=1), Clock()).explain("team", {KEY: run}))[KEY] == run
 
 

@@ -112,7 +112,7 @@ def test_every_pod_of_a_job_that_was_suspended_and_resumed_is_billed():
 def over_uncounted(stage, **status):
     """End the pod of `running` with a report; somebody took all finalizers off it, or its Job counted it."""
     stage.bodies.pop()
-    stage.pod(phase="Succeeded", ended=110, reported=111)["metadata"]["finalizers"] = []
+    stage.pod(phase="Succeeded", ended=110, reported=111, counted=False)["metadata"]["finalizers"] = []
     stage.bodies[0]["status"] |= status
 
 

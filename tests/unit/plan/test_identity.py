@@ -98,6 +98,18 @@ def claiming_devices(job):
     job["spec"]["template"]["spec"]["resourceClaims"] = [{"name": "gpus", "resourceClaimTemplateName": "8"}]
 
 
+def of_several_pods(job):
+    job["spec"] |= {"completions": 9, "parallelism": 9}
+
+
+def without_completions(job):
+    job["spec"]["parallelism"] = 9
+
+
+def numbering_its_pods(job):
+    job["spec"] |= {"completionMode": "Indexed", "completions": 1}
+
+
 def called_as_a_tombstone(job):
     requesting("nvidia.com/gpu", "8")(job)
     job["spec"]["template"]["spec"]["containers"][0]["name"] = jobs.NOTHING
@@ -112,6 +124,9 @@ def called_as_a_tombstone(job):
         requesting("ephemeral-storage", "9Gi"),
         requesting("hugepages-2Mi", "4Mi"),
         claiming_devices,
+        of_several_pods,
+        without_completions,
+        numbering_its_pods,
         called_as_a_tombstone,
     ],
 )

@@ -178,7 +178,11 @@ class Connection(Api):
     def _events(self, who: str, reason: str) -> Body:
         """Return the Job controller's events of a Job, by its uid or name: one for each pod that it made."""
         made = [
-            {"involvedObject": {"uid": job.uid}, "metadata": {"creationTimestamp": stamp(pod.created)}}
+            {
+                "involvedObject": {"uid": job.uid},
+                "metadata": {"creationTimestamp": stamp(pod.created)},
+                "message": f"Created pod: {pod.name}",
+            }
             for job in self._cluster.all_jobs.values()
             if who in {job.uid, job.name} and reason == "SuccessfulCreate"
             for pod in job.pods

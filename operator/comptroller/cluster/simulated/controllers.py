@@ -1,8 +1,9 @@
 """The Job controller: it makes pods for Jobs, ends them at deadlines, and says what became of them.
 
-As Kubernetes' own (1.31 and later) for Jobs that are not retried: a Job that fails is marked first, then its
-pods are deleted, and it has failed once they have ended. A Job that is suspended loses its pods, and one that
-is resumed begins to count its deadline again. A pod whose tracking finalizer was taken away was never seen.
+As Kubernetes' own (1.31 and later): a Job that fails is marked first, then its pods are deleted, and it has
+failed once they have ended. A pod that failed is replaced after a while, as often as the Job allows. A Job
+that is suspended loses its pods, and one that is resumed begins to count its deadline again. A pod whose
+tracking finalizer was taken away was never seen.
 """
 
 import random
@@ -26,6 +27,8 @@ _INDEX = "batch.kubernetes.io/job-completion-index"
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _AGAIN = 10
 """Seconds after which a pod that was refused is tried again."""
+_BACKOFF = 10
+"""Seconds between a pod that failed and the next one of its Job; twice as many after each further one."""
 _KEPT = 57
 """Characters of a Job's name in the names of its pods."""
 
@@ -39,6 +42,8 @@ class JobController:
         self._rng = random.Random(seed)
         self._waiting: set[str] = set()
         self._timers: dict[str, int] = {}
+        self._retried: dict[str, int] = {}
+        """The moment from which a Job's next pod may follow those that failed."""
 
     def soon(self, uid: str, seconds: int = 0) -> None:
         """Look at a Job in a moment."""
@@ -116,7 +121,9 @@ class JobController:
             return status
         succeeded = sum(pod["status"]["phase"] == "Succeeded" for pod in done)
         counts = {"succeeded": succeeded, "failed": len(done) - succeeded}
-        del job
+        if counts["failed"]:
+            times = status.get("failed", 0) + counts["failed"]
+            self._retried[job["metadata"]["uid"]] = self._cluster.now + _BACKOFF * 2 ** (times - 1)
         return {**status, **{name: status.get(name, 0) + count for name, count in counts.items() if count}}
 
     def _failing(self, job: Body, status: Body) -> Body:
@@ -149,6 +156,11 @@ class JobController:
     def _manage(self, job: Body, status: Body, active: list[Body], leaving: list[Body]) -> None:
         """Make pods that are missing, and delete those that are too many."""
         spec, uid = job["spec"], job["metadata"]["uid"]
+        if spec.get("podReplacementPolicy") == "TerminatingOrFailed":
+            leaving = []
+        if (left := self._retried.get(uid, 0) - self._cluster.now) > 0:
+            self.soon(uid, left)
+            return
         wanted = min(spec.get("parallelism", 1), _completions(job) - status.get("succeeded", 0))
         if len(active) > wanted:
             self._delete(active[wanted:])

@@ -31,7 +31,14 @@ _KINDS = {
     "pricelists": "PriceList",
     "nodes": "Node",
 }
-_JOB_MAY = {"activeDeadlineSeconds", "parallelism", "suspend", "backoffLimit", "ttlSecondsAfterFinished"}
+_JOB_MAY = {
+    "activeDeadlineSeconds",
+    "backoffLimit",
+    "parallelism",
+    "podReplacementPolicy",
+    "suspend",
+    "ttlSecondsAfterFinished",
+}
 """Fields of a Job's spec that may be patched."""
 
 

@@ -134,13 +134,18 @@ ALONE = one(search=searching(parallel=1))
         does=[],
     ),
     Row(
-        "a pod that its Job has yet to count is not settled at once, since another may start",
-        scene().trial(0, over(ago=4, counting=True)),
+        "a Job that may start another pod is given time to count the one that is over",
+        scene().trial(0, over(ago=4, unfinished=True)),
         does=[],
     ),
     Row(
-        "a pod that its Job does not count in time is settled",
-        scene().trial(0, over(ago=5, counting=True)),
+        "a Job that may still start another pod is ended",
+        scene().trial(0, over(ago=5, unfinished=True)),
+        does=["extend s-u1-0000-0 to 1 s"],
+    ),
+    Row(
+        "a pod is settled once its Job can start no other, whether or not it counts it",
+        scene().trial(0, over(ago=5, unfinished=True, deadline=1)),
         does=["settle/u1/0/0/0: 10_000", "close/u1/0/0 Finished: -; 10 s, -15 to -5"],
     ),
     Row(
@@ -159,6 +164,24 @@ ALONE = one(search=searching(parallel=1))
                 f"close/u1/0/0 NodeLost: the pod is gone and nothing says how it ended; {COVERED} s,"
                 f" -{COVERED} to now"
             ),
+        ],
+    ),
+    Row(
+        "a pod that nobody saw and that was replaced is billed with its enforcers time, next to the other",
+        scene().trial(
+            0,
+            over(
+                start=False,
+                ago=OVERHEAD,
+                unseen=True,
+                certain=False,
+                first_pod=NOW - OVERHEAD - 10,
+                spans=((NOW - OVERHEAD - 12, NOW - OVERHEAD - 10), (NOW - OVERHEAD - 10, NOW - OVERHEAD)),
+            ),
+        ),
+        does=[
+            f"settle/u1/0/0/0: {(12 + 2 * OVERHEAD) * 1000:_}",
+            f"close/u1/0/0 Finished: -; {12 + 2 * OVERHEAD} s, -{OVERHEAD + 10} to now",
         ],
     ),
     Row(
