@@ -57,6 +57,8 @@ def started(first: str, then: str, main: str, resource: str = "cpu", **spec: Any
     return template(initContainers=[sidecar, ending], containers=[container], **spec)
 
 
+CLASS = "deviceclass.resource.kubernetes.io/gpu.nvidia.com"
+"""The resource by which a pod claims a device of a class without a claim of its own."""
 PRICED = {
     "a GPU": (
         gpu(),
@@ -70,6 +72,8 @@ PRICED = {
         template(resourceClaims=[{"name": "gpu", "resourceClaimName": "c"}]),
         "spec.resourceClaims",
     ),
+    "a device by the name of its class": (gpu(CLASS), f"claims devices ({CLASS})"),
+    "a device by the name of its class to start with": (starting(CLASS), f"claims devices ({CLASS})"),
     "five cores": (cores("5"), "more cpu than 4"),
     "five cores in three containers": (cores("2", "2", "1"), "more cpu than 4"),
     "five cores while it starts": (started("2500m", "2500m", "10m"), "more cpu than 4"),
