@@ -285,6 +285,107 @@ def test_a_managed_job_owns_no_pod_of_a_tenants(api_server: ApiServer) -> None:
     assert "metadata.ownerReferences" in refused(api_server, TENANT, "PATCH", at(CORE, "pods", "own"), patch)
 
 
+UID = "8a3c1f6e-52d7-4b0e-9f7a-0d6c1b2e3f40"
+CLAIMS = {
+    "batch.kubernetes.io/controller-uid": UID,
+    "controller-uid": UID,
+    "batch.kubernetes.io/job-name": NAME,
+    "job-name": NAME,
+}
+"""The labels by which a Job finds its pods, as the Job controller sets them."""
+
+
+@pytest.mark.usefixtures("policed")
+@pytest.mark.parametrize("label", CLAIMS)
+@pytest.mark.parametrize("user", [TENANT, WIDE, f"{CONTROLLERS}:replicaset-controller"])
+def test_a_managed_job_adopts_no_pod_of_a_tenants(api_server: ApiServer, label: str, user: str) -> None:
+    claim = {label: CLAIMS[label]}
+    sentence = refused(api_server, user, "POST", at(CORE, "pods"), pod("b", template(claim)))
+    assert f"the label {label} is set by Kubernetes' Job controller alone" in sentence
+    assert "leave it off this Pod" in sentence
+    # As a ReplicaSet leaves it, when it is deleted with --cascade=orphan, or a Job of another name.
+    owned = pod("b", template(claim))
+    for kind, name in (("ReplicaSet", "web"), ("Job", "own")):
+        owned["metadata"]["ownerReferences"] = [owner(name) | {"kind": kind}]
+        assert label in refused(api_server, user, "POST", at(CORE, "pods"), owned)
+
+
+@pytest.mark.usefixtures("policed")
+@pytest.mark.parametrize("label", CLAIMS)
+def test_a_tenants_pod_is_not_relabelled_for_a_managed_job(api_server: ApiServer, label: str) -> None:
+    own, patch = at(CORE, "pods", "own"), {"metadata": {"labels": {label: CLAIMS[label]}}}
+    assert label in refused(api_server, TENANT, "PATCH", own, patch)
+    assert label in refused(api_server, WIDE, "PATCH", f"{own}/status", patch)
+    accepted(ask(api_server, ADMIN, "PATCH", own, patch))
+    accepted(ask(api_server, f"{CONTROLLERS}:job-controller", "PATCH", own, patch))
+
+
+@pytest.mark.usefixtures("policed")
+@pytest.mark.parametrize("kind", [*WORKLOADS, "PodTemplate"])
+@pytest.mark.parametrize("label", CLAIMS)
+def test_no_controller_is_made_to_make_a_pod_for_a_managed_job(
+    api_server: ApiServer, kind: str, label: str
+) -> None:
+    of = template({"app": "own", label: CLAIMS[label]})
+    if kind == "PodTemplate":
+        body: Body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "b"}, "template": of}
+        where = at(CORE, "podtemplates")
+    else:
+        where, body = workload(kind, of)
+    if kind == "Job":
+        body["spec"] |= {"manualSelector": True, "selector": {"matchLabels": {"app": "own"}}}
+    sentence = refused(api_server, WIDE, "POST", where, body)
+    assert f"the label {label} is set by Kubernetes' Job controller alone" in sentence
+    assert f"leave it off the template of this {kind}" in sentence
+
+
+@pytest.mark.usefixtures("policed")
+def test_the_pods_of_a_tenants_own_jobs_are_left_alone(api_server: ApiServer) -> None:
+    one = at(BATCH, "jobs", "own")
+    made = accepted(ask(api_server, ADMIN, "GET", one))["spec"]["template"]
+    assert made["metadata"]["labels"].keys() >= CLAIMS.keys()
+    body = pod("own-abcde", made, of_job="own")
+    accepted(ask(api_server, f"{CONTROLLERS}:job-controller", "POST", at(CORE, "pods"), body, dry=False))
+    where = at(CORE, "pods", "own-abcde")
+    try:
+        for patch in (notes(a="b"), {"metadata": {"labels": {"team": "x"}}},
+                      {"metadata": {"labels": dict.fromkeys(CLAIMS)}}):  # fmt: skip
+            accepted(ask(api_server, TENANT, "PATCH", where, patch))
+        accepted(ask(api_server, AGENT, "PATCH", f"{where}/status", {"status": {"phase": "Running"}}))
+        accepted(ask(api_server, TENANT, "DELETE", where))
+        accepted(ask(api_server, TENANT, "PATCH", one, {"metadata": {"labels": {"team": "x"}}}))
+    finally:
+        ask(api_server, ADMIN, "DELETE", where, AT_ONCE, dry=False)
+
+
+@pytest.mark.usefixtures("policed")
+def test_labels_that_no_managed_job_can_have_are_left_alone(api_server: ApiServer) -> None:
+    labels = {
+        "controller-uid": "blue",
+        "job-name": "backup",
+        "batch.kubernetes.io/job-name": "backup-29384756",
+    }
+    accepted(ask(api_server, TENANT, "POST", at(CORE, "pods"), pod("b", template(labels))))
+    accepted(ask(api_server, TENANT, "PATCH", at(CORE, "pods", "own"), {"metadata": {"labels": labels}}))
+    accepted(ask(api_server, TENANT, "POST", *workload("Deployment", template(labels | {"app": "own"}))))
+
+
+@pytest.mark.usefixtures("policed")
+def test_a_workload_from_before_the_policy_is_scaled_as_before(api_server: ApiServer) -> None:
+    where, body = workload("Deployment", template(CLAIMS | {"app": "own"}))
+    accepted(ask(api_server, ADMIN, "POST", where, body, dry=False))
+    one, scaled = f"{where}/{body['metadata']['name']}", {"spec": {"replicas": 3}}
+    try:
+        accepted(ask(api_server, TENANT, "PATCH", one, scaled))
+        stored = accepted(ask(api_server, ADMIN, "GET", one))
+        stored["spec"]["replicas"] = 3
+        accepted(ask(api_server, f"{CONTROLLERS}:deployment-controller", "PUT", one, stored))
+        other = {"spec": {"template": {"metadata": {"labels": {"controller-uid": UID.replace("8", "9")}}}}}
+        assert "controller-uid" in refused(api_server, TENANT, "PATCH", one, other)
+    finally:
+        ask(api_server, ADMIN, "DELETE", one, AT_ONCE, dry=False)
+
+
 @pytest.mark.usefixtures("policed")
 def test_a_tenant_does_with_its_own_what_it_likes(api_server: ApiServer) -> None:
     own = at(OURS, "studies", study()["metadata"]["name"])

@@ -92,3 +92,17 @@ spec:
 {{- $image := index . 0 -}}
 {{ index . 1 }}.exists(a, a.endsWith('/') ? {{ $image }}.startsWith(a) : {{ $image }} == a || (({{ $image }}.startsWith(a + ':') || {{ $image }}.startsWith(a + '@')) && !{{ $image }}.substring(size(a)).contains('/')))
 {{- end }}
+
+{{- /*
+CEL: the labels, a map for each, of the pod that an object is or of the pods that the object's template makes. Takes an
+expression that names the object.
+*/ -}}
+{{- define "comptroller.podLabels" -}}
+(request.kind.kind == 'Pod' ? [{{ . }}.metadata.?labels.orValue({})] :
+request.kind.kind == 'PodTemplate' ? [{{ . }}.?template.?metadata.?labels.orValue({})] :
+request.kind.kind == 'CronJob' ? [{{ . }}.spec.?jobTemplate.?spec.?template.?metadata.?labels.orValue({})] :
+[{{ . }}.spec.?template.?metadata.?labels.orValue({})])
+{{- end }}
+
+{{- /* The form of an object's uid. */ -}}
+{{- define "comptroller.uid" -}} ^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$ {{- end }}
