@@ -117,6 +117,7 @@ def test_each_part_can_be_switched_off() -> None:
         "approval",
         "managed",
         "imitations",
+        "events",
         "pods",
         "records",
         "operator",
