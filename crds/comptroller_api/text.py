@@ -1,4 +1,7 @@
-"""Cleaning of text from others, so that a terminal, an event, a condition or a log can show it safely."""
+"""Cleaning of text from others, so that a terminal, an event, a condition or a log can show it safely.
+
+Text from others may steer a terminal, and the text of a failed request may quote the request's credentials.
+"""
 
 import re
 from typing import Annotated
@@ -11,6 +14,32 @@ _SEQUENCE = re.compile(
     r"|(?:\x1b[P\]X^_]|[\x90\x9d\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
+
+_HEADER = re.compile(r"(\bheader value:? )b?['\"].*", re.DOTALL)
+"""The end of the errors by which http.client and requests refuse a header: the header's value."""
+_HIDDEN_HEADER = (
+    r"\1*** (not shown, since it may be a credential; is there a line break in the access key ID or in the"
+    " session token?)"
+)
+_SIGNED = re.compile(
+    r"\b((?:x-amz-)?(?:credential|signature|security-token)=|awsaccesskeyid=|x-amz-security-token:\s?)"
+    # A malformed access key ID may have any character, so it ends where the next parameter begins.
+    r"(?:[^,]*(?=,\s*SignedHeaders=)|[^\s,&<>\"']+)",
+    re.IGNORECASE,
+)
+"""The parts of a signed request (AWS Signature Version 4 and 2), as a header, a query or a canonical text."""
+_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/@\s\"']+@", re.IGNORECASE)
+"""The user and the password of a URL."""
+
+
+def without_credentials(text: str) -> str:
+    """Return the text of an error of an HTTP or S3 client without the credentials of the request.
+
+    Clients and servers quote a request that they refuse: its `Authorization` header, its session token, or a
+    URL with a password. Each of them becomes `***`.
+    """
+    shown = _HEADER.sub(_HIDDEN_HEADER, text)
+    return _USER.sub(r"\1***@", _SIGNED.sub(r"\1***", shown))
 
 
 def plain(text: str, limit: int) -> str:

@@ -19,7 +19,7 @@ from comptroller.feeds.sources import SOURCES
 from comptroller.pricing import Fed, Feed, Unfed
 from comptroller.pricing.fed import FeedError
 from comptroller_api.pricelist import NodeClass, PriceList, PriceListSpec
-from comptroller_api.text import plain
+from comptroller_api.text import plain, without_credentials
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ def _outcome(ask: Callable[P, T], *terms: P.args, **more: P.kwargs) -> T | Unfed
     try:
         return ask(*terms, **more)
     except FeedError as error:
-        return Unfed(plain(str(error), _MOST_WORDS))
+        return Unfed(plain(without_credentials(str(error)), _MOST_WORDS))
     except Exception as error:  # noqa: BLE001 - what a source can do has no end; the list's condition says it
-        lines = str(error).strip().splitlines() or [""]
+        lines = without_credentials(str(error)).strip().splitlines() or [""]
         return Unfed(plain(f"it cannot be read: {type(error).__name__}: {lines[0]}", _MOST_WORDS))

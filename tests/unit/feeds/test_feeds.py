@@ -315,3 +315,15 @@ def test_more_than_can_be_held_is_refused_and_not_cut(
     pricing.add_response("get_products", {"PriceList": [OFFER, OFFER]}, WANTED)
     with pytest.raises(FeedError, match="more than 1 prices"):
         list(Boto().products("eu-central-1", "p5.48xlarge"))
+
+
+def test_a_malformed_credential_is_not_in_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASECRET\nx")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    feeds = Feeds(lambda: NOW, {"AWS": AwsPrices()})
+    feeds.refresh([from_aws()])
+    [answer] = feeds.feed.values()
+    assert isinstance(answer, Unfed)
+    assert "is there a line break in the access key ID" in answer.why
+    assert "AKIASECRET" not in answer.why

@@ -1,11 +1,13 @@
 """An error of an attempt leads to its exit code, and its reason to the termination message."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import torch
 
 from comptroller_trainer import worker
@@ -53,3 +55,37 @@ def test_an_error_gives_its_exit_code_and_its_reason(
     monkeypatch.setenv(protocol.TERMINATION_LOG_ENV, str(tmp_path / "why"))
     assert worker.main([]) == code
     assert str(error) in (tmp_path / "why").read_text()
+
+
+@pytest.mark.parametrize(
+    ("variable", "secret"), [("AWS_ACCESS_KEY_ID", "AKIASECRET"), ("AWS_SESSION_TOKEN", "the-token")]
+)
+def test_a_malformed_credential_is_shown_neither_in_the_reason_nor_in_the_log(
+    variable: str,
+    secret: str,
+    monkeypatch: pytest.MonkeyPatch,
+    described: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr("sys.stderr", log := io.StringIO())
+    monkeypatch.setattr(StopSignal, "listen", lambda _: None)
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the credentials that it found first
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    for name, value in {
+        "COMPTROLLER_ASSIGNMENT": json.dumps(described(artifacts="s3://bucket/trial")),
+        protocol.TERMINATION_LOG_ENV: str(tmp_path / "why"),
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        variable: f"{secret}\nx",
+    }.items():
+        monkeypatch.setenv(name, value)
+    code = worker.main([])
+    structlog.reset_defaults()
+    assert code == protocol.EXIT_UNAVAILABLE
+    why = (tmp_path / "why").read_text()
+    assert "is there a line break in the access key ID" in why
+    assert "Traceback" in log.getvalue()
+    for shown in (why, log.getvalue()):
+        assert secret not in shown
+        assert "Signature=" not in shown

@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from comptroller_api.contract import TRACKING_ENV, Assignment, Report
+from comptroller_api.text import without_credentials
 from comptroller_trainer.store import ObjectStore
 
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -45,7 +46,8 @@ def track(assignment: Assignment, report: Report, store: ObjectStore, directory:
             "not reported to MLflow", reason="needs comptroller-trainer[mlflow], which this image lacks"
         )
     except Exception as error:  # noqa: BLE001 - mlflow's own, and those of all that it calls
-        _log.warning("not reported to MLflow", reason=f"{type(error).__name__}: {str(error)[:300]}")
+        reason = f"{type(error).__name__}: {without_credentials(str(error))[:300]}"
+        _log.warning("not reported to MLflow", reason=reason)
     else:
         _log.info("reported to MLflow", seconds=round(time.monotonic() - began, 1))
 

@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from comptroller_api.text import without_credentials
 from comptroller_trainer.errors import MissingError, ObjectStoreError, UnavailableError
 from comptroller_trainer.store.base import ObjectStore
 
@@ -38,6 +39,7 @@ _CHUNK = 1 << 20
 
 @contextmanager
 def _as_store_errors(name: str) -> Iterator[None]:
+    """Raise boto3's errors as ours, without the credentials that their texts and causes may quote."""
     try:
         yield
     except ClientError as error:
@@ -46,10 +48,11 @@ def _as_store_errors(name: str) -> Iterator[None]:
         if code in _MISSING:
             raise MissingError(
                 f"{name}: no such {'bucket' if code == 'NoSuchBucket' else 'object'}"
-            ) from error
-        raise UnavailableError(f"{name}: {code} {answer.get('Message', '')}".rstrip()) from error
+            ) from None
+        why = without_credentials(f"{code} {answer.get('Message', '')}".rstrip())
+        raise UnavailableError(f"{name}: {why}") from None
     except BotoCoreError as error:
-        raise UnavailableError(f"{name}: {error}") from error
+        raise UnavailableError(f"{name}: {without_credentials(str(error))}") from None
 
 
 class S3ObjectStore(ObjectStore):
@@ -76,23 +79,20 @@ class S3ObjectStore(ObjectStore):
 
     def create(self, key: str, data: bytes) -> bool:
         for attempt in range(_TRIES):
-            try:
-                self._client.put_object(
-                    Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
-                )
-            except ClientError as error:
-                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-                if status == 412:  # noqa: PLR2004 - Precondition Failed
-                    # The object is ours if the client's retry met the object of its first try.
-                    return self.get(key) == data
-                if status == 409 and attempt < _TRIES - 1:  # noqa: PLR2004 - a conflicting write in flight
-                    time.sleep(0.1 * 2**attempt)
-                    continue
-                with _as_store_errors(self.uri_of(key)):
+            with _as_store_errors(self.uri_of(key)):
+                try:
+                    self._client.put_object(
+                        Bucket=self._bucket, Key=self._prefix + key, Body=data, IfNoneMatch="*"
+                    )
+                except ClientError as error:
+                    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+                    if status == 412:  # noqa: PLR2004 - Precondition Failed
+                        # The object is ours if the client's retry met the object of its first try.
+                        return self.get(key) == data
+                    if status == 409 and attempt < _TRIES - 1:  # noqa: PLR2004 - a conflicting write in flight
+                        time.sleep(0.1 * 2**attempt)
+                        continue
                     raise
-            except BotoCoreError as error:
-                raise UnavailableError(f"{self.uri_of(key)}: {error}") from error
-            else:
                 return True
         raise ObjectStoreError(f"{self.uri_of(key)}: conflicting writes")
 

@@ -34,6 +34,7 @@ from comptroller.ledger.store import (
     Unavailable,
     checked,
 )
+from comptroller_api.text import without_credentials
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -149,15 +150,15 @@ class S3Store(Store):
             )
         except ClientError as error:
             if _status(error) == HTTPStatus.PRECONDITION_FAILED:
-                raise Exists(key) from error
+                raise Exists(key) from None
             if _status(error) == HTTPStatus.CONFLICT:
-                raise Conflict(f"{key}: {error}") from error
+                raise Conflict(f"{key}: {_text(error)}") from None
             if _status(error) == HTTPStatus.FORBIDDEN and self._retained(key):
                 # Some servers look at the lock of what is there before they look at the condition.
-                raise Exists(key) from error
-            raise _write_error(key, error) from error
+                raise Exists(key) from None
+            raise _write_error(key, error) from None
         except _FAILURE as error:
-            raise _write_error(key, error) from error
+            raise _write_error(key, error) from None
         if not reply.get("ETag"):
             raise Ambiguous(f"{key}: an answer of 200 that is not S3's: it has no ETag")
 
@@ -192,10 +193,12 @@ class S3Store(Store):
             enabled = reply["ObjectLockConfiguration"].get("ObjectLockEnabled") == "Enabled"
         except ClientError as error:
             if error.response["Error"]["Code"] not in _NO_LOCK:
-                raise Unavailable(f"the Object Lock configuration of {self._bucket}: {error}") from error
+                raise Unavailable(
+                    f"the Object Lock configuration of {self._bucket}: {_text(error)}"
+                ) from None
             enabled = False
         except _FAILURE as error:
-            raise Unavailable(f"the Object Lock configuration of {self._bucket}: {error}") from error
+            raise Unavailable(f"the Object Lock configuration of {self._bucket}: {_text(error)}") from None
         if not enabled:
             raise NoObjectLock(
                 f"ledger.objectLock.mode is {self._lock.mode if self._lock else ''}, and bucket"
@@ -213,9 +216,9 @@ class S3Store(Store):
         except ClientError as error:
             if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
                 return None
-            raise Unavailable(f"{key}: {error}") from error
+            raise Unavailable(f"{key}: {_text(error)}") from None
         except _FAILURE as error:
-            raise Unavailable(f"{key}: {error}") from error
+            raise Unavailable(f"{key}: {_text(error)}") from None
         if len(data) > limit:
             raise TooLarge(f"{key}: more than {limit} bytes")
         if len(data) != reply["ContentLength"]:
@@ -247,13 +250,13 @@ class S3Store(Store):
                 for item in page.get("Contents", []):
                     yield item["Key"].removeprefix(self._root)
         except (ClientError, *_FAILURE) as error:
-            raise Unavailable(f"the keys under {prefix!r}: {error}") from error
+            raise Unavailable(f"the keys under {prefix!r}: {_text(error)}") from None
 
     def delete(self, key: str) -> None:
         try:
             self._writer.delete_object(Bucket=self._bucket, Key=self._root + checked(key))
         except (ClientError, *_FAILURE) as error:
-            raise _write_error(key, error) from error
+            raise _write_error(key, error) from None
 
 
 def _config(attempts: int) -> Config:
@@ -272,10 +275,15 @@ def _status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
+def _text(error: Exception) -> str:
+    """Return an error's text for statuses and logs; callers raise `from None`, to hide the cause's text."""
+    return without_credentials(str(error))
+
+
 def _write_error(key: str, error: Exception) -> Ambiguous | Unavailable:
     """Return the meaning of a failed write: 4xx is a refusal; 5xx or a broken connection leaves it open."""
     if isinstance(error, ClientError):
         refused = _status(error) < HTTPStatus.INTERNAL_SERVER_ERROR
     else:
         refused = isinstance(error, _NOT_SENT)
-    return Unavailable(f"{key}: {error}") if refused else Ambiguous(f"{key}: {error}")
+    return Unavailable(f"{key}: {_text(error)}") if refused else Ambiguous(f"{key}: {_text(error)}")

@@ -1,6 +1,7 @@
 """Stores, all held to the same promises; S3 against a server that keeps conditional writes."""
 
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from botocore.exceptions import IncompleteReadError
 from moto.server import ThreadedMotoServer
 
 from comptroller_api.contract import Report
-from comptroller_trainer.errors import MissingError, ObjectStoreError, Suspended
+from comptroller_trainer.errors import MissingError, ObjectStoreError, Suspended, UnavailableError
 from comptroller_trainer.store import ObjectStore, open_store
 from comptroller_trainer.store.s3 import S3ObjectStore
 from comptroller_trainer.testing.stores import ObjectStoreConformance
@@ -66,6 +67,32 @@ def test_a_dead_server_is_an_error_in_bounded_time(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
     with pytest.raises(ObjectStoreError):
         open_store(f"s3://{bucket}/x").put("k", b"1")
+
+
+CALLS: list[Callable[[ObjectStore, Path], object]] = [
+    lambda store, _: store.get("k"),
+    lambda store, _: store.put("k", b"1"),
+    lambda store, _: store.create("k", b"1"),
+    lambda store, path: store.upload("k", path),
+    lambda store, _: store.list(""),
+    lambda store, _: store.delete("k"),
+    lambda store, path: store.fetch("k", path.parent),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_error_shows_no_credentials(
+    call: Callable[[ObjectStore, Path], object], bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (path := tmp_path / "file").write_bytes(b"1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASECRET\nx")
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)  # it keeps the credentials that it found first
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    with pytest.raises(UnavailableError, match="is there a line break in the access key ID") as raised:
+        call(open_store(f"s3://{bucket}/x"), path)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "AKIASECRET" not in shown
+    assert "Signature=" not in shown
 
 
 class Broken:
