@@ -8,7 +8,7 @@ from pydantic import Field
 from comptroller_api.meta import (
     API_VERSION,
     Conditions,
-    LabelValue,
+    Labels,
     ListSet,
     Metadata,
     Model,
@@ -30,9 +30,7 @@ class Selector(Model):
     Labels decide until a study's first lease: a budget that covers the study then, or later, continues to.
     """
 
-    match_labels: dict[str, LabelValue] = Field(
-        default_factory=dict, max_length=16, description="Labels that a study must carry."
-    )
+    match_labels: Labels = Field(default_factory=dict, description="Labels that a study must carry.")
 
 
 class Credit(Model):
@@ -79,7 +77,9 @@ class BudgetSpec(Model):
         description="Percentages of what the period offers (amount, rollover, credits) at which a condition"
         " is set.",
     )
-    cap_per_study: Amount | None = Field(default=None, description="The most that one study may spend.")
+    cap_per_study: PositiveAmount | None = Field(
+        default=None, description="The most that one study may spend; no such limit if absent."
+    )
     approval_above: Amount | None = Field(
         default=None, description="A study with a ceiling above this amount waits for approval."
     )

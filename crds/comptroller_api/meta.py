@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -133,15 +133,46 @@ class Metadata(BaseModel):
     finalizers: list[str] = Field(default_factory=list)
 
 
+SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+"""The pattern of a DNS subdomain (RFC 1123), without its limit of 253 characters."""
+QUALIFIED_NAME = "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+"""The pattern of the name behind the prefix of a label's key or of a resource."""
+LABEL_KEY = rf"^({SUBDOMAIN}/)?{QUALIFIED_NAME}$"
+"""The pattern of a label's and of a taint's key."""
+LONGEST_LABEL_KEY = 253 + 1 + 63
+_LABEL_PREFIX = "^([^/]{1,253}/)?[^/]*$"
+_LABEL_VALUE = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+_A_LABEL_VALUE = (
+    "must be a label's value: letters, digits, '-', '_' and '.', with a letter or digit at both ends"
+)
+
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY, max_length=LONGEST_LABEL_KEY)]
+"""The key of a Kubernetes label: a name, or a DNS subdomain, a slash and a name."""
+
 LabelValue = Annotated[
     str,
-    Field(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"),
-    matches(
-        r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
-        "must be a label's value: letters, digits, '-', '_' and '.', with a letter or digit at both ends",
+    Field(max_length=63, pattern=_LABEL_VALUE),
+    Rule(
+        f"self.matches(r'{_LABEL_VALUE}')",
+        _A_LABEL_VALUE,
+        message_expression=quoting("'", "self", f"' {_A_LABEL_VALUE}"),
     ),
 ]
 """A value of a Kubernetes label."""
+
+Labels = Annotated[
+    dict[LabelKey, LabelValue],
+    Field(max_length=16),
+    Rule(
+        f"self.all(key, key.matches(r'{LABEL_KEY}') && key.matches(r'{_LABEL_PREFIX}'))",
+        "each key must be a label's key such as 'team' or 'example.com/team': at most 63 letters, digits,"
+        " '-', '_' and '.', with a letter or digit at both ends, after an optional DNS name and a slash",
+    ),
+]
+"""Labels that an object must carry; a selector with a malformed key would select nothing.
+
+The rule cannot quote the key: the API server cannot bound the cost of a text of unknown length.
+"""
 
 
 class Condition(Model):

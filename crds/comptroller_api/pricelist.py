@@ -8,8 +8,10 @@ from pydantic.alias_generators import to_camel
 
 from comptroller_api.meta import (
     API_VERSION,
+    LABEL_KEY,
+    LONGEST_LABEL_KEY,
     Conditions,
-    LabelValue,
+    Labels,
     ListMap,
     Metadata,
     Model,
@@ -21,7 +23,6 @@ from comptroller_api.money import Amount, Currency, amount_at_least
 from comptroller_api.quantity import Duration
 from comptroller_api.study import GpuResource, NodeClassName
 
-_LABEL = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 _INSTANCE_TYPE = r"^[a-z0-9-]+\.[a-z0-9-]+$"
 _REGION = r"^[a-z]{2}(-[a-z]+)+-[0-9]$"
 _DNS_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -44,11 +45,7 @@ def _is_empty(value: Sized) -> bool:
     return len(value) == 0
 
 
-NodeSelector = Annotated[
-    dict[str, LabelValue],
-    Field(max_length=16),
-    Rule(f"self.all(name, name.matches(r'{_LABEL}'))", "each key must be a label's name"),
-]
+NodeSelector = Labels
 """Labels that nodes carry and pods select."""
 
 
@@ -57,8 +54,8 @@ class Toleration(Model):
 
     key: Annotated[
         str,
-        Field(pattern=_LABEL, max_length=317),
-        matches(_LABEL, "must be a taint's key such as 'nvidia.com/gpu'"),
+        Field(pattern=LABEL_KEY, max_length=LONGEST_LABEL_KEY),
+        matches(LABEL_KEY, "must be a taint's key such as 'nvidia.com/gpu'"),
     ] = Field(description="The taint's key.")
     operator: Literal["Exists", "Equal"] = Field(
         default="Equal", description="Exists tolerates every value of the taint, Equal only one."
@@ -238,7 +235,7 @@ class NodeClass(Model):
         ),
         Rule(
             " || ".join(f"(has(self.cap.{rate}) && self.cap.{rate}.matches('[1-9]'))" for rate in RATES)
-            + " || has(self.gpuProfiles)",
+            + " || (has(self.gpuProfiles) && self.gpuProfiles.exists(p, p.cap.matches('[1-9]')))",
             "cap must charge for something",
             ".cap",
         ),

@@ -5,7 +5,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from comptroller_api.data import S3, Data
-from comptroller_api.meta import API_VERSION, Conditions, ListMap, Metadata, Model, Rule, matches
+from comptroller_api.meta import (
+    API_VERSION,
+    QUALIFIED_NAME,
+    SUBDOMAIN,
+    Conditions,
+    ListMap,
+    Metadata,
+    Model,
+    Rule,
+    matches,
+)
 from comptroller_api.metrics import MAXIMISED, SLICES, ObjectiveName, Quantile, objectives_of, prefixes
 from comptroller_api.money import Amount, Currency, PositiveAmount, amount_at_least
 from comptroller_api.quantity import (
@@ -30,8 +40,8 @@ LONGEST_NAME = 36
 add `-xxxxx` to the first 57. The uid takes eight characters, the trial four digits, and the attempt six.
 """
 
-_SECRET = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"  # noqa: S105 - the pattern of a name
-_RESOURCE = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+_SECRET = f"^{SUBDOMAIN}$"
+_RESOURCE = f"^{SUBDOMAIN}/{QUALIFIED_NAME}$"
 _NODE_CLASS = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _STUDY = "^[a-z]([a-z0-9-]*[a-z0-9])?$"
 
