@@ -16,6 +16,7 @@ import structlog
 
 from comptroller.actions import Action
 from comptroller.admission import Manifest, ManifestError, Refusal, admit, read
+from comptroller.cli.ended import ended
 from comptroller.cli.progress import Progress
 from comptroller.cli.tables import standing
 from comptroller.cluster.local import Local, Machine
@@ -222,7 +223,8 @@ class Session:
         self._tell("suspending: trials write checkpoints (again: leave at once; they end at their lease)")
         for namespace in self._local.objects.namespaces():
             for study in self._local.objects.studies(namespace):
-                self._local.objects.suspend(namespace, study.metadata.name, suspended=True)
+                if not ended(study):
+                    self._local.objects.suspend(namespace, study.metadata.name, suspended=True)
 
     def _observe(self, namespace: str, world: World, actions: list[Action]) -> None:
         del actions

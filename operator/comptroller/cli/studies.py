@@ -13,6 +13,7 @@ from rich.live import Live
 
 from comptroller.cli import tables
 from comptroller.cli.console import DONE, REFUSED, Form, Output, console, print_json, refuse
+from comptroller.cli.ended import ended
 from comptroller.cli.sources import Source, SourceError, open_source
 
 Namespace = Annotated[
@@ -142,21 +143,45 @@ def _watch_json(source: Source, name: str, interval: float) -> str:
 
 @_of_study
 def stop(source: Source, study: str) -> None:
-    """Suspend a study: its trials write checkpoints and end, and nothing more is spent. See `resume`."""
-    source.suspend(study, suspended=True)
-    typer.echo(f"study {study} is being suspended; its trials write checkpoints and end")
+    """Suspend a study: its trials write checkpoints and end, and nothing more is spent. See `resume`.
+
+    A study that has ended, or is being deleted, stays as it is.
+    """
+    found = source.study(study)
+    if why := ended(found):
+        typer.echo(f"study {study} {why}: there is nothing to suspend")
+    elif found.spec.suspend:
+        typer.echo(f"study {study} was suspended before; its trials write checkpoints and end, or have ended")
+    else:
+        source.suspend(study, suspended=True)
+        typer.echo(f"study {study} is being suspended; its trials write checkpoints and end")
 
 
 @_of_study
 def resume(source: Source, study: str) -> None:
-    """Resume a suspended study from its trials' checkpoints."""
-    source.suspend(study, suspended=False)
-    typer.echo(f"study {study} is resumed{source.resumed_by}")
+    """Resume a suspended study from its trials' checkpoints.
+
+    Exit 1 when it has ended or is being deleted.
+    """
+    found = source.study(study)
+    if why := ended(found):
+        refuse(f"study {study} {why} and cannot be resumed")
+    if found.spec.suspend:
+        source.suspend(study, suspended=False)
+        typer.echo(f"study {study} is resumed{source.resumed_by}")
+    else:
+        typer.echo(f"study {study} is not suspended{source.resumed_by}")
 
 
 @_of_study
 def approve(source: Source, study: str) -> None:
-    """Approve a study's ceiling, which a budget asks for above an amount; needs the verb `approve`."""
-    spend = source.study(study).spec.ceilings.spend
+    """Approve a study's ceiling, which a budget asks for above an amount; needs the verb `approve`.
+
+    Exit 1 when the study has ended or is being deleted.
+    """
+    found = source.study(study)
+    if why := ended(found):
+        refuse(f"study {study} {why}: there is nothing to approve")
+    spend = found.spec.ceilings.spend
     source.approve(study, spend.amount)
     typer.echo(f"study {study} may spend up to {spend.amount} {spend.currency}")

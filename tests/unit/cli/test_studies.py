@@ -13,6 +13,7 @@ from typer.testing import Result
 
 from comptroller.admission import admit
 from comptroller.cli import tables
+from comptroller.cli.ended import ended
 from comptroller.cluster.local import ObjectFiles
 from comptroller_api.meta import Condition, Metadata
 from comptroller_api.study import FrontEntry, Study, StudyStatus
@@ -44,6 +45,10 @@ def finished(kind: str = "Complete", reason: str = "TrialsDone") -> StudyStatus:
         front=[FrontEntry(trial=1, metrics={"accuracy": "0.9"}, artifact="s3://artifacts/1/model.onnx")],
         conditions=[condition(kind, reason)],
     )
+
+
+def running() -> StudyStatus:
+    return StudyStatus(conditions=[condition("Reconciling", "Running")])
 
 
 def a_study(status: StudyStatus | None) -> Study:
@@ -263,11 +268,50 @@ def test_watch_ends_with_the_study(
 
 
 def test_stop_suspends_and_resume_continues(call: Call, place: Callable[..., Place]) -> None:
-    here = place()
-    for command, suspended in (("stop", True), ("stop", True), ("resume", False)):
+    here = place(running())
+    for command, suspended, sentence in (
+        ("stop", True, "study naps is being suspended; its trials write checkpoints and end"),
+        ("stop", True, "study naps was suspended before;"),
+        ("resume", False, "study naps is resumed"),
+        ("resume", False, "study naps is not suspended"),
+    ):
         result = call(command, "naps", *here.words)
         assert result.exit_code == 0, result.output
+        assert result.output.startswith(sentence)
         assert here.suspended() is suspended
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "sentence"),
+    [
+        ("stop", 0, "study naps is {}: there is nothing to suspend\n"),
+        ("resume", 1, "study naps is {} and cannot be resumed\n"),
+        ("approve", 1, "study naps is {}: there is nothing to approve\n"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Complete", "Failed"])
+def test_a_command_on_an_ended_study_says_that_it_has_ended_and_changes_nothing(
+    call: Call, place: Callable[..., Place], kind: str, command: str, code: int, sentence: str
+) -> None:
+    here = place(finished(kind, "Over"))
+    result = call(command, "naps", *here.words)
+    assert result.exit_code == code
+    assert sentence.format(f"{kind} (Over: because)") in result.output
+    assert not here.suspended()
+
+
+def test_a_study_that_is_being_deleted_is_not_ended_a_second_time() -> None:
+    study = a_study(running())
+    assert ended(study) == ""
+    leaving = study.metadata.model_copy(update={"deletion_timestamp": "2026-01-01T00:00:00Z"})
+    assert ended(study.model_copy(update={"metadata": leaving})) == "is being deleted"
+
+
+def test_a_raised_ceiling_counts_before_the_operator_has_looked_at_it() -> None:
+    study = a_study(finished(reason="CeilingReached"))
+    assert ended(study) == "is Complete (CeilingReached: because)"
+    changed = study.metadata.model_copy(update={"generation": 2})
+    assert ended(study.model_copy(update={"metadata": changed})) == ""
 
 
 @pytest.mark.parametrize("command", ["status", "trials", "front", "watch", "stop", "resume", "approve"])
@@ -292,7 +336,7 @@ def test_approve_approves_the_ceiling_as_it_is_now(
 ) -> None:
     patches: list[dict[str, Any]] = []
     monkeypatch.setattr(ApiServer, "patches", patches)
-    result = call("approve", "naps", *api(finished()).words)
+    result = call("approve", "naps", *api(running()).words)
     assert (result.exit_code, result.output) == (0, "study naps may spend up to 5.00 USD\n")
     approval = {"comptroller.dev/approved": "5.00", "comptroller.dev/approved-by": "ana@example.com"}
     assert patches == [{"metadata": {"annotations": approval}}]
@@ -302,13 +346,13 @@ def test_users_who_may_not_approve_get_the_policys_sentence(
     call: Call, api: Callable[[StudyStatus], Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ApiServer, "refusal", "only those who have the verb 'approve'")
-    result = call("approve", "naps", *api(finished()).words)
+    result = call("approve", "naps", *api(running()).words)
     assert result.exit_code == 1
     assert "the API server refused: only those who have the verb 'approve'" in result.output
 
 
 def test_in_a_directory_the_manifest_approves(call: Call, tmp_path: Path) -> None:
-    result = call("approve", "naps", *a_directory(tmp_path, finished()).words)
+    result = call("approve", "naps", *a_directory(tmp_path, running()).words)
     assert result.exit_code == 1
     assert "metadata.annotations: comptroller.dev/approved: '5.00'" in result.output
 
