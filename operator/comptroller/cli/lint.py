@@ -11,7 +11,9 @@ import typer
 from comptroller.admission import Manifest, ManifestError, admit, concerns, read
 from comptroller.cli.console import DONE, REFUSED, Form, Output, print_json, printable, refuse
 from comptroller.cli.trainers import Described, assess, described
+from comptroller.plan.leases import hedged
 from comptroller.pricing import PriceBook, Unpriced
+from comptroller.pricing.forecast import Case, Limit
 from comptroller.pricing.offline import declared
 from comptroller_api.crd import KINDS, Object
 from comptroller_api.meta import API_VERSION
@@ -55,7 +57,8 @@ def lint(
 ) -> None:
     """Validate manifests as the API server would, and studies' parameters as the trainer would.
 
-    Where a PriceList among them prices a study's node class, it must price all that the study requests.
+    Where a PriceList among them prices a study's node class, it must price all that the study requests, and
+    the study's ceiling must pay for one lease.
     Objects of other APIs in the same files are named and skipped. Exits 1 where something is refused, or
     where nothing was checked.
     """
@@ -109,14 +112,14 @@ def _check(manifest: Manifest, trainer: Trainer | None, *, assumed: bool) -> _Ch
 
 
 def _priced(checked: Iterable[_Checked], now: int) -> Iterator[Finding]:
-    """Add to each study what the price lists among the manifests do not price."""
+    """Add to each study what the price lists among the manifests do not price, or its ceiling not pay for."""
     checked = list(checked)
     # Several lists of one name: the last one stays when all files are applied.
     named = {one.metadata.name: declared(one, now) for _, one in checked if isinstance(one, PriceList)}
     lists = list(named.values())
     book = PriceBook(lists, now)
     for finding, one in checked:
-        error = _unpriced(one, lists, book) if isinstance(one, Study) else None
+        error = (_unpriced(one, lists, book) or _unpaid(one, book)) if isinstance(one, Study) else None
         yield replace(finding, errors=(*finding.errors, error)) if error else finding
 
 
@@ -132,6 +135,22 @@ def _unpriced(study: Study, lists: list[PriceList], book: PriceBook) -> str | No
     if named and isinstance(quote, Unpriced) and quote.reason in _REFUSED:
         return f"spec.runtime.resources: {quote.reason}: {quote.message}"
     return None
+
+
+def _unpaid(study: Study, book: PriceBook) -> str | None:
+    """Return why the study's ceiling does not pay for one lease; `None` if it does, or nothing has a price.
+
+    Budgets are not counted: which of them cover the study depends on what is applied together.
+    """
+    quote, firm = hedged(study, book)
+    if isinstance(quote, Unpriced):
+        return None
+    why = Case(study, quote, (Limit.of_study(study),), firm=firm).refusal()
+    return (
+        f"spec.ceilings.spend.amount: {why}: raise it, request less or shorten spec.runtime.lease"
+        if why
+        else None
+    )
 
 
 def _lines(findings: list[Finding]) -> list[str]:

@@ -20,7 +20,7 @@ from comptroller.plan.leases import hedged
 from comptroller.plan.membership import covering
 from comptroller.plan.verdict import declared as declared_verdict
 from comptroller.pricing import PriceBook, Quote, Unpriced
-from comptroller.pricing.forecast import Case, Durations, Forecast, Limit
+from comptroller.pricing.forecast import OF_STUDY, Case, Durations, Forecast, Limit
 from comptroller.pricing.offline import declared
 from comptroller.pricing.scenario import Scenario
 from comptroller.world import World
@@ -202,7 +202,7 @@ def _limits(world: World, study: Study) -> Iterator[Limit]:
     for options in accounts.purses(world, study):
         account = options[-1].account
         budget = account.budget
-        name = "the study's ceiling" if budget is None else f"Budget {budget}"
+        name = OF_STUDY if budget is None else f"Budget {budget}"
         name += " (capPerStudy)" if account.kind == "Cap" else ""
         yield Limit(name, sum(purse.amount for purse in options))
 

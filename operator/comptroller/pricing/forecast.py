@@ -14,11 +14,13 @@ from comptroller.pricing.book import Quote
 from comptroller.pricing.fed import Spread
 from comptroller.pricing.rates import HourlyRates
 from comptroller_api import quantity
-from comptroller_api.money import ceil_div, to_amount
+from comptroller_api.money import ceil_div, to_amount, to_micro
 from comptroller_api.study import Study
 
 DRAWS = 200
 """Equally likely prices, and durations: a chance is counted over all pairs of them."""
+OF_STUDY = "the study's ceiling"
+"""The name of the limit that a study sets for itself."""
 _ORDERS = 64
 """Orders in which results may come in."""
 _MANY = 256
@@ -49,6 +51,11 @@ class Limit:
 
     name: str
     amount: int
+
+    @classmethod
+    def of_study(cls, study: Study) -> "Limit":
+        """Return the study's own ceiling."""
+        return cls(OF_STUDY, to_micro(study.spec.ceilings.spend.amount))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +178,9 @@ class Case:
 
     def forecast(self) -> Forecast:
         """Return the forecast."""
-        search, terms = self.study.spec.search, self.study.spec.runtime.lease
-        limit = min(self.limits, key=lambda one: one.amount)
-        duration = quantity.seconds(terms.duration)
-        overhead = quantity.seconds(terms.grace_period) + quantity.seconds(terms.slack)
-        least = self._cost(self.quote.cap, min(duration, max(overhead, duration // 4)) + overhead)
-        short = least > limit.amount
+        search, limit, least = self.study.spec.search, self._limit, self._least
+        refusal = self.refusal()
+        short = bool(refusal)
         # The last attempt needs room for a lease, whatever of it is used.
         room = limit.amount - max(0, least - self._cost(self.quote.rates, self._of_rung(0, self._mean)))
         known = self.durations is not None
@@ -184,7 +188,7 @@ class Case:
             currency=self.quote.currency,
             limit=limit,
             trials=search.trials,
-            hold=search.parallel * self._cost(self.quote.cap, duration + overhead),
+            hold=search.parallel * self._cost(self.quote.cap, self._duration + self._overhead),
             worst=self._worst(search.trials),
             expected=self._expected(search.trials) if known else None,
             fit_worst=0 if short else self._fit(self._worst, limit.amount),
@@ -192,10 +196,16 @@ class Case:
             chance=(0 if short else self._chance(room)) if known else None,
             seconds=ceil_div(self._seconds(search.trials, self._mean), search.parallel) if known else None,
             stages=tuple(self._stages()),
-            refusal=f"a lease holds at least {to_amount(least)} {self.quote.currency}, and {limit.name} has"
-            f" {to_amount(limit.amount)}"
-            if short
-            else "",
+            refusal=refusal,
+        )
+
+    def refusal(self) -> str:
+        """Return why nothing can run: the tightest limit has no room for one lease; empty if it has."""
+        if self._least <= self._limit.amount:
+            return ""
+        return (
+            f"a lease holds at least {to_amount(self._least)} {self.quote.currency}, and {self._limit.name}"
+            f" has {to_amount(self._limit.amount)}"
         )
 
     # -- seconds -------------------------------------------------------------------------------------------
@@ -203,6 +213,15 @@ class Case:
     @property
     def _shape(self) -> _Shape:
         return _Shape(self.study)
+
+    @property
+    def _duration(self) -> int:
+        return quantity.seconds(self.study.spec.runtime.lease.duration)
+
+    @property
+    def _overhead(self) -> int:
+        terms = self.study.spec.runtime.lease
+        return quantity.seconds(terms.grace_period) + quantity.seconds(terms.slack)
 
     @property
     def _mean(self) -> int:
@@ -221,6 +240,17 @@ class Case:
         return sum((count + 1) * self._of_rung(rung, milliseconds) for rung, count in enumerate(counts))
 
     # -- money ---------------------------------------------------------------------------------------------
+
+    @property
+    def _limit(self) -> Limit:
+        """The tightest."""
+        return min(self.limits, key=lambda one: one.amount)
+
+    @property
+    def _least(self) -> int:
+        """The cost of the shortest lease that may be, at the cap."""
+        shortest = min(self._duration, max(self._overhead, self._duration // 4))
+        return self._cost(self.quote.cap, shortest + self._overhead)
 
     def _cost(self, rates: HourlyRates, seconds: int) -> int:
         return rates.cost(self.study.spec.runtime.resources, seconds)

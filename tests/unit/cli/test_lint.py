@@ -1,6 +1,7 @@
 """`comptroller lint` on files, as a user or a pipeline calls it."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from typer.testing import CliRunner
 
 from comptroller.admission import manifests as manifest_files
 from comptroller.cli.lint import lint
+from comptroller.cli.plan import plan
 from comptroller_api.trainer import reference
 from support import manifests
 
-app = typer.Typer()
+app, plans = typer.Typer(), typer.Typer()
 app.command()(lint)
+plans.command()(plan)
 runner = CliRunner()
 
 
@@ -200,6 +203,30 @@ def test_a_trainer_that_describes_itself_is_believed(mine: Path, bound: str, cod
 def test_parameters_may_be_left_unread(mine: Path) -> None:
     result = runner.invoke(app, [str(mine), "--trainer", "none"])
     assert (result.exit_code, result.stdout) == (0, "1 checked, 0 refused\n")
+
+
+@pytest.mark.parametrize(("ceiling", "code"), [("0.000001", 1), ("5.00", 0)])
+def test_a_ceiling_below_one_lease_is_refused_as_plan_refuses_it(
+    tmp_path: Path, ceiling: str, code: int
+) -> None:
+    path = tmp_path / "small.yaml"
+    study = manifests.change(manifests.valid("Study"), {"spec.ceilings.spend.amount": ceiling})
+    day = {"spec.asOf": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+    path.write_text(documents(study, manifests.change(manifests.valid("PriceList"), day)))
+    linted = runner.invoke(app, [str(path)])
+    planned = runner.invoke(plans, [str(path), "-o", "json"])
+    assert (linted.exit_code, planned.exit_code) == (code, code)
+    [found] = json.loads(planned.stdout)
+    if code:
+        assert "the study's ceiling has 0.000001" in found["refusal"]
+        assert f"Study digits: spec.ceilings.spend.amount: {found['refusal']}: raise it" in linted.stdout
+
+
+def test_a_ceiling_without_a_price_list_is_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "alone.yaml"
+    fields = {"spec.ceilings.spend.amount": "0.000001"}
+    path.write_text(documents(manifests.change(manifests.valid("Study"), fields)))
+    assert runner.invoke(app, [str(path)]).exit_code == 0
 
 
 WITHOUT_CHOICES = json.dumps(reference().model_dump(exclude_defaults=True) | {"choices": {}})
