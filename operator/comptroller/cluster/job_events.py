@@ -91,9 +91,9 @@ class JobEvents:
         over = run.ended is not None
         try:
             if run.first_pod is None:
-                known.message = _refusal(await self._events(namespace, FAILED_CREATE, uid=run.uid))
+                known.message = _refusal(await self._events(namespace, FAILED_CREATE, run.name, run.uid))
             if over and not known.message:
-                made = await self._events(namespace, _CREATED, uid=run.uid)
+                made = await self._events(namespace, _CREATED, run.name, run.uid)
                 known.made = {_pod(event): _written(event) for event in made}
             known.over = over
         except Exception as error:  # noqa: BLE001 - without the reason the attempt ends at its lease, as before
@@ -103,13 +103,18 @@ class JobEvents:
         """Return the last Job that had a name and a pod, by its event; `None` if there was none."""
         found = [
             Removed(uid, _written(event))
-            for event in await self._events(namespace, _CREATED, kind="Job", name=name)
+            for event in await self._events(namespace, _CREATED, name)
             if (uid := _uid(event))
         ]
         return max(found, key=lambda removed: removed.at, default=None)
 
-    async def _events(self, namespace: str, reason: str, **involved: str | None) -> list[Body]:
-        fields = [f"involvedObject.{name}={value}" for name, value in involved.items()]
+    async def _events(self, namespace: str, reason: str, job: str, uid: str | None = None) -> list[Body]:
+        """Return the events about the Jobs of a name, or about that with a uid.
+
+        By their kind and name, too: the chart's policy protects the events about Jobs with an attempt's name.
+        """
+        fields = ["involvedObject.kind=Job", f"involvedObject.name={job}"]
+        fields += [f"involvedObject.uid={uid}"] if uid else []
         selector = ",".join([*fields, f"reason={reason}"])
         listed = await self._api.get(path("events", namespace), fieldSelector=selector, limit="20")
         return (listed or {}).get("items") or []
@@ -148,7 +153,7 @@ def _with_unseen(run: Run, made: int) -> Run:
     began = min(made, run.started or made) if run.first_pod is None else made
     unseen = (began, run.ended if run.first_pod is None else run.first_pod)
     spans = () if run.scheduled is None else run.spans or ((run.scheduled, run.ended),)
-    return replace(run, scheduled=began, spans=(unseen, *spans), certain=False, unseen=True)
+    return replace(run, scheduled=began, spans=(unseen, *spans), certain=False, unseen=run.unseen + 1)
 
 
 def _came_late(run: Run) -> bool:

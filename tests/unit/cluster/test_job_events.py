@@ -60,7 +60,9 @@ def test_a_job_without_a_pod_is_explained_by_its_latest_event():
     assert explained(events) == f"FailedCreate: {QUOTA}"
     ((where, query),) = reader.reads
     assert where == "/api/v1/namespaces/team/events"
-    assert query["fieldSelector"] == "involvedObject.uid=j1,reason=FailedCreate"
+    assert query["fieldSelector"] == (
+        "involvedObject.kind=Job,involvedObject.name=s-u1-0001-0,involvedObject.uid=j1,reason=FailedCreate"
+    )
 
 
 def test_events_are_read_at_intervals_and_their_messages_stay():
