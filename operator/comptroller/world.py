@@ -108,8 +108,11 @@ class Run:
     """Somebody deleted the Job; only our finalizer keeps it."""
     nodes: tuple[Mapping[str, str], ...] = ()
     """The labels of the nodes that its pods are bound to, of those that are known."""
-    unseen: bool = False
-    """The Job had a pod that was not seen: that it reached a node, and when, is a guess from the Job."""
+    unseen: int = 0
+    """The number of pods that were not seen: that they reached a node, and when, is a guess from the Job.
+
+    Their spans come first.
+    """
     incomplete: bool = False
     """The Job has a pod that is not in sight, such as one whose labels somebody took off."""
     unexplained: bool = False
@@ -166,7 +169,7 @@ class Run:
     @property
     def nowhere(self) -> bool:
         """It had a pod that was not seen, and none is in sight."""
-        return self.unseen and self.first_pod is None
+        return self.unseen > 0 and self.first_pod is None
 
     @property
     def deleted_unstarted(self) -> bool:

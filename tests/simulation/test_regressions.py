@@ -14,7 +14,7 @@ from comptroller.simulation.faults import (
     Stale,
     StandStill,
 )
-from comptroller.simulation.people import CreateStudy, DeleteBudget, SetBudget
+from comptroller.simulation.people import CreateStudy, DeleteBudget, DeleteTrial, SetBudget
 from comptroller.simulation.pool import quiet
 from comptroller.simulation.run import Run
 from comptroller.simulation.schedule import Schedule
@@ -23,6 +23,36 @@ from comptroller.simulation.tenants import EditJob, Talk
 from comptroller.simulation.walk import replay
 
 SCHEDULES = {
+    "a launch that comes late is settled though its trial was deleted": Schedule(
+        seed=1100008068,
+        start=1_800_057_344,
+        horizon=367,
+        nodes=2,
+        milli_cores=3000,
+        lag=220,
+        events=(
+            SetPrices(0),
+            CreateStudy(
+                0,
+                1,
+                ceiling="1.00",
+                trials=1,
+                parallel=1,
+                epochs=(1,),
+                lease=120,
+                capacity="Spot",
+                cpu="2",
+                retries=0,
+            ),
+            SetBudget(0, "red", "0.60", period="Daily"),
+            CreateStudy(
+                34, 2, ceiling="0.20", trials=3, parallel=1, epochs=(1, 3), renewal="Never", retries=1
+            ),
+            SecondOperator(114, seconds=233),
+            StandStill(134, "a", 20, 40),
+            DeleteTrial(146, 3),
+        ),
+    ),
     "a pod without a node is not billed by an operator that cannot see it": Schedule(
         seed=2015401369,
         start=1_800_057_558,
@@ -174,6 +204,16 @@ def test_it_does_not_happen_again(what):
 def test_a_pods_deletion_does_not_prove_that_its_unlabelled_job_is_gone(last):
     quiet()
     assert replay(("talked out of its lease", "Job unlabelled", last)).oracle.violations == []
+
+
+def test_a_pod_that_was_seen_is_billed_as_it_ran_next_to_one_that_was_not():
+    quiet()
+    assert replay(("over", "pod stripped", "study deleted by force")).oracle.violations == []
+
+
+def test_a_pod_that_was_replaced_at_once_is_billed():
+    quiet()
+    assert replay(("deaf, unseen", "pod stripped", "pod deleted by force")).oracle.violations == []
 
 
 def test_an_unlabelled_pod_that_terminates_on_a_dead_node_is_found():

@@ -125,25 +125,25 @@ def _spans(
     latest: dict[int, Body],
     indices: Iterable[int],
     terminal: Body | None,
-) -> tuple[list[tuple[int, int | None]], list[int | None], bool, bool]:
-    """Return when each pod held a node, when each ended, whether that is certain, and whether one is guessed.
+) -> tuple[list[tuple[int, int | None]], list[int | None], bool, int]:
+    """Return when each pod held a node, when each ended, whether that is certain, and how many are guessed.
 
-    A pod that is on no node has no span, and an end all the same. One that was not seen is guessed from its
-    Job.
+    A pod that is on no node has no span, and an end all the same. Those that were not seen are guessed from
+    their Job, and come first.
     """
     status = job_body.get("status", {})
     over = unix(terminal["lastTransitionTime"]) if terminal else None
     if is_tombstone(job_body) and not pods:
-        return [], [unix(job_body["metadata"].get("creationTimestamp"))], True, False
+        return [], [unix(job_body["metadata"].get("creationTimestamp"))], True, 0
     seen = [of_pods.span(pod, over) for pod in pods]
     # A pod that nobody saw is billed from the Job's start, unless the Job never had one. A Job may be called
     # failed long after its pod ended: the lease bounds it.
     had_pod = bool(status.get("failed") or status.get("succeeded") or status.get("ready"))
     guess = (unix(status.get("startTime")) if had_pod else None, over, not had_pod)
     guessed = [guess for index in indices if index not in latest]
-    found = [*seen, *guessed]
+    found = [*guessed, *seen]
     spans = [(start, end) for start, end, _ in found if start is not None]
-    certain, unseen = all(sure for _, _, sure in found), any(start is not None for start, _, _ in guessed)
+    certain, unseen = all(sure for _, _, sure in found), sum(start is not None for start, _, _ in guessed)
     return spans, [end for _, end, _ in found], certain, unseen
 
 

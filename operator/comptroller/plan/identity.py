@@ -58,9 +58,10 @@ class _Judge:
     def _untimely(self, attempt: Attempt, run: Run) -> str:
         """Return why a run cannot be of the time of its attempt, whose books know no Job."""
         if not run.jobless:
-            # One that our Trial owns may be a launch of ours that came late: it is stopped and billed.
+            # One that a trial owns, which may be gone, may be a launch of ours that came late: it is stopped
+            # and billed.
             late = attempt.started and run.created is not None and run.created > attempt.ended + _SKEW
-            late = late and run.key.of_trial not in self.trials
+            late = late and run.trial is None
             return f"Job {run.name} was created after its attempt had ended" if late else ""
         if not attempt.open and not attempt.started:
             return f"nothing of {run.name} had reached a node when its books were closed"

@@ -143,8 +143,10 @@ def bounded(run: Run, seconds: int) -> Run:
 
 
 def outlived(run: Run, seconds: int) -> Run:
-    """Return a run that is over, with all its spans longer by so many `seconds`."""
-    spans = tuple((start, end + seconds) for start, end in run.billed(run.ended or 0))
+    """Return a run that is over, whose pods that nobody saw may have run for so many more `seconds`."""
+    billed = run.billed(run.ended or 0)
+    unseen = [(start, end + seconds) for start, end in billed[: run.unseen]]
+    spans = (*unseen, *billed[run.unseen :])
     return replace(run, spans=spans, ended=max((end for _, end in spans), default=run.ended))
 
 
@@ -212,8 +214,11 @@ def settle(books: Books, attempt: Attempt, run: Run, ended: int, end: End, reaso
     """Yield one `Post` or `Void` for each lease, oldest first, then `Close`."""
     seconds = billed_seconds(attempt, run, ended)
     cost = cost_so_far(books, attempt, run, ended)
-    if run.nowhere:
-        cost = min(cost, attempt.held + attempt.spent)  # its end is a guess, and no more was held for it
+    if run.unseen:
+        # The ends of pods that nobody saw are guesses, and no more was held for them.
+        seen = tuple(run.billed(ended)[run.unseen :])
+        known = cost_so_far(books, attempt, replace(run, spans=seen), ended) if seen else 0
+        cost = max(known, min(cost, attempt.held + attempt.spent))
     yield from _spread(attempt, cost)
     report = run.exit.report if end in {"Finished", "NoGain"} else None
     close = _close(attempt, end, reason, seconds=seconds, started=run.scheduled or 0, ended=ended)

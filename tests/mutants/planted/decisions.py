@@ -236,7 +236,9 @@ def books_close_while_a_job_starts_another_pod(patch: Patch) -> None:
     )
 
 
-@decision("a pod that nobody saw and that was replaced is billed with its enforcers time, next to the other")
+@decision(
+    "a pod that nobody saw and that was replaced is billed with its enforcers time, the other as it ran"
+)
 def a_replaced_pod_is_billed_to_the_next_one(patch: Patch) -> None:
     """A pod that was taken away ended when the next one was made."""
     outlived = settle.outlived

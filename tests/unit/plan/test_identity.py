@@ -41,13 +41,25 @@ def test_a_pod_that_came_after_the_books_were_closed_is_not_ours(scheduled: int,
     assert (key in world.runs) is ours
 
 
-@pytest.mark.parametrize(("created", "ours"), [(1_430, True), (1_505, True), (1_506, False)])
-def test_a_job_that_was_created_after_its_attempt_had_ended_is_not_ours(created: int, ours: bool) -> None:
+@pytest.mark.parametrize(
+    ("created", "trial", "ours"),
+    [(1_430, None, True), (1_505, None, True), (1_506, None, False), (1_506, "gone", True)],
+)
+def test_a_job_that_was_created_after_its_attempt_had_ended_is_ours_by_its_owner_alone(
+    created: int, trial: str | None, ours: bool
+) -> None:
     books = Books()
     for entry in (ceiling(1_000), price(), reserve(60), post(20), close(seconds=60, started=1_440)):
         assert books.apply(entry) is None, entry
     key = AttemptKey(STUDY, 0, 0)
-    run = Run(key, "imitation", 60, 60, created, started=created, scheduled=created, uid="j9", stated=True)
+    run = Run(
+        *(key, "imitation", 60, 60, created),
+        started=created,
+        scheduled=created,
+        uid="j9",
+        trial=trial,
+        stated=True,
+    )
     world = identified(World(now=1_700, namespace="team", books=books, studies=(), runs={key: run}))
     assert (key in world.runs) is ours
     assert ("after its attempt had ended" in world.taken.get(key, "")) is not ours

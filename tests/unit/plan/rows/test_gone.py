@@ -150,13 +150,13 @@ ALONE = one(search=searching(parallel=1))
     ),
     Row(
         "a pod that nobody saw and that is gone is waited for as long as its enforcers take",
-        scene().trial(0, over(None, start=False, bound=0, ago=OVERHEAD - 1, unseen=True, certain=False)),
+        scene().trial(0, over(None, start=False, bound=0, ago=OVERHEAD - 1, unseen=1, certain=False)),
         does=[],
     ),
     Row(
         "a pod that nobody saw and that is gone is billed with its enforcers time, and no more than is held",
         scene().trial(
-            0, over(None, start=False, bound=0, seconds=LEASE, ago=OVERHEAD, unseen=True, certain=False)
+            0, over(None, start=False, bound=0, seconds=LEASE, ago=OVERHEAD, unseen=1, certain=False)
         ),
         does=[
             f"settle/u1/0/0/0: {FIRST:_}",
@@ -167,21 +167,21 @@ ALONE = one(search=searching(parallel=1))
         ],
     ),
     Row(
-        "a pod that nobody saw and that was replaced is billed with its enforcers time, next to the other",
+        "a pod that nobody saw and that was replaced is billed with its enforcers time, the other as it ran",
         scene().trial(
             0,
             over(
                 start=False,
                 ago=OVERHEAD,
-                unseen=True,
+                unseen=1,
                 certain=False,
                 first_pod=NOW - OVERHEAD - 10,
                 spans=((NOW - OVERHEAD - 12, NOW - OVERHEAD - 10), (NOW - OVERHEAD - 10, NOW - OVERHEAD)),
             ),
         ),
         does=[
-            f"settle/u1/0/0/0: {(12 + 2 * OVERHEAD) * 1000:_}",
-            f"close/u1/0/0 Finished: -; {12 + 2 * OVERHEAD} s, -{OVERHEAD + 10} to now",
+            f"settle/u1/0/0/0: {(12 + OVERHEAD) * 1000:_}",
+            f"close/u1/0/0 Finished: -; {12 + OVERHEAD} s, -{OVERHEAD + 10} to -10",
         ],
     ),
     Row(
