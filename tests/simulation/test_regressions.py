@@ -211,6 +211,12 @@ def test_a_pod_that_was_seen_is_billed_as_it_ran_next_to_one_that_was_not():
     assert replay(("over", "pod stripped", "study deleted by force")).oracle.violations == []
 
 
+def test_a_deleted_job_that_is_paused_is_settled_though_its_trial_is_gone():
+    quiet()
+    path = ("trial deleted", "Job orphaned", "a passes", "Job: no deadline", "parallelism 0")
+    assert replay(("deaf, unseen", *path)).oracle.violations == []
+
+
 def test_a_pod_that_was_replaced_at_once_is_billed():
     quiet()
     assert replay(("deaf, unseen", "pod stripped", "pod deleted by force")).oracle.violations == []

@@ -98,7 +98,9 @@ def run(job_body: Body, *pods: Body, lost_nodes: Collection[str] = ()) -> Run | 
         indexed=spec.get("completionMode") == "Indexed",
         unfinished=_is_unfinished(job_body),
         uncounted=terminal is None and _uncounted(job_body, _is_lost_to_its_job, latest.values()),
-        paused=terminal is None and (bool(spec.get("suspend")) or spec.get("parallelism", 1) == 0),
+        paused=terminal is None
+        and "deletionTimestamp" not in meta
+        and (bool(spec.get("suspend")) or spec.get("parallelism", 1) == 0),
         bound=sum(of_pods.bound(pod) is not None for pod in pods),
         live=bool(live),
         unreachable=bool(live) and all(_is_lost(pod, lost_nodes) for pod in live),

@@ -105,7 +105,7 @@ class Closing:
         counted = not 0 <= self._now - (run.ended or 0) < _COUNTED_WITHIN
         if run.deadline == 1:
             return run.unfinished and not counted
-        if counted and not (run.paused or run.uncounted):  # these are stopped with a reason, as intrusions
+        if counted:
             self.actions.append(Extend(run.name, 1, run.uid))
         return True
 

@@ -264,6 +264,11 @@ def test_what_nobody_saw_end(row):
         ],
     ),
     Row(
+        "a paused run that nobody steers is ended before it is settled",
+        deserted().gone(0, over(ago=5, paused=True)),
+        does=["extend u1-u1-0000-0 to 1 s"],
+    ),
+    Row(
         "an attempt whose study cannot be read runs on",
         deserted(refused=(Refused("Study", "s", "u1", "no"),)).gone(0, running()),
         does=[],
