@@ -217,9 +217,16 @@ def test_a_deleted_job_that_is_paused_is_settled_though_its_trial_is_gone():
     assert replay(("deaf, unseen", *path)).oracle.violations == []
 
 
-def test_a_pod_that_was_replaced_at_once_is_billed():
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("pod stripped", "pod deleted by force"),
+        ("Job: suspend", "pod deleted by force", "time passes", "pod's finalizers taken off"),
+    ],
+)
+def test_a_pod_that_was_replaced_at_once_is_billed(path):
     quiet()
-    assert replay(("deaf, unseen", "pod stripped", "pod deleted by force")).oracle.violations == []
+    assert replay(("deaf, unseen", *path)).oracle.violations == []
 
 
 def test_an_unlabelled_pod_that_terminates_on_a_dead_node_is_found():

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 Body = dict[str, Any]
 _AFTER, _EVERY = 5.0, 15.0
 """Seconds without a pod until the events of a Job are read, and between two reads."""
+_PROMPT = 1
+"""Seconds in which the Job controller starts a Job, as a rule."""
 _READS = 8
 """Requests in one pass at most; the other Jobs wait for the next."""
 _MESSAGE = 400
@@ -159,11 +161,13 @@ def _with_unseen(run: Run, made: int) -> Run:
 def _came_late(run: Run) -> bool:
     """Return whether another pod may have been there before those of a run that is over.
 
-    Where the Job is gone too, nothing else tells when it got its first pod.
+    A Job that is resumed begins again, so that its start alone does not tell. Where the Job is gone too,
+    nothing else tells when it got its first pod.
     """
     if run.ended is None or run.started is None or run.first_pod is None:
         return False
-    return run.jobless or run.first_pod > run.started
+    resumed = run.created is not None and run.started > run.created + _PROMPT
+    return run.jobless or resumed or run.first_pod > run.started
 
 
 def _podless(run: Run) -> bool:

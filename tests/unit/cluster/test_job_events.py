@@ -158,7 +158,15 @@ def test_a_job_that_ended_with_a_pod_costs_no_request(pod):
     assert not reader.reads
 
 
-@pytest.mark.parametrize("job", [{}, {"jobless": True, "started": 1_767_225_601}])
+@pytest.mark.parametrize(
+    "job",
+    [
+        {},
+        {"jobless": True, "started": 1_767_225_601},
+        {"created": 1_767_225_599, "started": 1_767_225_601},
+    ],
+    ids=["later than its Job began", "its Job is gone", "its Job was resumed"],
+)
 def test_a_pod_that_came_late_had_one_before_it_if_an_event_says_so(job):
     began = 1_767_225_600
     over = replace(RUN, scheduled=began + 2, ended=began + 40, first_pod=began + 1, **job)
