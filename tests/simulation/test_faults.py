@@ -157,10 +157,26 @@ def test_the_walk_finds_a_planted_mistake_and_prints_the_way_there(cli, monkeypa
     assert "2 with a violation" in result.output
 
 
+def test_histories_are_drawn_from_a_wide_walk(cli):
+    result = cli.invoke(app, ["simulate", "--walk", "6", "--sample", "60", "--jobs", "2", "-o", "json"])
+    assert result.exit_code == 0, result.output
+    output = json.loads(result.output)
+    assert (output["depth"], output["ends"], output["failed"]) == (6, 60, [])
+
+
+def test_a_drawn_history_that_fails_is_shortened(cli, monkeypatch):
+    MUTANTS["talked_out_of_its_lease"](monkeypatch)
+    result = cli.invoke(app, ["simulate", "--walk", "6", "--sample", "200", "--jobs", "2", "-o", "json"])
+    assert result.exit_code == 1
+    paths = [one["path"] for one in json.loads(result.output)["failed"]]
+    assert any(path[-1] == "talked out of its lease" and len(path) <= 2 for path in paths)
+
+
 def test_a_walk_takes_no_seeds(cli):
     for options in (["--seeds", "9"], ["--seed", "0"], ["--start", "3"]):
         assert cli.invoke(app, ["simulate", "--walk", "1", *options]).exit_code == 2
-    assert cli.invoke(app, ["simulate", "--seeds", "1", "--wide"]).exit_code == 2
+    for options in (["--wide"], ["--sample", "3"]):
+        assert cli.invoke(app, ["simulate", "--seeds", "1", *options]).exit_code == 2
 
 
 def test_one_seed_prints_its_trace_and_takes_no_place_it_does_not_have(cli):

@@ -12,6 +12,7 @@ from comptroller.cli.console import REFUSED, Form, Output, print_json, refuse
 if TYPE_CHECKING:
     from comptroller.simulation.run import Result
     from comptroller.simulation.schedule import Schedule
+    from comptroller.simulation.walk import Walked
 
 _SHRUNK = 3
 """Failing seeds that are shrunk; people fix one at a time."""
@@ -43,6 +44,12 @@ def simulate(
     wide: Annotated[
         bool, typer.Option("--wide", help="With --walk: from more starts, with every edit and fault.")
     ] = False,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --walk: so many histories of a wide walk, drawn at random by --start."
+        ),
+    ] = None,
     output: Output = Form.TABLE,
 ) -> None:
     """Run the whole controller in virtual time, with faults, and check its promises.
@@ -53,7 +60,8 @@ def simulate(
 
     A seed is one long history; --walk tries every short one: passes, crashes, stale watches and edits around
     one attempt, in every order, to a depth. Each step of depth takes about eight times as long; --wide walks
-    from more starts, with every other edit and fault, and takes fifteen times as long from each.
+    from more starts, with every other edit and fault, and takes fifteen times as long from each. --sample
+    draws from the histories of a wide walk where there are too many to try them all.
 
     Exit 0: no violation. Exit 1: a violation.
     """
@@ -61,12 +69,21 @@ def simulate(
     from comptroller.simulation.pool import quiet  # noqa: PLC0415
 
     if walk is not None:
-        if any(_is_given(ctx, name) for name in ("seeds", "start", "seed", "only", "trace")):
+        others = ("seeds", "seed", "only", "trace") + (("start",) if sample is None else ())
+        if any(_is_given(ctx, name) for name in others):
             raise typer.BadParameter("--walk tries everything; seeds and their options are for other runs")
-        _walk(walk, jobs, output, wide=wide)
+        from comptroller.simulation import walk as walking  # noqa: PLC0415
+
+        quiet()
+        drawn = (
+            walking.walk(walk, jobs, wide=wide)
+            if sample is None
+            else walking.sample(walk, sample, jobs, start)
+        )
+        _walked(drawn, output)
         return
-    if wide:
-        raise typer.BadParameter("--wide is for --walk")
+    if wide or sample is not None:
+        raise typer.BadParameter("--wide and --sample are for --walk")
     if seed is None:
         if only is not None or trace:
             raise typer.BadParameter("--only and --trace are for one --seed")
@@ -87,17 +104,14 @@ def _is_given(ctx: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _walk(depth: int, jobs: int, output: Form, *, wide: bool) -> None:
-    from comptroller.simulation.pool import quiet  # noqa: PLC0415
-    from comptroller.simulation.walk import replay, report, walk  # noqa: PLC0415
+def _walked(walked: "Walked", output: Form) -> None:
+    from comptroller.simulation.walk import replay, report  # noqa: PLC0415
 
-    quiet()
-    walked = walk(depth, jobs, wide=wide)
     if output is Form.JSON:
         found = [asdict(violation) | {"path": path} for path, violation in walked.violations]
         print_json(
             {
-                "depth": depth,
+                "depth": walked.depth,
                 "states": walked.states,
                 "ends": walked.ends,
                 "wallSeconds": round(walked.seconds, 1),

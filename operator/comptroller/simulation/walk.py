@@ -7,12 +7,15 @@ the next event; somebody patches or deletes a Job or a pod. A wide walk has more
 and fault. The plan, the adapter and the code that reads bodies are the real ones. A state that was seen
 before is not walked again, and from every last state the world has to come to rest with everything paid for.
 
+Histories that are too long for all of them to be tried are drawn at random: `sample`.
+
 Each choice is tried in a fork of the process, which is a copy of the state that costs nothing to make.
 """
 
 import gc
 import os
 import pickle
+import random
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +78,69 @@ def walk(depth: int, jobs: int = 1, most: int = 10, *, wide: bool = False) -> Wa
         walked.violations = [*walked.violations, *part.violations][:most]
     walked.seconds = time.monotonic() - began
     return walked
+
+
+_OFTEN = ("a passes", "b passes", "time passes")
+"""Choices that are drawn more often: operators pass, and time does."""
+_SHARE = 0.3
+
+
+def sample(depth: int, histories: int, jobs: int = 1, seed: int = 0, most: int = 10) -> Walked:
+    """Try histories of a wide walk that are drawn at random; stop after so many violations.
+
+    Args:
+        depth: how many choices a history has, at most.
+        histories: how many to draw.
+        jobs: how many are tried at a time.
+        seed: of the draw.
+        most: violations.
+    """
+    walked, began, rng = Walked(depth), time.monotonic(), random.Random(seed)
+    choices, found, copies = CHOICES | WIDE_CHOICES, _Part({}, 0, []), list[_Copy]()
+    runs = {start: begin() for start, begin in (STARTS | WIDE_STARTS).items()}
+    gc.freeze()
+    left = histories
+    while copies or (left and len(found.violations) < most):
+        while left and len(copies) < jobs:
+            left -= 1
+            start = rng.choice(list(runs))
+            path = [rng.choice(_OFTEN if rng.random() < _SHARE else list(choices)) for _ in range(depth)]
+            drawn = path[: rng.randint(1, depth)]
+            copies.append(_Copy(lambda r=runs[start], s=start, p=drawn: _history(r, choices, s, p)))  # type: ignore[misc]
+        done, _, _ = select.select(copies, [], [])
+        for copy in done:
+            copies.remove(copy)
+            found.add(copy.found())
+    walked.states = walked.ends = found.ends
+    walked.violations = found.violations[:most]
+    walked.seconds = time.monotonic() - began
+    return walked
+
+
+def _history(run: Small, choices: Choices, start: tuple[str, ...], path: list[str]) -> _Part:
+    for name in path:
+        choices[name](run)
+        if run.oracle.violations:
+            break
+    else:
+        run.rest()
+    part = _Part({}, 1, [])
+    if run.oracle.violations:
+        shortest = shortened((*start, *path), len(start))
+        part.violations = [(shortest, replay(shortest).oracle.violations[0])]
+    return part
+
+
+def shortened(path: tuple[str, ...], kept: int = 0) -> tuple[str, ...]:
+    """Return a path without the choices, after those `kept`, that its violation does not need."""
+    place = kept
+    while place < len(path):
+        less = (*path[:place], *path[place + 1 :])
+        if replay(less).oracle.violations:
+            path = less
+        else:
+            place += 1
+    return path
 
 
 def _spread(
