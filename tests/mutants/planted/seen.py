@@ -6,7 +6,7 @@ from comptroller.cluster import pods, runs
 from comptroller.plan import ended, settle
 from comptroller.world import Run
 from mutants.planted.objects import queues_are_let
-from mutants.planted.registry import Patch, mutant
+from mutants.planted.registry import Patch, decision, mutant
 
 
 def _stamped(pod: Any, start: int, at: int) -> int:
@@ -98,7 +98,7 @@ def billed_from_the_container_on(patch: Patch) -> None:
     patch.setattr(pods, "span", later)
 
 
-@mutant
+@decision("another pod in the place of the first is billed to the end of the lease")
 def only_the_second_pod_is_known(patch: Patch) -> None:
     """If the first pod is gone and another one exists, the first pod's time is ignored."""
     patch.setattr(settle, "whole", lambda run, *_: run)
