@@ -102,10 +102,10 @@ class Closing:
         """Return whether a Job may start another pod; it is stopped before the books are closed."""
         if run.tombstone or not (run.unfinished or run.paused or run.uncounted):
             return False
-        counted = not 0 <= self._now - (run.ended or 0) < _COUNTED_WITHIN
+        waited = not 0 <= self._now - (run.ended or 0) < _COUNTED_WITHIN
         if run.deadline == 1:
-            return run.unfinished and not counted
-        if counted:
+            return run.unfinished and not waited
+        if waited:
             self.actions.append(Extend(run.name, 1, run.uid))
         return True
 

@@ -214,26 +214,26 @@ def a_paused_run_is_left_paused(patch: Patch) -> None:
     patch.setattr(running, "intrusion", lambda attempt, run: intrusion(attempt, replace(run, paused=False)))
 
 
-@decision("a pod that its Job does not count is not settled before its Job can start no other")
-def books_close_before_a_job_starts_another_pod(patch: Patch) -> None:
-    """An attempt is over with its pod, though its Job starts another in the place of one it did not count."""
+def _settled_as(patch: Patch, **fields: Any) -> None:
+    """Plant that a run that is over is settled as if it had these fields."""
     close = ended.Closing._settle_ended
     patch.setattr(
         ended.Closing,
         "_settle_ended",
-        lambda self, attempt, run: close(self, attempt, replace(run, uncounted=False)),
+        lambda self, attempt, run: close(self, attempt, replace(run, **fields)),
     )
+
+
+@decision("a pod that its Job does not count is not settled before its Job can start no other")
+def books_close_before_a_job_starts_another_pod(patch: Patch) -> None:
+    """An attempt is over with its pod, though its Job starts another in the place of one it did not count."""
+    _settled_as(patch, uncounted=False)
 
 
 @decision("a Job that may still start another pod is ended")
 def books_close_while_a_job_starts_another_pod(patch: Patch) -> None:
     """An attempt is over with its pod, though its Job starts another after one that failed."""
-    close = ended.Closing._settle_ended
-    patch.setattr(
-        ended.Closing,
-        "_settle_ended",
-        lambda self, attempt, run: close(self, attempt, replace(run, unfinished=False)),
-    )
+    _settled_as(patch, unfinished=False)
 
 
 @decision(
